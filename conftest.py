@@ -1,0 +1,86 @@
+"""Options and wiring: one stack a run, owned by the process that the user started, its target handed to workers as data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from _pytest.mark.expression import Expression  # pytest has no public way to ask what -m selects
+
+from fixtures import options
+from fixtures.errors import SuiteError
+from fixtures.options import STACK, TARGET
+from fixtures.report import summary
+from fixtures.target import Target
+
+E2E = Path(__file__).parent / "tests" / "e2e"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    options.declare(parser)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Start the stack before anything else, so that MLflow comes up while the workers start and collect."""
+    config = session.config
+    try:
+        if hasattr(config, "workerinput"):
+            config.stash[TARGET] = Target.from_data(config.workerinput["target"])
+            return
+        stack = options.stack(config)
+        target = stack.outline()
+        if _asks_for_e2e(config):
+            config.stash[STACK] = stack
+            target = stack.start()
+        config.stash[TARGET] = options.select(config, target)
+    except SuiteError as error:
+        pytest.exit(f"{error}", error.exit_code)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    node.workerinput["target"] = node.config.stash[TARGET].to_data()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> None:
+    """Hold the first test back until the stack is ready."""
+    if stack := session.config.stash.get(STACK, None):
+        try:
+            for service in stack.until_ready():
+                _say(session.config, f"{service.name:<7} ready after {service.seconds:4.1f} s")
+        except SuiteError as error:
+            pytest.exit(f"{error}", error.exit_code)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    stack = config.stash.get(STACK, None)
+    summary.write(terminalreporter, stack.logs() if stack else ())
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if stack := config.stash.get(STACK, None):
+        if config.option.keep_stack:
+            _say(config, f"The stack is left running.\n{stack.keep()}")
+        stack.stop()
+
+
+def _asks_for_e2e(config: pytest.Config) -> bool:
+    """Tell whether the command line can select a test under tests/e2e, so that a stack is needed."""
+    if config.option.collectonly:
+        return False
+    named = [Path(config.invocation_params.dir, argument.partition("::")[0]).resolve() for argument in config.args]
+    marks = config.option.markexpr
+    return any(E2E.is_relative_to(path) or path.is_relative_to(E2E) for path in named) and (
+        not marks or Expression.compile(marks).evaluate(lambda name, **_: name == "e2e")
+    )
+
+
+def _say(config: pytest.Config, text: str) -> None:
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter:
+        reporter.ensure_newline()
+        reporter.write_line(text)

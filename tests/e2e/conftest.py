@@ -1,0 +1,102 @@
+"""What a test of a target can ask for.
+
+``route``, ``can_read``, ``can_write``, ``cannot_read``, ``cannot_write`` and ``carrier`` each have a test run once for every route, for
+every identity that may or may not make such calls, and for every way to send a key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from fixtures.options import TARGET
+from fixtures.report.summary import CELL
+from fixtures.scratch import Scratch
+from fixtures.target import CAPABILITIES, Identity, Route, Target
+
+HERE = Path(__file__).parent
+
+
+class Caller(NamedTuple):
+    """Somebody on a route: what ``Rest`` and ``signed_in`` are called with."""
+
+    route: Route
+    identity: Identity | None
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    target = metafunc.config.stash[TARGET]
+    axes = {
+        "route": sorted(target.routes, key=str),
+        "can_read": target.who_may("read"),
+        "can_write": target.who_may("write"),
+        "cannot_read": target.who_may_not("read"),
+        "cannot_write": target.who_may_not("write"),
+        "carrier": sorted(target.carriers),
+    }
+    for name, values in axes.items():
+        if name in metafunc.fixturenames:
+            metafunc.parametrize(name, values, ids=str)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.e2e)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    target = item.config.stash[TARGET]
+    for marker in item.iter_markers("capability"):
+        for name in marker.args:
+            if name not in target.capabilities:
+                pytest.skip(f"the target does not declare the capability '{name}': {CAPABILITIES[name]}")
+    assert isinstance(item, pytest.Function)
+    parameters = item.callspec.params if hasattr(item, "callspec") else {}
+    who = next((parameters[axis] for axis in ("can_read", "can_write", "cannot_read", "cannot_write") if axis in parameters), "-")
+    item.user_properties.append((CELL, f"{parameters.get('route', '-')} x {who} x {item.originalname}"))
+
+
+@pytest.fixture(scope="session")
+def target(pytestconfig: pytest.Config) -> Target:
+    """Return the target."""
+    return pytestconfig.stash[TARGET]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def client_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep what this machine's user has set up for MLflow and for HTTP out of the calls that are made."""
+    with pytest.MonkeyPatch.context() as environment:
+        home = tmp_path_factory.mktemp("home")
+        environment.setenv("HOME", str(home))  # ~/.mlflow/credentials takes the place of a token
+        environment.setenv("NETRC", str(home / ".netrc"))  # so does a .netrc
+        environment.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+        environment.setenv("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+        environment.setenv("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+        environment.setenv("GIT_PYTHON_REFRESH", "quiet")
+        for variable in ("MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_RUN_ID", "MLFLOW_WORKSPACE"):
+            environment.delenv(variable, raising=False)
+        yield
+
+
+@pytest.fixture(scope="session")
+def control(target: Target) -> Identity:
+    """Return an identity that may do everything: its call succeeds before another's denial counts."""
+    return target.who_may("write")[0]
+
+
+@pytest.fixture(scope="session")
+def witness(target: Target, control: Identity) -> Caller:
+    """Return who says what MLflow holds: MLflow itself where it can be reached, else an identity that may see everything."""
+    return Caller(target.direct, None) if target.direct else Caller(target.routes[0], control)
+
+
+@pytest.fixture
+def scratch(witness: Caller) -> Iterator[Scratch]:
+    """Hand out names for what a test creates, and remove that afterwards."""
+    names = Scratch(*witness)
+    yield names
+    names.clean()
