@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from fixtures import options
 from fixtures.errors import SuiteError
 from fixtures.options import STACK, TARGET
 from fixtures.report import summary
+from fixtures.report.redaction import redact
 from fixtures.target import Target
 
 E2E = Path(__file__).parent / "tests" / "e2e"
@@ -55,6 +57,13 @@ def pytest_runtestloop(session: pytest.Session) -> None:
             pytest.exit(f"{error}", error.exit_code)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    redact(report, (identity.key for identity in item.config.stash[TARGET].identities if identity.key))
+    return report
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     stack = config.stash.get(STACK, None)
     summary.write(terminalreporter, stack.logs() if stack else ())
@@ -75,7 +84,7 @@ def _asks_for_e2e(config: pytest.Config) -> bool:
     named = [Path(config.invocation_params.dir, argument.partition("::")[0]).resolve() for argument in config.args]
     marks = config.option.markexpr
     return any(E2E.is_relative_to(path) or path.is_relative_to(E2E) for path in named) and (
-        not marks or Expression.compile(marks).evaluate(lambda name, **_: name == "e2e")
+        not marks or Expression.compile(marks).evaluate(_is_e2e)
     )
 
 
@@ -84,3 +93,7 @@ def _say(config: pytest.Config, text: str) -> None:
     if reporter:
         reporter.ensure_newline()
         reporter.write_line(text)
+
+
+def _is_e2e(name: str, /, **_: object) -> bool:
+    return name == "e2e"

@@ -14,7 +14,7 @@ from mlflow.tracking.request_header.abstract_request_header_provider import Requ
 VARIABLE = "MLFLOW_TRACKING_API_KEY"
 
 
-class ApiKeyHeaderProvider(RequestHeaderProvider):  # type: ignore[misc]
+class ApiKeyHeaderProvider(RequestHeaderProvider):
     """Adds the header; registered as an ``mlflow.request_header_provider``."""
 
     def in_context(self) -> bool:

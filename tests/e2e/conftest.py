@@ -1,7 +1,7 @@
 """What a test of a target can ask for.
 
-``route``, ``can_read``, ``can_write``, ``cannot_read``, ``cannot_write`` and ``carrier`` each have a test run once for every route, for
-every identity that may or may not make such calls, and for every way to send a key.
+``route``, ``can_read``, ``can_write``, ``cannot_read``, ``cannot_write`` and ``carrier`` each have a test run once for every route,
+for every identity that may or may not make such calls, and for every way to send a key.
 """
 
 from __future__ import annotations

@@ -1,0 +1,128 @@
+"""``python -m bench [ROUNDS]``: prints two ratios, each the median over rounds that alternate what is compared.
+
+stack ready / plain server ready    what the three other services add to MLflow's start
+e2e run / floor                     what the suite adds to what cannot be avoided: the plain server's start, and the same
+                                    HTTP requests sent straight to it by as many clients at once
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import requests
+
+from bench.recorder import FOLDER
+from fixtures.services.mlflow import mlflow
+from fixtures.stack.ports import Ports
+from fixtures.stack.process import POLL_SECONDS, ProcessStack
+from fixtures.stack.reaper import ROOT
+from fixtures.stack.run_folder import RunFolder
+
+ROUNDS = 3
+WORKERS = 2
+E2E = [sys.executable, "-m", "pytest", "-q", "-m", "e2e", "-n", str(WORKERS), "-p", "no:cacheprovider"]
+
+
+def main() -> None:
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else ROUNDS
+    with tempfile.TemporaryDirectory() as folder:
+        recordings = record(Path(folder))
+        starts = [(seconds(start_stack), seconds(start_plain)) for _ in range(rounds)]
+        show("stack ready / plain server ready", starts)
+        runs = [(seconds(run_e2e), seconds(lambda: run_floor(recordings))) for _ in range(rounds)]
+        show("e2e run / floor", runs)
+
+
+def seconds(action: Callable[[], None]) -> float:
+    """Return how long ``action`` takes."""
+    began = time.monotonic()
+    action()
+    return time.monotonic() - began
+
+
+def show(title: str, pairs: list[tuple[float, float]]) -> None:
+    """Print the median ratio, and each pair that it comes from."""
+    ratio = statistics.median(a / b for a, b in pairs)
+    each = ", ".join(f"{a:.1f} s / {b:.1f} s = {a / b:.2f}" for a, b in pairs)
+    print(f"{title}: {ratio:.2f} (median of {each})", flush=True)
+
+
+def record(folder: Path) -> list[Path]:
+    """Run the suite once and return the recordings of its workers."""
+    subprocess.run([*E2E, "-p", "bench.recorder"], cwd=ROOT, env={**os.environ, FOLDER: str(folder)}, check=True)
+    return sorted(folder.iterdir())
+
+
+def run_e2e() -> None:
+    """Run the suite."""
+    subprocess.run(E2E, cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
+
+
+def run_floor(recordings: list[Path]) -> None:
+    """Start the plain server, and send it what each worker sent, all at once."""
+    with plain_server() as url:
+        clients = [
+            subprocess.Popen([sys.executable, "-m", "bench.replay", str(path), url], cwd=ROOT, stdout=subprocess.DEVNULL)
+            for path in recordings
+        ]
+        if any(client.wait() for client in clients):
+            sys.exit("The replay failed: see above.")
+
+
+def start_stack() -> None:
+    """Start the whole process stack."""
+    stack = ProcessStack()
+    try:
+        stack.start()
+        for _ in stack.until_ready():
+            pass
+    finally:
+        stack.stop()
+
+
+def start_plain() -> None:
+    """Start the plain server."""
+    with plain_server():
+        pass
+
+
+@contextmanager
+def plain_server() -> Iterator[str]:
+    """Run MLflow with the very options that the stack gives it, and nothing else; yield its URL when it answers."""
+    ports, folder = Ports(), RunFolder.create()
+    folder.adopt_children()
+    service = mlflow(ports.take("mlflow"))
+    url = f"http://{service.listen}"
+    with (folder.path / "log").open("wb") as log:
+        server = subprocess.Popen(
+            service.command, cwd=folder.path, env={**os.environ, **service.environment}, stdout=log, stderr=subprocess.STDOUT
+        )
+    try:
+        while not _answers(url + service.ready.path):
+            if server.poll() is not None:
+                sys.exit("The plain server ended:\n" + (folder.path / "log").read_text())
+            time.sleep(POLL_SECONDS)
+        yield url
+    finally:
+        folder.remove()
+        server.wait()
+        ports.release()
+
+
+def _answers(url: str) -> bool:
+    try:
+        return requests.get(url, timeout=1).status_code == 200
+    except requests.RequestException:
+        return False
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""Runs of the suite as a user starts them, each in a folder for temporary files of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+ROOT = Path(__file__).parents[2]
+RUN_SECONDS = 300.0  # for a whole run to end by itself
+GONE_SECONDS = 10.0  # for everything to be gone after the runner was killed: what is promised
+ONE_TEST = ("tests/e2e/test_experiments.py", "-k", "test_create_experiment", "--route", "internal", "--identity", "writer")
+
+
+@dataclass
+class Run:
+    """A run of the suite, that may still be going on."""
+
+    process: subprocess.Popen[str]
+    output_file: Path
+    temp: Path
+    junit: Path
+
+    def wait(self) -> int:
+        """Wait for the end and return the exit code."""
+        return self.process.wait(RUN_SECONDS)
+
+    @property
+    def output(self) -> str:
+        """Return what the run has printed so far."""
+        return self.output_file.read_text(errors="replace")
+
+    def until(self, text: str) -> None:
+        """Wait until the run has printed ``text``."""
+        wait_until(lambda: text in self.output or self.process.poll() is not None, RUN_SECONDS)
+        assert text in self.output
+
+    def outcomes(self) -> Mapping[str, str]:
+        """Return the outcome of each test by its name: passed, failed, error or skipped."""
+        cases = ElementTree.parse(self.junit).iter("testcase")
+        return {case.attrib["name"]: next((child.tag for child in case if child.tag in OUTCOMES), "passed") for case in cases}
+
+    def processes(self) -> list[psutil.Process]:
+        """Return every living process that has to do with the run."""
+        return [process for process in psutil.process_iter() if _uses(process, self.temp)]
+
+    def assert_nothing_left(self, seconds: float = GONE_SECONDS) -> None:
+        """Assert that within some seconds there is no process, no port and no file left of the run."""
+        wait_until(lambda: not self.processes() and not list(self.temp.iterdir()), seconds)
+        assert [process.cmdline() for process in self.processes()] == []
+        assert list(self.temp.iterdir()) == []
+
+
+OUTCOMES = ("failure", "error", "skipped")
+StartRun = Callable[..., Run]
+
+
+@pytest.fixture
+def start_run(tmp_path: Path) -> Iterator[StartRun]:
+    """Return a function that starts ``pytest -m e2e`` with the given arguments and environment."""
+    runs: list[Run] = []
+
+    def start(*arguments: str, **environment: str) -> Run:
+        home = tmp_path / str(len(runs))
+        temp = home / "tmp"
+        temp.mkdir(parents=True)
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COV", "MLFLOW_"))}
+        junit, output = home / "junit.xml", home / "output"
+        with output.open("w") as file:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "pytest", "-m", "e2e", "-p", "no:cacheprovider", f"--junitxml={junit}", *arguments],
+                cwd=ROOT,
+                env={**inherited, "TMPDIR": str(temp), **environment},
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                text=True,
+                start_new_session=True,
+            )
+        runs.append(Run(process, output, temp, junit))
+        return runs[-1]
+
+    yield start
+    for run in runs:
+        if run.process.poll() is None:
+            run.process.send_signal(signal.SIGKILL)
+            run.process.wait()
+
+
+def wait_until(condition: Callable[[], bool], seconds: float) -> None:
+    """Return as soon as ``condition`` holds, or after so many seconds."""
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
+def _uses(process: psutil.Process, temp: Path) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE and process.environ().get("TMPDIR", "").startswith(str(temp))
+    except (psutil.Error, OSError):
+        return False

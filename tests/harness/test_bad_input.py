@@ -1,0 +1,107 @@
+"""What a user gets wrong, or a machine lacks, is answered with one message, an exit code of its own, and nothing left behind."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from fixtures import errors
+from tests.harness.conftest import ONE_TEST, StartRun
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (
+            ["--stack", "cloud"],
+            errors.BadOptionError,
+            "--stack cloud: there is no such stack. Choose one of: process, container, deployed.",
+        ),
+        (["--stack", "container"], errors.NotAvailableYetError, "--stack container is not available yet."),
+        (["--target", "staging.toml"], errors.NotAvailableYetError, "--stack deployed is not available yet."),
+        (["--route", "side"], errors.BadOptionError, "--route side: the target has none of that name. It has: external, internal."),
+        (["--identity", "root"], errors.BadOptionError, "--identity root: the target has none of that name. It has: anonymous,"),
+        (["--fault", "gremlin"], errors.BadOptionError, "--fault gremlin: there is no such fault."),
+        (["--port", "edge=http"], errors.BadOptionError, "--port edge=http: expected SERVICE=PORT"),
+        (
+            ["--port", "cache=80"],
+            errors.BadOptionError,
+            "--port cache=80: expected SERVICE=PORT, with one of mlflow, auth, proxy, edge",
+        ),
+        (["--ready-timeout", "soon"], errors.BadOptionError, "--ready-timeout soon: expected a number of seconds above 0."),
+        (["--ready-timeout", "0.1"], errors.ServiceNotReadyError, "was not ready within 0.1 s"),
+        (["--fault", "database-missing"], errors.ServiceDiedError, "The service 'mlflow' ended at start with exit code 1."),
+    ],
+    ids=lambda value: "-".join(value).strip("-") if isinstance(value, list) else "",
+)
+def test_option(start_run: StartRun, arguments: list[str], error: type[errors.SuiteError], message: str) -> None:
+    """A value that there is not, or a service that does not come up."""
+    run = start_run(*ONE_TEST, *arguments)
+
+    assert run.wait() == error.exit_code, run.output
+    assert message in run.output
+    assert "Traceback" not in run.output.partition("Its last lines:")[0]
+    run.assert_nothing_left(seconds=0)
+
+
+def test_last_lines_of_a_service_that_died(start_run: StartRun) -> None:
+    """The message about a service that ended has what it said last."""
+    run = start_run(*ONE_TEST, "--fault", "database-missing")
+
+    run.wait()
+
+    assert "unable to open database file" in run.output.partition("Its last lines:")[2]
+
+
+def test_busy_port(start_run: StartRun) -> None:
+    """A fixed port on which somebody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as somebody:
+        port = somebody.getsockname()[1]
+        run = start_run(*ONE_TEST, "--port", f"edge={port}")
+
+        assert run.wait() == errors.PortBusyError.exit_code, run.output
+    assert f"Port {port}, asked for with --port edge={port}, is in use" in run.output
+    run.assert_nothing_left(seconds=0)
+
+
+def test_no_envoy(start_run: StartRun, tmp_path: Path) -> None:
+    """A platform for which there is no Envoy."""
+    (tmp_path / "envoy.py").write_text("raise ImportError")
+
+    run = start_run(*ONE_TEST, PYTHONPATH=str(tmp_path), PATH="/usr/bin:/bin")
+
+    assert run.wait() == errors.EnvoyMissingError.exit_code, run.output
+    assert "No Envoy for this platform" in run.output
+    run.assert_nothing_left(seconds=0)
+
+
+def test_old_mlflow(start_run: StartRun, tmp_path: Path) -> None:
+    """An MLflow that is too old to be run behind the reference proxy."""
+    metadata = tmp_path / "mlflow-2.22.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: mlflow\nVersion: 2.22.0\n")
+
+    run = start_run(*ONE_TEST, PYTHONPATH=str(tmp_path))
+
+    assert run.wait() == errors.MlflowTooOldError.exit_code, run.output
+    assert "MLflow 2.22.0 is installed, and the process stack needs 3.5 or newer." in run.output
+    run.assert_nothing_left(seconds=0)
+
+
+def test_temp_folder_that_cannot_be_written(start_run: StartRun) -> None:
+    """A folder for temporary files in which nobody can write, not even root."""
+    run = start_run(*ONE_TEST, TMPDIR="/proc")
+
+    assert run.wait() == errors.TempFolderUnusableError.exit_code, run.output
+    assert "The run cannot write to the folder for temporary files, /proc" in run.output
+
+
+def test_exit_codes_are_distinct() -> None:
+    """Each kind of error has an exit code of its own, which is none of pytest's."""
+    kinds = errors.SuiteError.__subclasses__()
+    codes = {kind.exit_code for kind in kinds}
+
+    assert len(codes) == len(kinds)
+    assert codes.isdisjoint(set(pytest.ExitCode))
