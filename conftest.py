@@ -32,11 +32,11 @@ def pytest_sessionstart(session: pytest.Session) -> None:
             config.stash[TARGET] = Target.from_data(config.workerinput["target"])
             return
         stack = options.stack(config)
-        target = stack.outline()
+        config.stash[TARGET] = stack.outline()
+        options.check_selection(config, config.stash[TARGET])
         if _asks_for_e2e(config):
             config.stash[STACK] = stack
-            target = stack.start()
-        config.stash[TARGET] = options.select(config, target)
+            config.stash[TARGET] = stack.start()
     except SuiteError as error:
         pytest.exit(f"{error}", error.exit_code)
 

@@ -72,4 +72,4 @@ def _exchanges(recording: Path) -> Iterator[Exchange]:
 
 
 if __name__ == "__main__":
-    print(replay(Path(sys.argv[1]), sys.argv[2]))
+    replay(Path(sys.argv[1]), sys.argv[2])

@@ -6,16 +6,17 @@ for every identity that may or may not make such calls, and for every way to sen
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-from fixtures.options import TARGET
+from fixtures.clients import signed_in
+from fixtures.options import TARGET, selected
 from fixtures.report.summary import CELL
 from fixtures.scratch import Scratch
-from fixtures.target import CAPABILITIES, Identity, Route, Target
+from fixtures.target import CAPABILITIES, Carrier, Identity, Route, Target
 
 HERE = Path(__file__).parent
 
@@ -28,13 +29,14 @@ class Caller(NamedTuple):
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    target = metafunc.config.stash[TARGET]
-    axes = {
-        "route": sorted(target.routes, key=str),
-        "can_read": target.who_may("read"),
-        "can_write": target.who_may("write"),
-        "cannot_read": target.who_may_not("read"),
-        "cannot_write": target.who_may_not("write"),
+    config = metafunc.config
+    target = config.stash[TARGET]
+    axes: dict[str, Sequence[Route | Identity | Carrier]] = {
+        "route": selected(config, "--route", target.routes),
+        "can_read": selected(config, "--identity", target.who_may("read")),
+        "can_write": selected(config, "--identity", target.who_may("write")),
+        "cannot_read": selected(config, "--identity", target.who_may_not("read")),
+        "cannot_write": selected(config, "--identity", target.who_may_not("write")),
         "carrier": sorted(target.carriers),
     }
     for name, values in axes.items():
@@ -49,15 +51,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    target = item.config.stash[TARGET]
-    for marker in item.iter_markers("capability"):
-        for name in marker.args:
-            if name not in target.capabilities:
-                pytest.skip(f"the target does not declare the capability '{name}': {CAPABILITIES[name]}")
     assert isinstance(item, pytest.Function)
-    parameters = item.callspec.params if hasattr(item, "callspec") else {}
-    who = next((parameters[axis] for axis in ("can_read", "can_write", "cannot_read", "cannot_write") if axis in parameters), "-")
-    item.user_properties.append((CELL, f"{parameters.get('route', '-')} x {who} x {item.originalname}"))
+    target = item.config.stash[TARGET]
+    for name in (name for marker in item.iter_markers("capability") for name in marker.args):
+        if name not in target.capabilities:
+            pytest.skip(f"the target does not declare the capability '{name}': {CAPABILITIES[name]}")
+    parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    who = [str(parameter) for parameter in parameters if isinstance(parameter, Route | Identity)]
+    item.user_properties.append((CELL, " x ".join([*who, item.originalname])))
 
 
 @pytest.fixture(scope="session")
@@ -100,3 +101,18 @@ def scratch(witness: Caller) -> Iterator[Scratch]:
     names = Scratch(*witness)
     yield names
     names.clean()
+
+
+@pytest.fixture(scope="module")
+def shared_scratch(witness: Caller) -> Iterator[Scratch]:
+    """Hand out names for what the tests of a module share and do not change, and remove that after the last of them."""
+    names = Scratch(*witness)
+    yield names
+    names.clean()
+
+
+@pytest.fixture(scope="module")
+def experiment_id(witness: Caller, shared_scratch: Scratch) -> str:
+    """Return the experiment in which a module's tests create runs and models of their own."""
+    with signed_in(*witness) as mlflow_itself:
+        return mlflow_itself.create_experiment(shared_scratch.experiment())

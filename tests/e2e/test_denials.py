@@ -1,0 +1,399 @@
+"""Who may not is refused, in one exact way, and nothing comes of the call. Who may read can make every kind of read."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import pytest
+import requests
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from urllib3.connection import HTTPConnection
+
+from fixtures.clients import Rest, key_headers, signed_in
+from fixtures.scratch import Scratch
+from fixtures.target import CARRIERS, Carrier, Identity, Route, Secret, Target
+from tests.e2e.conftest import Caller
+from tests.e2e.denials import assert_denied, assert_discreet, assert_raised, echoes
+
+API = "/api/2.0/mlflow"
+EXPERIMENT = f"{API}/experiments/get?experiment_id={{experiment_id}}"
+RUN = f"{API}/runs/get?run_id={{run_id}}"
+MODEL = f"{API}/registered-models/get?name={{model}}"
+MODEL_VERSION = f"{API}/model-versions/get?name={{model}}&version=1"
+LOGGED_MODEL = f"{API}/logged-models/{{logged_model_id}}"
+ARTIFACT = "/api/2.0/mlflow-artifacts/artifacts{artifacts}/notes.txt"
+
+NO_KEY = Identity("no-key", refused="unauthenticated")
+MADE_UP = Identity("made-up", refused="unauthenticated", key=Secret("no-key-of-anybody"))
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """A call that stands for others of its subject and kind.
+
+    ``{names}`` in the path and the body are filled in from the subjects. ``{mark}`` is a word of the caller's own: it tells
+    what one caller's write changes from what another's does.
+
+    Args:
+        shown_by: the read that shows what a write would change.
+    """
+
+    name: str
+    method: str
+    path: str
+    body: Mapping[str, Any] | str | None = None
+    shown_by: str = ""
+    capability: str | None = None
+
+    def send(self, caller: Rest, subjects: Mapping[str, str], mark: str = "") -> requests.Response:
+        """Make the call."""
+        names = {**subjects, "mark": mark}
+        path = self.path.format(**names)
+        if isinstance(self.body, str):
+            return caller.request(self.method, path, data=self.body.format(**names))
+        return caller.request(self.method, path, json=_filled(self.body, names))
+
+
+def _filled(value: Any, names: Mapping[str, str]) -> Any:
+    if isinstance(value, str):
+        return value.format(**names)
+    if isinstance(value, Mapping):
+        return {key: _filled(item, names) for key, item in value.items()}
+    return [_filled(item, names) for item in value] if isinstance(value, list) else value
+
+
+READS = (
+    Call("get-experiment", "GET", EXPERIMENT),
+    # MLflow searches with POST: a proxy that goes by the method takes these for writes.
+    Call("search-experiments", "POST", f"{API}/experiments/search", {"max_results": 1, "filter": "name = '{experiment}'"}),
+    Call("get-run", "GET", RUN),
+    Call("search-runs", "POST", f"{API}/runs/search", {"experiment_ids": ["{experiment_id}"]}),
+    Call("get-registered-model", "GET", MODEL, capability="registry"),
+    Call("get-model-version", "GET", MODEL_VERSION, capability="registry"),
+    Call("get-logged-model", "GET", LOGGED_MODEL, capability="logged-models"),
+    Call("download-artifact", "GET", ARTIFACT, capability="artifacts"),
+)
+SET_RUN_TAG = Call("set-run-tag", "POST", f"{API}/runs/set-tag", {"run_id": "{run_id}", "key": "by", "value": "{mark}"}, RUN)
+WRITES = (
+    Call(
+        "set-experiment-tag",
+        "POST",
+        f"{API}/experiments/set-experiment-tag",
+        {"experiment_id": "{experiment_id}", "key": "by", "value": "{mark}"},
+        EXPERIMENT,
+    ),
+    SET_RUN_TAG,
+    Call(
+        "log-metric",
+        "POST",
+        f"{API}/runs/log-metric",
+        {"run_id": "{run_id}", "key": "{mark}", "value": 1.0, "timestamp": 1},
+        RUN,
+    ),
+    Call(
+        "update-registered-model",
+        "PATCH",
+        f"{API}/registered-models/update",
+        {"name": "{model}", "description": "{mark}"},
+        MODEL,
+        "registry",
+    ),
+    # The model has the tag that a denied call asks to delete. The control's it does not have, so that its call can be repeated.
+    Call(
+        "delete-registered-model-tag",
+        "DELETE",
+        f"{API}/registered-models/delete-tag",
+        {"name": "{model}", "key": "{mark}"},
+        MODEL,
+        "registry",
+    ),
+    Call(
+        "update-model-version",
+        "PATCH",
+        f"{API}/model-versions/update",
+        {"name": "{model}", "version": "1", "description": "{mark}"},
+        MODEL_VERSION,
+        "registry",
+    ),
+    Call(
+        "tag-logged-model",
+        "PATCH",
+        f"{LOGGED_MODEL}/tags",
+        {"tags": [{"key": "by", "value": "{mark}"}]},
+        LOGGED_MODEL,
+        "logged-models",
+    ),
+    Call("upload-artifact", "PUT", ARTIFACT, "{mark}", ARTIFACT, "artifacts"),
+)
+
+
+# A proxy that goes by the method takes this for a read: MLflow calls a model gateway on behalf of the caller.
+GET_THAT_ACTS = Call("call-gateway", "GET", "/ajax-api/2.0/mlflow/gateway-proxy?gateway_path=api/2.0/endpoints/")
+
+Permit = Callable[[Route, Carrier, Call], None]
+
+
+def mark(route: Route, identity: Identity, carrier: Carrier) -> str:
+    """Return the word that marks the writes of one caller."""
+    return f"{route}-{identity}-{carrier}"
+
+
+def each(calls: tuple[Call, ...]) -> pytest.MarkDecorator:
+    """Have a test run once for every call, where the target promises what the call is about."""
+    marks = {call: [pytest.mark.capability(call.capability)] if call.capability else [] for call in calls}
+    return pytest.mark.parametrize("call", [pytest.param(call, id=call.name, marks=marks[call]) for call in calls])
+
+
+@pytest.fixture(scope="module")
+def subjects(target: Target, witness: Caller, shared_scratch: Scratch) -> Mapping[str, str]:
+    """Return the names of what the calls are about: one of each kind that the target promises to serve, made once for all tests."""
+    with signed_in(*witness) as mlflow_itself:
+        return _create_subjects(mlflow_itself, shared_scratch, target)
+
+
+def _create_subjects(client: MlflowClient, scratch: Scratch, target: Target) -> Mapping[str, str]:
+    experiment = scratch.experiment()
+    experiment_id = client.create_experiment(experiment)
+    run = client.create_run(experiment_id).info
+    names = {"experiment": experiment, "experiment_id": experiment_id, "run_id": run.run_id}
+    if "registry" in target.capabilities:
+        names["model"] = scratch.model()
+        denied = itertools.product(target.routes, target.who_may_not("write"), target.carriers)
+        client.create_registered_model(names["model"], tags={mark(*caller): "to be kept" for caller in denied})
+        client.create_model_version(names["model"], f"{run.artifact_uri}/model", run.run_id, await_creation_for=0)
+    if "logged-models" in target.capabilities:
+        names["logged_model_id"] = client.create_logged_model(experiment_id).model_id
+    if "artifacts" in target.capabilities:
+        names["artifacts"] = run.artifact_uri.removeprefix("mlflow-artifacts:")
+        client.log_text(run.run_id, "to be read", "notes.txt")
+    return names
+
+
+@pytest.fixture(scope="module")
+def permit(control: Identity, subjects: Mapping[str, str], record: Record) -> Permit:
+    """Return what shows that a call succeeds for an identity that may make it. It is made once for each route, carrier and call."""
+
+    @cache
+    def succeeds(route: Route, carrier: Carrier, call: Call) -> None:
+        with Rest(route, control, carrier) as caller:
+            assert call.send(caller, subjects, mark(route, control, carrier)).status_code == 200
+        record.forget()
+
+    return succeeds
+
+
+class Record:
+    """How the subjects of writes stand in MLflow. What one test saw last is where the next begins, unless a write was permitted."""
+
+    def __init__(self, mlflow_itself: Rest, subjects: Mapping[str, str]) -> None:
+        self._mlflow, self._subjects = mlflow_itself, subjects
+        self._seen: dict[str, str] = {}
+
+    def before(self, call: Call) -> str:
+        """Return what MLflow holds of what the call is about."""
+        return self._seen.get(call.shown_by) or self.now(call)
+
+    def now(self, call: Call) -> str:
+        """Return the same, and look in any case."""
+        answer = self._mlflow.get(call.shown_by.format(**self._subjects))
+        assert answer.status_code == 200
+        self._seen[call.shown_by] = answer.text
+        return answer.text
+
+    def forget(self) -> None:
+        """Take note that something was permitted to change."""
+        self._seen.clear()
+
+
+@pytest.fixture(scope="module")
+def record(witness: Caller, subjects: Mapping[str, str]) -> Iterator[Record]:
+    """Return the record of what the writes are about."""
+    with Rest(*witness) as mlflow_itself:
+        yield Record(mlflow_itself, subjects)
+
+
+@pytest.fixture
+def requests_sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the methods of all requests that have gone out to any server: retries and followed redirects are requests, too."""
+    methods: list[str] = []
+    send = HTTPConnection.request
+
+    def noted(connection: HTTPConnection, method: str, *args: Any, **options: Any) -> None:
+        methods.append(method)
+        send(connection, method, *args, **options)
+
+    monkeypatch.setattr(HTTPConnection, "request", noted)
+    return methods
+
+
+@pytest.fixture
+def both_carriers(target: Target) -> None:
+    """Skip where keys can be sent one way only."""
+    if set(target.carriers) != set(CARRIERS):
+        pytest.skip(f"the target takes keys one way only: {', '.join(target.carriers)}")
+
+
+@each(READS)
+def test_read(call: Call, route: Route, can_read: Identity, carrier: Carrier, witness: Caller, subjects: Mapping[str, str]) -> None:
+    """Who may read gets what MLflow itself answers, whichever way the key is sent, and nothing of the key's beside it."""
+    with Rest(route, can_read, carrier) as caller:
+        answer = call.send(caller, subjects)
+
+    with Rest(*witness) as mlflow_itself:
+        expected = call.send(mlflow_itself, subjects)
+    assert (answer.status_code, expected.status_code) == (200, 200)
+    assert answer.content == expected.content
+    assert_discreet(answer)
+
+
+@each(READS)
+def test_denied_read(
+    call: Call,
+    route: Route,
+    cannot_read: Identity,
+    carrier: Carrier,
+    target: Target,
+    subjects: Mapping[str, str],
+    permit: Permit,
+) -> None:
+    """Who may not read is refused, and is told nothing but why."""
+    permit(route, carrier, call)
+
+    with Rest(route, cannot_read, carrier) as caller:
+        answer = call.send(caller, subjects)
+
+    assert_denied(answer, target.contract.denial(cannot_read))
+
+
+@each(WRITES)
+def test_denied_write(
+    call: Call,
+    route: Route,
+    cannot_write: Identity,
+    carrier: Carrier,
+    target: Target,
+    subjects: Mapping[str, str],
+    permit: Permit,
+    record: Record,
+) -> None:
+    """Who may not write is refused, and MLflow holds what it held before."""
+    permit(route, carrier, call)
+    before = record.before(call)
+
+    with Rest(route, cannot_write, carrier) as caller:
+        answer = call.send(caller, subjects, mark(route, cannot_write, carrier))
+
+    assert_denied(answer, target.contract.denial(cannot_write))
+    assert record.now(call) == before
+
+
+@pytest.mark.capability("scopes", "ui")
+def test_denied_get_that_acts(
+    route: Route, cannot_write: Identity, target: Target, subjects: Mapping[str, str], permit: Permit
+) -> None:
+    """A GET that has MLflow act for the caller is refused to who may not write, reader included."""
+    carrier = target.carriers[0]
+    permit(route, carrier, GET_THAT_ACTS)
+
+    with Rest(route, cannot_write, carrier) as caller:
+        answer = GET_THAT_ACTS.send(caller, subjects)
+
+    assert_denied(answer, target.contract.denial(cannot_write))
+
+
+def test_client_raises_denied_read(
+    route: Route, cannot_read: Identity, control: Identity, target: Target, subjects: Mapping[str, str], requests_sent: list[str]
+) -> None:
+    """The MLflow client raises the refusal of a read after a single request: there is no redirect to a login page."""
+    with signed_in(route, control) as client:
+        assert client.get_run(subjects["run_id"]).info.run_id == subjects["run_id"]
+    requests_sent.clear()
+
+    with signed_in(route, cannot_read) as client, pytest.raises(MlflowException) as refusal:
+        client.get_run(subjects["run_id"])
+
+    assert_raised(refusal.value, target.contract.denial(cannot_read))
+    assert requests_sent == ["GET"]
+
+
+def test_client_raises_denied_write(
+    route: Route,
+    cannot_write: Identity,
+    control: Identity,
+    target: Target,
+    subjects: Mapping[str, str],
+    record: Record,
+    requests_sent: list[str],
+) -> None:
+    """The MLflow client raises the refusal of a write after a single request, and nothing is written."""
+    with signed_in(route, control) as client:
+        client.set_tag(subjects["run_id"], "client", f"set through {route}")
+    record.forget()
+    before = record.before(SET_RUN_TAG)
+    requests_sent.clear()
+
+    with signed_in(route, cannot_write) as client, pytest.raises(MlflowException) as refusal:
+        client.set_tag(subjects["run_id"], "client", "refused")
+
+    assert_raised(refusal.value, target.contract.denial(cannot_write))
+    assert requests_sent == ["POST"]
+    assert record.now(SET_RUN_TAG) == before
+
+
+@pytest.mark.parametrize("parameter", ["access_token", "api_key"])
+def test_denied_key_in_query(
+    parameter: str, route: Route, control: Identity, target: Target, subjects: Mapping[str, str], permit: Permit
+) -> None:
+    """A good key in the query string counts as no key: a URL ends up in logs, histories and referrers."""
+    permit(route, target.carriers[0], READS[0])
+    assert control.key
+    key = control.key.reveal()
+
+    with Rest(route) as caller:
+        try:
+            answer = caller.get(EXPERIMENT.format(**subjects), params={parameter: key})
+        except requests.RequestException as error:
+            raise AssertionError(f"no answer: {type(error).__name__}") from None  # the message has the URL in it
+
+    assert_denied(answer, target.contract.denial(NO_KEY))
+    assert not echoes(answer, key)
+
+
+def test_denied_options(route: Route, target: Target, subjects: Mapping[str, str], permit: Permit) -> None:
+    """A browser's preflight request needs a key like any other call: nothing but /health answers without one."""
+    permit(route, target.carriers[0], READS[0])
+
+    with Rest(route) as caller:
+        preflight = {"Origin": "https://example.com", "Access-Control-Request-Method": "GET"}
+        answer = caller.options(EXPERIMENT.format(**subjects), headers=preflight)
+
+    assert_denied(answer, target.contract.denial(NO_KEY))
+
+
+@pytest.mark.usefixtures("both_carriers")
+def test_denied_bad_bearer_beside_good_key(
+    route: Route, control: Identity, target: Target, subjects: Mapping[str, str], permit: Permit
+) -> None:
+    """A bearer token that is no key is refused whatever X-API-Key says: the first carrier decides."""
+    permit(route, "x-api-key", READS[0])
+
+    with Rest(route, MADE_UP, "bearer") as caller:
+        answer = caller.get(EXPERIMENT.format(**subjects), headers=key_headers(control, "x-api-key"))
+
+    assert_denied(answer, target.contract.denial(MADE_UP))
+
+
+@pytest.mark.usefixtures("both_carriers")
+def test_good_bearer_beside_bad_key(route: Route, control: Identity, subjects: Mapping[str, str]) -> None:
+    """A good bearer token is what counts, whatever X-API-Key says: the first carrier decides."""
+    with Rest(route, control, "bearer") as caller:
+        answer = caller.get(EXPERIMENT.format(**subjects), headers=key_headers(MADE_UP, "x-api-key"))
+
+    assert answer.status_code == 200
+    assert answer.json()["experiment"]["experiment_id"] == subjects["experiment_id"]
+    assert_discreet(answer)

@@ -1,0 +1,206 @@
+"""The table of scopes, held against the routes of the installed MLflow."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fixtures.services.auth.scopes import Scopes
+from fixtures.target import Scope
+
+Endpoint = tuple[str, str]  # a method, and a path written as in the table
+
+RUNS = "/api/2.0/mlflow/runs"
+ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
+
+TABLE = Scopes()
+
+
+@pytest.fixture(scope="module")
+def endpoints() -> set[Endpoint]:
+    """Return what the installed MLflow serves: by its Flask application, and natively by the FastAPI application around it."""
+    from mlflow.server import app as flask_app
+    from mlflow.server.fastapi_app import app as fastapi_app
+
+    served = {(method, rule.rule) for rule in flask_app.url_map.iter_rules() for method in rule.methods or ()}
+    served |= set(_native(fastapi_app.routes))
+    return {(method, _as_in_table(path)) for method, path in served if method not in ("HEAD", "OPTIONS")}
+
+
+def _native(routes: Iterable[Any], prefix: str = "") -> Iterator[Endpoint]:
+    for route in routes:
+        if hasattr(route, "original_router"):  # an included router, which keeps its own routes
+            yield from _native(route.original_router.routes, prefix + route.include_context.prefix)
+        elif hasattr(route, "methods"):  # what has none is the mounted Flask application
+            yield from ((method, prefix + route.path) for method in route.methods)
+
+
+def _as_in_table(path: str) -> str:
+    """Write ``/a/<path:b>/<c>`` (Flask) or ``/a/{b:path}/{c}`` (FastAPI) as ``/a/**/*``."""
+    return re.sub(r"<[^>]*>|\{[^}]*\}", "*", re.sub(r"<path:[^>]*>|\{[^}]*:path\}", "**", path))
+
+
+def test_the_routes_of_mlflow_were_found(endpoints: set[Endpoint]) -> None:
+    """The walk reaches both applications and the nested routers: what follows would hold for an empty set, too."""
+    found = {
+        ("POST", "/api/2.0/mlflow/runs/create"),  # Flask
+        ("GET", "/get-artifact"),  # Flask, outside any API
+        ("POST", "/v1/traces"),  # a native router
+        ("PATCH", "/ajax-api/3.0/jobs/cancel/*"),  # another, with a parameter
+    }
+    assert found <= endpoints
+
+
+def test_every_endpoint_is_classified(endpoints: set[Endpoint]) -> None:
+    """No endpoint of MLflow is missing from the table: it would be denied to everybody."""
+    assert sorted(endpoints - {(rule.method, rule.template) for rule in TABLE.rules}) == []
+
+
+def test_every_rule_is_of_an_endpoint(endpoints: set[Endpoint]) -> None:
+    """No line of the table is stale or misspelt: it would permit what nobody has looked at."""
+    assert sorted({(rule.method, rule.template) for rule in TABLE.rules} - endpoints) == []
+
+
+def test_no_endpoint_is_classified_twice() -> None:
+    """There is one line for each endpoint, so that none can contradict another."""
+    lines = Counter((rule.method, rule.template) for rule in TABLE.rules)
+
+    assert [endpoint for endpoint, count in lines.items() if count > 1] == []
+
+
+def test_overlapping_rules_do_not_take_each_others_calls() -> None:
+    """A call gets the scope of its own endpoint's line, also where a wildcard of an earlier line covers its path."""
+    calls = {(r.method, r.template.replace("**", "a/b").replace("*", "a")): r.scope for r in TABLE.rules}
+
+    assert {call: TABLE.required(*call) for call in calls} == calls
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "scope"),
+    [
+        ("POST", f"{RUNS}/search", "read"),
+        ("POST", "/ajax-api/2.0/mlflow/experiments/search", "read"),
+        ("POST", "/api/3.0/mlflow/traces/search", "read"),
+        ("GET", "/ajax-api/2.0/mlflow/gateway-proxy", "write"),
+        ("GET", "/ajax-api/3.0/mlflow/assistant/sessions/1/stream", "write"),
+        ("GET", f"{RUNS}/get", "read"),
+        ("POST", f"{RUNS}/create", "write"),
+        ("DELETE", "/api/2.0/mlflow/registered-models/delete", "write"),
+    ],
+)
+def test_what_a_call_does_decides(method: str, path: str, scope: Scope) -> None:
+    """A search asks for reading although it is a POST, and a GET that acts asks for writing."""
+    assert TABLE.required(method, path) == scope
+
+
+@pytest.mark.parametrize("path", [f"{RUNS}/get", "/health", f"{ARTIFACTS}/0/model.pkl"])
+def test_head_asks_what_get_asks(path: str) -> None:
+    """HEAD needs the scope of GET."""
+    assert TABLE.required("HEAD", path) == TABLE.required("GET", path) == "read"
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("OPTIONS", f"{RUNS}/get"),
+        ("DELETE", f"{RUNS}/get"),
+        ("get", f"{RUNS}/get"),
+        ("GET", "/api/2.0/mlflow/runs/get/"),
+        ("GET", "/api/2.0/mlflow/runs/get/more"),
+        ("GET", "/API/2.0/mlflow/runs/get"),
+        ("GET", "/api/2.0/mlflow/runs/get;x"),
+        ("GET", "/api/2.0/mlflow/runs/get%0A"),
+        ("GET", "/api/2.0/mlflow/runs/get?run_id=1"),
+        ("GET", "/prefix/api/2.0/mlflow/runs/get"),
+        ("GET", "api/2.0/mlflow/runs/get"),
+        ("GET", "/api/2.0/mlflow/no-such-endpoint"),
+        ("GET", ""),
+    ],
+)
+def test_anything_else_is_not_classified(method: str, path: str) -> None:
+    """A method or a path that differs from those of the table in the least is covered by no rule."""
+    assert TABLE.required(method, path) is None
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "model.pkl",
+        "with%20space",
+        "a%2Fb",
+        "%C3%BC%E2%82%AC",
+        "100%25",
+        "semi;colon",
+        "quest%3Fion",
+        "...",
+        ".hidden",
+        "%FF",
+    ],
+)
+def test_odd_names_of_artifacts_are_names(name: str) -> None:
+    """An artifact may be called anything that is one path to the proxy and to MLflow alike."""
+    assert TABLE.required("GET", f"{ARTIFACTS}/0/{name}") == "read"
+    assert TABLE.required("PUT", f"{ARTIFACTS}/0/{name}") == "write"
+
+
+@pytest.mark.parametrize(
+    "rest",
+    ["/..", "/../x", "/./x", "//x", "/x//", "/%2e%2e/x", "/%2E./x", "/%2e/x", "/..%2Fx", "/%2F/x", "/x%2F%2e%2e%2Fy", "%2F.."],
+)
+def test_a_path_that_may_be_two_is_not_classified(rest: str) -> None:
+    """Dot segments and empty ones, escaped or not, are what proxies and servers disagree about: no rule covers them."""
+    assert TABLE.required("GET", f"{ARTIFACTS}/0{rest}") is None
+
+
+def test_a_path_is_decoded_once() -> None:
+    """What is escaped twice is a name to MLflow, not a way out of its folder."""
+    assert TABLE.required("GET", f"{ARTIFACTS}/0/%252e%252e/x") == "read"
+
+
+def test_a_table_may_have_comments_and_blank_lines(tmp_path: Path) -> None:
+    """Comments and blank lines are not rules, and a line for twins is two."""
+    table = Scopes(written(tmp_path, "# a comment\n\nread  GET  /{api}/x/*\n   \nwrite POST /y\n"))
+
+    assert [(rule.scope, rule.method, rule.template) for rule in table.rules] == [
+        ("read", "GET", "/api/x/*"),
+        ("read", "GET", "/ajax-api/x/*"),
+        ("write", "POST", "/y"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["reed GET /x", "admin GET /x", "READ GET /x", "GET /x", "read GET", "read GET /x /y", "read GET /x # why"],
+)
+def test_a_line_that_is_no_rule_is_an_error(tmp_path: Path, line: str) -> None:
+    """A slip in the table is not passed over: the endpoint would be denied, or permitted, without anybody knowing."""
+    with pytest.raises(ValueError):  # noqa: PT011 - the message is for the table's editor
+        Scopes(written(tmp_path, f"read GET /fine\n{line}\n"))
+
+
+def test_no_part_of_a_rule_is_a_pattern_but_its_wildcards(tmp_path: Path) -> None:
+    """A dot in a path is a dot."""
+    table = Scopes(written(tmp_path, "read GET /2.0/x\n"))
+
+    assert table.required("GET", "/2.0/x") == "read"
+    assert table.required("GET", "/2_0/x") is None
+
+
+def test_a_star_is_one_segment(tmp_path: Path) -> None:
+    """``*`` covers exactly one segment, which is not empty, and ``**`` one or more."""
+    table = Scopes(written(tmp_path, "read GET /one/*\nread GET /more/**\n"))
+
+    covered = {path: table.required("GET", path) for path in ("/one/a", "/one/a/b", "/one/", "/more/a", "/more/a/b", "/more/")}
+    assert covered == {"/one/a": "read", "/one/a/b": None, "/one/": None, "/more/a": "read", "/more/a/b": "read", "/more/": None}
+
+
+def written(folder: Path, text: str) -> Path:
+    """Write a table."""
+    table = folder / "scopes.txt"
+    table.write_text(text)
+    return table
