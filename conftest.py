@@ -38,6 +38,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
             config.stash[STACK] = stack
             config.stash[TARGET] = stack.start()
     except SuiteError as error:
+        config.option.keep_stack = False  # there is nothing to keep
         pytest.exit(f"{error}", error.exit_code)
 
 
