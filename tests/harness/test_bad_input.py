@@ -52,7 +52,7 @@ def test_last_lines_of_a_service_that_died(start_run: StartRun) -> None:
 
     run.wait()
 
-    assert "unable to open database file" in run.output.partition("Its last lines:")[2]
+    assert "Error initializing backend store" in run.output.partition("Its last lines:")[2]
 
 
 def test_busy_port(start_run: StartRun) -> None:

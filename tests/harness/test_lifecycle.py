@@ -154,7 +154,7 @@ def test_no_secret_shows(start_run: StartRun) -> None:
 
 
 def _a_worker(run: Run) -> psutil.Process:
-    return next(process for process in run.processes() if any("execnet" in part for part in process.cmdline()))
+    return next(process for process in run.processes() if "exec(eval(sys.stdin.readline()))" in " ".join(process.cmdline()))
 
 
 def _arguments(run: Run) -> set[str]:
