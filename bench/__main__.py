@@ -20,9 +20,10 @@ from pathlib import Path
 import requests
 
 from bench.recorder import FOLDER
-from fixtures.services.mlflow import mlflow
+from fixtures.services.mlflow import AUTHENTICATED_READ, mlflow
+from fixtures.stack.owned import POLL_SECONDS
 from fixtures.stack.ports import Ports
-from fixtures.stack.process import POLL_SECONDS, ProcessStack
+from fixtures.stack.process import ProcessStack, start_process
 from fixtures.stack.reaper import ROOT
 from fixtures.stack.run_folder import RunFolder
 
@@ -100,20 +101,17 @@ def plain_server() -> Iterator[str]:
     ports, folder = Ports(), RunFolder.create()
     folder.adopt_children()
     service = mlflow(ports.take("mlflow"))
-    url = f"http://{service.listen}"
-    with (folder.path / "log").open("wb") as log:
-        server = subprocess.Popen(
-            service.command, cwd=folder.path, env={**os.environ, **service.environment}, stdout=log, stderr=subprocess.STDOUT
-        )
+    url = f"http://{service.address}"
+    server = start_process(service, folder.path)
     try:
-        while not _answers(url + service.ready.path):
-            if server.poll() is not None:
-                sys.exit("The plain server ended:\n" + (folder.path / "log").read_text())
+        while not _answers(url + AUTHENTICATED_READ):
+            if server.exit_code() is not None:
+                sys.exit("The plain server ended:\n" + server.log())
             time.sleep(POLL_SECONDS)
         yield url
     finally:
         folder.remove()
-        server.wait()
+        server.process.wait()
         ports.release()
 
 

@@ -46,7 +46,12 @@ def validated(folder: Path, files: Mapping[str, str], command: tuple[str, ...]) 
     for name, content in files.items():
         (folder / name).write_text(content)
     done = subprocess.run(
-        [*command, "--mode", "validate"], cwd=folder, capture_output=True, text=True, timeout=SECONDS, check=False
+        [envoy.binary(), *command[1:], "--mode", "validate"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
     )
     return Verdict(done.returncode, done.stdout + done.stderr)
 
@@ -65,7 +70,7 @@ def test_a_configuration_is_complete_as_it_stands(source: Path, authority: Autho
     """Envoy accepts the file that is in the repository, beside a certificate: users start from it."""
     files = {envoy.CONFIGURATION: source.read_text(), **certificate_files(authority.issue("localhost"))}
 
-    verdict = validated(tmp_path, files, (envoy.binary(), "-c", envoy.CONFIGURATION))
+    verdict = validated(tmp_path, files, ("envoy", "-c", envoy.CONFIGURATION))
 
     assert verdict.exit_code == 0, verdict.output
     assert "OK" in verdict.output
@@ -74,7 +79,7 @@ def test_a_configuration_is_complete_as_it_stands(source: Path, authority: Autho
 def test_what_is_run_is_complete(authority: Authority, tmp_path: Path) -> None:
     """Envoy accepts the services as a stack defines them: their configuration for other addresses, their files and options."""
     services = [
-        edge(LISTEN, proxy=PROXY, authority=authority, names=("127.0.0.1", "localhost")),
+        edge(LISTEN, proxy=PROXY, prefix="/mlflow", authority=authority, names=("127.0.0.1", "localhost")),
         proxy(LISTEN, mlflow=MLFLOW, auth=AUTH),
     ]
 

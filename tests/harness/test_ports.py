@@ -25,7 +25,7 @@ def listener(address: Address, *, as_a_service: bool) -> socket.socket:
     if as_a_service:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listening.bind(address)
+        listening.bind((address.host, address.port))
         listening.listen()
     except OSError:
         listening.close()
@@ -38,7 +38,7 @@ def test_a_service_can_listen_on_a_taken_port(ports: Ports) -> None:
     address = ports.take("proxy")
 
     for _ in ("at start", "after a restart"):
-        with listener(address, as_a_service=True) as service, socket.create_connection(address):
+        with listener(address, as_a_service=True) as service, socket.create_connection((address.host, address.port)):
             service.accept()[0].close()
 
 
@@ -47,7 +47,7 @@ def test_nobody_is_reached_on_a_port_that_is_only_held(ports: Ports) -> None:
     address = ports.take("proxy")
 
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(address)
+        socket.create_connection((address.host, address.port))
 
 
 def test_a_port_is_not_handed_out_twice(ports: Ports) -> None:
