@@ -16,7 +16,8 @@ from fixtures.report import summary
 from fixtures.report.redaction import redact
 from fixtures.target import Target
 
-E2E = Path(__file__).parent / "tests" / "e2e"
+TESTS = Path(__file__).parent / "tests"
+NEEDING_A_STACK = {"e2e": TESTS / "e2e", "outage": TESTS / "outages"}  # by the mark of their tests
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -34,7 +35,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         stack = options.stack(config)
         config.stash[TARGET] = stack.outline()
         options.check_selection(config, config.stash[TARGET])
-        if _asks_for_e2e(config):
+        if _asks_for_stack(config):
             config.stash[STACK] = stack
             config.stash[TARGET] = stack.start()
     except SuiteError as error:
@@ -78,14 +79,16 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         stack.stop()
 
 
-def _asks_for_e2e(config: pytest.Config) -> bool:
-    """Tell whether the command line can select a test under tests/e2e, so that a stack is needed."""
+def _asks_for_stack(config: pytest.Config) -> bool:
+    """Tell whether the command line can select a test that needs a stack."""
     if config.option.collectonly:
         return False
     named = [Path(config.invocation_params.dir, argument.partition("::")[0]).resolve() for argument in config.args]
     marks = config.option.markexpr
-    return any(E2E.is_relative_to(path) or path.is_relative_to(E2E) for path in named) and (
-        not marks or Expression.compile(marks).evaluate(_is_e2e)
+    return any(
+        not marks or Expression.compile(marks).evaluate(lambda name, /, *, mark=mark, **_: name == mark)
+        for mark, folder in NEEDING_A_STACK.items()
+        if any(folder.is_relative_to(path) or path.is_relative_to(folder) for path in named)
     )
 
 
@@ -94,7 +97,3 @@ def _say(config: pytest.Config, text: str) -> None:
     if reporter:
         reporter.ensure_newline()
         reporter.write_line(text)
-
-
-def _is_e2e(name: str, /, **_: object) -> bool:
-    return name == "e2e"

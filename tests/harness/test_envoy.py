@@ -164,12 +164,12 @@ def test_an_envoy_in_the_path_will_do(monkeypatch: pytest.MonkeyPatch, tmp_path:
     monkeypatch.setattr(envoy, "_packaged", lambda: None)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(EnvoyMissingError, match="Install Envoy"):
-        envoy.command()
+        envoy.binary()
 
     installed = tmp_path / "envoy"
     installed.touch(0o755)
 
-    assert envoy.command()[0] == str(installed)
+    assert envoy.binary() == str(installed)
 
 
 def folder_of(service: Service, parent: Path) -> Path:
