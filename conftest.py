@@ -17,7 +17,7 @@ from fixtures.report.redaction import redact
 from fixtures.target import Target
 
 TESTS = Path(__file__).parent / "tests"
-NEEDING_A_STACK = {"e2e": TESTS / "e2e", "outage": TESTS / "outages"}  # by the mark of their tests
+NEEDING_A_STACK = {"e2e": TESTS / "e2e", "containers": TESTS / "containers"}  # by the mark of their tests
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

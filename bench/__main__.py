@@ -1,8 +1,12 @@
-"""``python -m bench [ROUNDS]``: prints two ratios, each the median over rounds that alternate what is compared.
+"""``python -m bench [containers]``: prints ratios, each the median over rounds that alternate what is compared.
 
 stack ready / plain server ready    what the three other services add to MLflow's start
 e2e run / floor                     what the suite adds to what cannot be avoided: the plain server's start, and the same
                                     HTTP requests sent straight to it by as many clients at once
+
+With ``containers``, it prints another ratio instead:
+
+container stack ready / process stack ready     what containers add to the start, with the images built
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ import requests
 
 from bench.recorder import FOLDER
 from fixtures.services.mlflow import AUTHENTICATED_READ, mlflow
+from fixtures.stack import Stack
 from fixtures.stack.owned import POLL_SECONDS
 from fixtures.stack.ports import Ports
 from fixtures.stack.process import ProcessStack, start_process
@@ -33,12 +38,18 @@ E2E = [sys.executable, "-m", "pytest", "-q", "-m", "e2e", "-n", str(WORKERS), "-
 
 
 def main() -> None:
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else ROUNDS
+    if sys.argv[1:] == ["containers"]:
+        from fixtures.stack.container import ContainerStack  # only who has Docker needs what it imports
+
+        ContainerStack().prepare()
+        starts = [(seconds(lambda: start(ContainerStack())), seconds(lambda: start(ProcessStack()))) for _ in range(ROUNDS)]
+        show("container stack ready / process stack ready", starts)
+        return
     with tempfile.TemporaryDirectory() as folder:
         recordings = record(Path(folder))
-        starts = [(seconds(start_stack), seconds(start_plain)) for _ in range(rounds)]
+        starts = [(seconds(lambda: start(ProcessStack())), seconds(start_plain)) for _ in range(ROUNDS)]
         show("stack ready / plain server ready", starts)
-        runs = [(seconds(run_e2e), seconds(lambda: run_floor(recordings))) for _ in range(rounds)]
+        runs = [(seconds(run_e2e), seconds(lambda: run_floor(recordings))) for _ in range(ROUNDS)]
         show("e2e run / floor", runs)
 
 
@@ -78,9 +89,8 @@ def run_floor(recordings: list[Path]) -> None:
             sys.exit("The replay failed: see above.")
 
 
-def start_stack() -> None:
-    """Start the whole process stack."""
-    stack = ProcessStack()
+def start(stack: Stack) -> None:
+    """Start a whole stack, and end it."""
     try:
         stack.start()
         for _ in stack.until_ready():

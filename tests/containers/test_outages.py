@@ -14,7 +14,7 @@ import requests
 from fixtures.clients import Rest
 from fixtures.services.mlflow import AUTHENTICATED_READ
 from fixtures.target import Identity, Route, Target
-from tests.outages.conftest import POLL_SECONDS, RECOVERY_SECONDS, Outage
+from tests.containers.conftest import POLL_SECONDS, RECOVERY_SECONDS, Outage
 
 RUNS = "/api/2.0/mlflow/runs"
 AT_ONCE_SECONDS = 15.0  # for an answer that nothing is waited for: 5 s to connect, and as much again on a busy machine

@@ -1,4 +1,4 @@
-"""What a test of an outage can ask for: the stack itself, since it has to break and mend it."""
+"""What a test of containers can ask for: the stack itself, to break and to mend it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ POLL_SECONDS = 0.2
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.outage)
+            item.add_marker(pytest.mark.containers)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -89,12 +89,18 @@ def platform(target: Target) -> Identity:
     return target.identity("platform")
 
 
-@pytest.fixture
-def outage(pytestconfig: pytest.Config, target: Target) -> Iterator[Outage]:
-    """Hand out the stack, in working order, and wait until it is that again."""
+@pytest.fixture(scope="session")
+def stack(pytestconfig: pytest.Config) -> ContainerStack:
+    """Return the stack."""
     stack = pytestconfig.stash.get(STACK, None)
     if not isinstance(stack, ContainerStack):
-        pytest.fail("Outages are made of containers: run them with --stack container, and without -n.")
+        pytest.fail("These tests hold containers in their hands: run them with --stack container, and without -n.")
+    return stack
+
+
+@pytest.fixture
+def outage(stack: ContainerStack, target: Target) -> Iterator[Outage]:
+    """Hand out the stack, in working order, and wait until it is that again."""
     outage = Outage(stack, target)
     outage.wait_until_over()
     yield outage
