@@ -1,0 +1,230 @@
+"""A run on containers leaves nothing in Docker, however it ends, and what a user gets wrong is answered with one message."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import tarfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+from fixtures import errors
+from fixtures.stack import engine
+from tests.harness.conftest import ONE_TEST, RUN_SECONDS, Run, StartRun, wait_until
+
+pytestmark = pytest.mark.docker
+
+CONTAINERS = (*ONE_TEST, "--stack", "container")
+GONE_SECONDS = 30.0  # for everything in Docker to be gone after the runner was killed: what is promised
+STAND_IN = "mlflow-proxy-e2e-test:{}"  # an image that these tests make
+PROXY_TOML = """
+port = {port}
+prefix = "/mlflow"
+health = "/health"
+[environment]
+mlflow_url = "MLFLOW_URL"
+auth_url = "AUTH_URL"
+"""
+
+
+def test_after_success(start_run: StartRun) -> None:
+    """A run that passes says what came up and what was exercised, and leaves nothing."""
+    run = start_run(*CONTAINERS)
+
+    assert run.wait() == 0, run.output
+    for service in ("auth", "mlflow", "proxy", "edge"):
+        assert f"{service:<7} ready after" in run.output
+    assert "1 e2e items over 1 cells" in run.output
+    assert in_docker(run) == []
+    run.assert_nothing_left(seconds=0)
+
+
+def test_after_failure(start_run: StartRun) -> None:
+    """A run that fails shows every service's log, and leaves nothing."""
+    run = start_run(*CONTAINERS, "--fault", "port-refused")
+
+    assert run.wait() == 1, run.output
+    assert "log of the service 'mlflow'" in run.output
+    assert "log of the service 'proxy'" in run.output
+    assert in_docker(run) == []
+    run.assert_nothing_left(seconds=0)
+
+
+def test_after_ctrl_c(start_run: StartRun) -> None:
+    """A run that the user interrupts while services start leaves nothing."""
+    run = start_run(*CONTAINERS)
+    run.until("auth    ready")
+
+    os.killpg(run.process.pid, signal.SIGINT)  # as a terminal does
+
+    assert run.wait() == pytest.ExitCode.INTERRUPTED
+    assert in_docker(run) == []
+    run.assert_nothing_left(seconds=0)
+
+
+@pytest.mark.parametrize("containers", [1, 4])
+def test_after_kill(start_run: StartRun, containers: int) -> None:
+    """Whenever the runner is killed, nothing is left within thirty seconds."""
+    run = start_run(*CONTAINERS)
+    wait_until(lambda: len(in_docker(run)) > containers, RUN_SECONDS)  # the network counts, too
+
+    run.process.kill()
+
+    run.process.wait()
+    wait_until(lambda: in_docker(run) == [] and not list(run.temp.iterdir()), GONE_SECONDS)
+    assert in_docker(run) == []
+    run.assert_nothing_left(seconds=0)
+
+
+def test_after_kill_of_reaper_too(start_run: StartRun) -> None:
+    """What is left when runner and reaper are both killed goes with the start of the next run."""
+    run = start_run(*CONTAINERS)
+    run.until("auth    ready")
+    for process in run.processes():
+        process.kill()
+    run.process.wait()
+    assert in_docker(run)
+
+    second = start_run(*CONTAINERS, TMPDIR=str(run.temp))
+
+    assert second.wait() == 0, second.output
+    assert in_docker(run) == []
+
+
+def test_kept_stack(start_run: StartRun) -> None:
+    """A stack that is kept outlives the run, and ends as the run says."""
+    run = start_run(*CONTAINERS, "--keep-stack")
+    assert run.wait() == 0, run.output
+    assert len(in_docker(run)) == 5
+    pid = next(line for line in run.output.splitlines() if line.startswith("  kill ")).split()[1]
+
+    os.kill(int(pid), signal.SIGTERM)
+
+    wait_until(lambda: in_docker(run) == [], GONE_SECONDS)
+    assert in_docker(run) == []
+    run.assert_nothing_left()
+
+
+def test_no_docker(start_run: StartRun, tmp_path: Path) -> None:
+    """Nobody answers where the engine should be."""
+    run = start_run(*CONTAINERS, DOCKER_HOST=f"unix://{tmp_path}/docker.sock")
+
+    assert run.wait() == errors.DockerUnavailableError.exit_code, run.output
+    assert "Docker does not answer: " in run.output
+    assert "the process stack needs no Docker" in run.output
+    assert "Traceback" not in run.output
+    run.assert_nothing_left(seconds=0)
+
+
+def test_docker_that_refuses(start_run: StartRun) -> None:
+    """The engine answers, and lets this user do nothing."""
+    with refusing_engine() as port:
+        run = start_run(*CONTAINERS, DOCKER_HOST=f"tcp://127.0.0.1:{port}")
+
+        assert run.wait() == errors.DockerUnavailableError.exit_code, run.output
+    assert "Forbidden" in run.output
+    assert "Traceback" not in run.output
+    run.assert_nothing_left(seconds=0)
+
+
+@pytest.mark.parametrize("option", ["--mlflow-image", "--envoy-image"])
+def test_image_that_there_is_not(start_run: StartRun, option: str) -> None:
+    """An image that is not here and that no registry has."""
+    run = start_run(*CONTAINERS, option, "127.0.0.1:9/nobody/nothing:1")
+
+    assert run.wait() == errors.ImageError.exit_code, run.output
+    assert "There is no image '127.0.0.1:9/nobody/nothing:1' here, and it cannot be pulled" in run.output
+    assert "Traceback" not in run.output
+    run.assert_nothing_left(seconds=0)
+
+
+@pytest.mark.parametrize(
+    ("does", "port", "error", "message"),
+    [
+        ("echo no licence >&2; exit 3", 8001, errors.ServiceDiedError, "The service 'proxy' ended at start with exit code 3."),
+        ("exec sleep 600", 8001, errors.ServiceNotReadyError, "The service 'proxy' was not ready within"),
+    ],
+    ids=["exits-at-once", "never-healthy"],
+)
+def test_proxy_that_does_not_come_up(
+    start_run: StartRun, tmp_path: Path, does: str, port: int, error: type[errors.SuiteError], message: str
+) -> None:
+    """A proxy of the user's own: its log is shown if it ended, and what its health path answers if it did not."""
+    (tmp_path / "proxy.toml").write_text(PROXY_TOML.format(port=port))
+
+    run = start_run(*CONTAINERS, *own_proxy(tmp_path, image(does)), "--ready-timeout", "60")
+
+    assert run.wait() == error.exit_code, run.output
+    assert message in run.output
+    assert ("no licence" if error is errors.ServiceDiedError else "its health path /health: ConnectionError") in run.output
+    assert in_docker(run) == []
+    run.assert_nothing_left(seconds=0)
+
+
+def test_proxy_that_listens_elsewhere(start_run: StartRun, tmp_path: Path) -> None:
+    """The file of the proxy names a port on which it does not listen."""
+    (tmp_path / "proxy.toml").write_text(PROXY_TOML.format(port=8002))
+    serves = "exec python3 -m http.server 8001"
+
+    run = start_run(*CONTAINERS, *own_proxy(tmp_path, image(serves)), "--ready-timeout", "60")
+
+    assert run.wait() == errors.ServiceNotReadyError.exit_code, run.output
+    assert "The service 'proxy' was not ready within 60 s" in run.output
+    assert "its health path /health: ConnectionError" in run.output
+    assert in_docker(run) == []
+
+
+def in_docker(run: Run) -> list[str]:
+    """Return the names of what there is in Docker of the run."""
+    folder = str(run.temp)
+    with engine.connected() as client:
+        things = [
+            *((container.name, container.labels) for container in client.containers.list(all=True, ignore_removed=True)),
+            *((network.name, network.attrs["Labels"]) for network in client.networks.list()),
+            *((volume.name, volume.attrs["Labels"]) for volume in client.volumes.list()),
+        ]
+    return [str(name) for name, labels in things if (labels or {}).get(engine.RUN_LABEL, "").startswith(folder)]
+
+
+def own_proxy(folder: Path, name: str) -> tuple[str, ...]:
+    """Return the options that put an image in the place of the proxy."""
+    return ("--proxy-image", name, "--proxy-config", str(folder / "proxy.toml"))
+
+
+def image(does: str) -> str:
+    """Return an image that does nothing but that."""
+    name = STAND_IN.format(does.split()[1])
+    dockerfile = f'FROM python:3.11-slim-bookworm\nCMD ["sh", "-c", "{does}"]\n'.encode()
+    context = io.BytesIO()
+    with tarfile.open(fileobj=context, mode="w") as tar:
+        entry = tarfile.TarInfo("Dockerfile")
+        entry.size = len(dockerfile)
+        tar.addfile(entry, io.BytesIO(dockerfile))
+    with engine.connected() as client:
+        client.images.build(fileobj=io.BytesIO(context.getvalue()), custom_context=True, tag=name, rm=True)
+    return name
+
+
+@contextmanager
+def refusing_engine() -> Iterator[int]:
+    """Answer 403 to everything, as the proxies do that some sites put in front of their engines."""
+
+    class Refusing(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(403)
+
+        do_HEAD = do_GET  # noqa: N815 - the name that http.server looks for
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Refusing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_port
+        server.shutdown()
