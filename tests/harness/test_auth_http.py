@@ -7,7 +7,7 @@ import logging
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from typing import Any
@@ -58,11 +58,11 @@ class Service:
     """A running auth service. Request targets are sent as they are given: no client tidies them up."""
 
     def __init__(self, port: int) -> None:
-        self._port = port
+        self.port = port
 
     def ask(self, method: str, target: str, headers: Headers | None = None, body: str | bytes | None = None) -> Answer:
         """Send a request."""
-        connection = HTTPConnection("127.0.0.1", self._port, timeout=TIMEOUT)
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT)
         try:
             connection.request(method, target, body, headers or {})
             answer = connection.getresponse()
@@ -89,6 +89,10 @@ class Service:
     def authorize(self, path: str, headers: Headers, method: str = "GET", of: str = "mlflow") -> Answer:
         """Ask whether a call of the service ``of`` is permitted."""
         return self.ask(method, f"/authorize/{of}{path}", headers)
+
+    def forward_auth(self, path: str, headers: Headers, method: str = "GET") -> Answer:
+        """Ask the same of MLflow the way Caddy and Traefik do, about a public path."""
+        return self.ask("GET", "/forward-auth/mlflow", {**headers, **described(method, path)})
 
 
 @contextmanager
@@ -121,6 +125,11 @@ def writer(service: Service) -> Headers:
 @pytest.fixture(scope="module")
 def reader(service: Service) -> Headers:
     return bearer(service.create(user_id="reader", scopes=["read"])["key"])
+
+
+def described(method: str, path: str) -> Headers:
+    """Return the headers in which Caddy and Traefik describe a call."""
+    return {"X-Forwarded-Method": method, "X-Forwarded-Uri": path}
 
 
 def bearer(token: str) -> Headers:
@@ -585,9 +594,136 @@ def test_a_decision_is_logged_without_a_secret(service: Service, caplog: pytest.
     service.authorize(f"{READ}?api_key={created['key']}", {"X-API-Key": created["key"], "X-Request-Id": "refused"})
 
     permitted, refused = caplog.messages
-    assert all(part in permitted for part in (f"GET /authorize/mlflow{READ} ", "200", created["key_id"], "permitted"))
-    assert all(part in refused for part in (f"GET /authorize/mlflow{READ} ", "401", "UNAUTHENTICATED", "refused"))
+    assert all(part in permitted for part in (f"GET /mlflow{READ} ", "200", created["key_id"], "permitted"))
+    assert all(part in refused for part in (f"GET /mlflow{READ} ", "401", "UNAUTHENTICATED", "refused"))
     assert not any(part in caplog.text for part in (created["key"], "run_id", "api_key"))
+
+
+# --- forward-auth: the same decision about a call that is described in headers
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", f"{READ}?run_id=1"),
+        ("HEAD", READ),
+        ("POST", WRITE),
+        ("PUT", f"{ARTIFACTS}/0/a%2Fb"),
+        ("GET", "/"),
+        ("GET", ""),
+        ("GET", "?page=1"),
+    ],
+)
+def test_a_described_call_is_judged_by_its_path_within_the_service(
+    service: Service, writer: Headers, method: str, path: str
+) -> None:
+    """The public path has the service's name in front, which is not MLflow's to see: what is left is judged like any call."""
+    answer = service.forward_auth(f"/mlflow{path}", writer, method)
+
+    asked = service.authorize(path, writer, method)
+    assert answer.status == asked.status
+    assert answer.headers.get("x-auth-key-id") == asked.headers.get("x-auth-key-id")
+
+
+def test_a_permitted_described_call_is_told_who_makes_it(service: Service) -> None:
+    """The answer names the user and the key in headers, and has no body."""
+    created = service.create(user_id="grace")
+
+    answer = service.forward_auth(f"/mlflow{WRITE}", {"X-API-Key": created["key"]}, "POST")
+
+    assert (answer.status, answer.text) == (200, "")
+    assert (answer.headers["x-auth-user"], answer.headers["x-auth-key-id"]) == ("grace", created["key_id"])
+
+
+def test_a_described_write_is_a_write(service: Service, reader: Headers, writer: Headers) -> None:
+    """The method that counts is the described one, not the GET with which the proxy asks."""
+    assert service.forward_auth(f"/mlflow{WRITE}", writer, "POST").status == 200
+
+    assert tuple(service.forward_auth(f"/mlflow{WRITE}", reader, "POST")) == (403, DENIED)
+
+
+def test_a_described_call_needs_a_key(service: Service, writer: Headers) -> None:
+    """Without a key, with one in the described query, and with a key of another service it is refused as everywhere."""
+    assert service.forward_auth(f"/mlflow{READ}", writer).status == 200
+    key = service.create(service_id="billing")["key"]
+
+    assert tuple(service.forward_auth(f"/mlflow{READ}", {})) == (401, UNAUTHENTICATED)
+    assert tuple(service.forward_auth(f"/mlflow{READ}?api_key=x", writer)) == (401, UNAUTHENTICATED)
+    assert tuple(service.forward_auth(f"/mlflow{READ}", bearer(key))) == (403, DENIED)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        READ,
+        f"/billing{READ}",
+        f"/mlflow/mlflow{READ}",
+        f"//mlflow{READ}",
+        f"/MLFLOW{READ}",
+        f"/%6dlflow{READ}",
+        f"/mlflow%2F{READ[1:]}",
+        f"/mlflow/..{READ}",
+        f"/mlflow/{READ}",
+        f"/mlflow{READ}#/create",
+        f"http://mlflow.internal:5000/mlflow{READ}",
+        f"/api/mlflow{READ}",
+        "*",
+        "",
+    ],
+)
+def test_a_described_path_is_of_the_service_or_denied(service: Service, writer: Headers, path: str) -> None:
+    """A path that has not the service's name in front, or that a server may take for another, is nobody's."""
+    assert tuple(service.forward_auth(path, writer)) == (403, DENIED)
+
+
+@pytest.mark.parametrize("missing", ["X-Forwarded-Method", "X-Forwarded-Uri"])
+def test_a_call_that_is_half_described_is_denied(service: Service, writer: Headers, missing: str) -> None:
+    """Nothing takes the place of a header that the proxy does not send: neither the GET nor the path with which it asks."""
+    headers = described("GET", f"/mlflow{READ}")
+    del headers[missing]
+
+    assert tuple(service.ask("GET", "/forward-auth/mlflow", {**writer, **headers})) == (403, DENIED)
+    assert tuple(service.ask("GET", f"/forward-auth/mlflow?uri=/mlflow{READ}", {**writer, **headers})) == (403, DENIED)
+
+
+@pytest.mark.parametrize("twice", [("X-Forwarded-Method", "GET"), ("X-Forwarded-Uri", f"/mlflow{READ}")], ids=lambda pair: pair[0])
+def test_a_call_that_is_described_twice_is_denied(service: Service, reader: Headers, twice: tuple[str, str]) -> None:
+    """A proxy that adds its headers to those of the client does not have the client's word taken for its own."""
+    connection = HTTPConnection("127.0.0.1", service.port, timeout=TIMEOUT)
+    connection.putrequest("GET", "/forward-auth/mlflow")
+    for name, value in (twice, *described("GET", f"/mlflow{READ}").items(), *reader.items()):
+        connection.putheader(name, value)
+    connection.endheaders()
+    with closing(connection):
+        assert connection.getresponse().status == 403
+
+
+def test_no_header_changes_what_a_proxy_asks_by_path(service: Service, reader: Headers) -> None:
+    """A client's X-Forwarded headers reach /authorize unchanged: the method and the path of the call itself are what counts."""
+    posing = {**reader, **described("GET", f"/mlflow{READ}"), "X-HTTP-Method-Override": "GET"}
+
+    assert tuple(service.authorize(WRITE, posing, "POST")) == (403, DENIED)
+    assert service.authorize(READ, {**reader, **described("POST", f"/mlflow{WRITE}")}).status == 200
+
+
+@pytest.mark.parametrize("method", ["HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
+def test_a_described_call_is_asked_about_with_get(service: Service, writer: Headers, method: str) -> None:
+    """A proxy that asks with the call's own method means /authorize."""
+    answer = service.ask(method, "/forward-auth/mlflow", {**writer, **described("GET", f"/mlflow{READ}")})
+
+    assert answer.status == 405
+
+
+def test_a_described_call_is_logged_as_it_was_made(service: Service, caplog: pytest.LogCaptureFixture) -> None:
+    """The log has the method and the path of the call itself, and not its query."""
+    caplog.set_level(logging.INFO)
+    created = service.create()
+    caplog.clear()
+
+    service.forward_auth(f"/mlflow{WRITE}?run_id=1", bearer(created["key"]), "POST")
+
+    assert f"POST /mlflow{WRITE} 200 {created['key_id']}" in caplog.text
+    assert "run_id" not in caplog.text
 
 
 # --- everything else
@@ -598,7 +734,9 @@ def test_health_needs_no_key(service: Service) -> None:
     assert tuple(service.ask("GET", "/health")) == (200, {"status": "ok"})
 
 
-@pytest.mark.parametrize("path", ["/", "/api/v1", "/api/v1/keys/", "/authorize", "/authorize/", "/docs", "/redoc", "/keys.sqlite"])
+@pytest.mark.parametrize(
+    "path", ["/", "/api/v1", "/api/v1/keys/", "/authorize", "/authorize/", "/forward-auth/", "/docs", "/redoc", "/keys.sqlite"]
+)
 def test_there_is_nothing_else(service: Service, path: str) -> None:
     """Any other path is not there."""
     answer = service.ask("GET", path, bearer(ADMIN_TOKEN))
