@@ -79,7 +79,7 @@ def test_after_kill(start_run: StartRun, containers: int) -> None:
     run.process.wait()
     wait_until(lambda: in_docker(run) == [] and not list(run.temp.iterdir()), GONE_SECONDS)
     assert in_docker(run) == []
-    run.assert_nothing_left(seconds=0)
+    run.assert_nothing_left()
 
 
 def test_after_kill_of_reaper_too(start_run: StartRun) -> None:
