@@ -1,0 +1,16 @@
+"""What can be reached from outside the run's network."""
+
+from __future__ import annotations
+
+from fixtures.stack.container import ContainerStack
+from fixtures.stack.ports import LOOPBACK
+
+
+def test_only_loopback_reaches_a_service(stack: ContainerStack) -> None:
+    """No service, MLflow least of all, takes calls from other machines."""
+    published = {
+        name: {binding["HostIp"] for bindings in stack.container(name).ports.values() for binding in bindings or ()}
+        for name in stack.running
+    }
+
+    assert published == dict.fromkeys(stack.running, {LOOPBACK})
