@@ -13,4 +13,4 @@ def test_only_loopback_reaches_a_service(stack: ContainerStack) -> None:
         for name in stack.running
     }
 
-    assert published == dict.fromkeys(stack.running, {LOOPBACK})
+    assert published == {name: {LOOPBACK} for name in stack.running}
