@@ -15,6 +15,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from fixtures.stack import engine
+
 ROOT = Path(__file__).parents[2]
 RUN_SECONDS = 300.0  # for a whole run to end by itself
 GONE_SECONDS = 10.0  # for everything to be gone after the runner was killed: what is promised
@@ -29,6 +31,7 @@ class Run:
     output_file: Path
     temp: Path
     junit: Path
+    on_containers: bool
 
     def wait(self) -> int:
         """Wait for the end and return the exit code."""
@@ -53,15 +56,34 @@ class Run:
         """Return every living process that has to do with the run."""
         return [process for process in psutil.process_iter() if _uses(process, self.temp)]
 
+    def in_docker(self) -> list[str]:
+        """Return the names of what there is in Docker of the run: nothing of one that does not use it."""
+        if not self.on_containers:
+            return []
+        with engine.connected() as client:
+            things = [
+                *((container.name, container.labels) for container in client.containers.list(all=True, ignore_removed=True)),
+                *((network.name, network.attrs["Labels"]) for network in client.networks.list()),
+                *((volume.name, volume.attrs["Labels"]) for volume in client.volumes.list()),
+            ]
+        return [str(name) for name, labels in things if (labels or {}).get(engine.RUN_LABEL, "").startswith(str(self.temp))]
+
     def assert_nothing_left(self, seconds: float = GONE_SECONDS) -> None:
-        """Assert that within some seconds there is no process, no port and no file left of the run."""
+        """Assert that within some seconds there is no process, no port, no file and nothing in Docker left of the run."""
         wait_until(lambda: not self.processes() and not list(self.temp.iterdir()), seconds)
+        assert self.in_docker() == []
         assert [process.cmdline() for process in self.processes()] == []
         assert list(self.temp.iterdir()) == []
 
 
 OUTCOMES = ("failure", "error", "skipped")
 StartRun = Callable[..., Run]
+
+
+@pytest.fixture(params=["process", pytest.param("container", marks=pytest.mark.docker)])
+def kind(request: pytest.FixtureRequest) -> str:
+    """Return each kind of stack that we start."""
+    return str(request.param)
 
 
 @pytest.fixture
@@ -86,7 +108,7 @@ def start_run(tmp_path: Path) -> Iterator[StartRun]:
                 text=True,
                 start_new_session=True,
             )
-        runs.append(Run(process, output, temp, junit))
+        runs.append(Run(process, output, temp, junit, "container" in arguments))
         return runs[-1]
 
     yield start

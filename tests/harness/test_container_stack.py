@@ -16,7 +16,7 @@ import pytest
 
 from fixtures import errors
 from fixtures.stack import engine
-from tests.harness.conftest import ONE_TEST, RUN_SECONDS, Run, StartRun, wait_until
+from tests.harness.conftest import ONE_TEST, RUN_SECONDS, StartRun, wait_until
 
 pytestmark = pytest.mark.docker
 
@@ -33,52 +33,17 @@ auth_url = "AUTH_URL"
 """
 
 
-def test_after_success(start_run: StartRun) -> None:
-    """A run that passes says what came up and what was exercised, and leaves nothing."""
-    run = start_run(*CONTAINERS)
-
-    assert run.wait() == 0, run.output
-    for service in ("auth", "mlflow", "proxy", "edge"):
-        assert f"{service:<7} ready after" in run.output
-    assert "1 e2e items over 1 cells" in run.output
-    assert in_docker(run) == []
-    run.assert_nothing_left(seconds=0)
-
-
-def test_after_failure(start_run: StartRun) -> None:
-    """A run that fails shows every service's log, and leaves nothing."""
-    run = start_run(*CONTAINERS, "--fault", "port-refused")
-
-    assert run.wait() == 1, run.output
-    assert "log of the service 'mlflow'" in run.output
-    assert "log of the service 'proxy'" in run.output
-    assert in_docker(run) == []
-    run.assert_nothing_left(seconds=0)
-
-
-def test_after_ctrl_c(start_run: StartRun) -> None:
-    """A run that the user interrupts while services start leaves nothing."""
-    run = start_run(*CONTAINERS)
-    run.until("auth    ready")
-
-    os.killpg(run.process.pid, signal.SIGINT)  # as a terminal does
-
-    assert run.wait() == pytest.ExitCode.INTERRUPTED
-    assert in_docker(run) == []
-    run.assert_nothing_left(seconds=0)
-
-
 @pytest.mark.parametrize("containers", [1, 4])
 def test_after_kill(start_run: StartRun, containers: int) -> None:
     """Whenever the runner is killed, nothing is left within thirty seconds."""
     run = start_run(*CONTAINERS)
-    wait_until(lambda: len(in_docker(run)) > containers, RUN_SECONDS)  # the network counts, too
+    wait_until(lambda: len(run.in_docker()) > containers, RUN_SECONDS)  # the network counts, too
 
     run.process.kill()
 
     run.process.wait()
-    wait_until(lambda: in_docker(run) == [] and not list(run.temp.iterdir()), GONE_SECONDS)
-    assert in_docker(run) == []
+    wait_until(lambda: run.in_docker() == [] and not list(run.temp.iterdir()), GONE_SECONDS)
+    assert run.in_docker() == []
     run.assert_nothing_left()
 
 
@@ -89,25 +54,25 @@ def test_after_kill_of_reaper_too(start_run: StartRun) -> None:
     for process in run.processes():
         process.kill()
     run.process.wait()
-    assert in_docker(run)
+    assert run.in_docker()
 
     second = start_run(*CONTAINERS, TMPDIR=str(run.temp))
 
     assert second.wait() == 0, second.output
-    assert in_docker(run) == []
+    assert run.in_docker() == []
 
 
 def test_kept_stack(start_run: StartRun) -> None:
     """A stack that is kept outlives the run, and ends as the run says."""
     run = start_run(*CONTAINERS, "--keep-stack")
     assert run.wait() == 0, run.output
-    assert len(in_docker(run)) == 5
+    assert len(run.in_docker()) == 5
     pid = next(line for line in run.output.splitlines() if line.startswith("  kill ")).split()[1]
 
     os.kill(int(pid), signal.SIGTERM)
 
-    wait_until(lambda: in_docker(run) == [], GONE_SECONDS)
-    assert in_docker(run) == []
+    wait_until(lambda: run.in_docker() == [], GONE_SECONDS)
+    assert run.in_docker() == []
     run.assert_nothing_left()
 
 
@@ -163,7 +128,6 @@ def test_proxy_that_does_not_come_up(
     assert run.wait() == error.exit_code, run.output
     assert message in run.output
     assert ("no licence" if error is errors.ServiceDiedError else "its health path /health: ConnectionError") in run.output
-    assert in_docker(run) == []
     run.assert_nothing_left(seconds=0)
 
 
@@ -177,19 +141,7 @@ def test_proxy_that_listens_elsewhere(start_run: StartRun, tmp_path: Path) -> No
     assert run.wait() == errors.ServiceNotReadyError.exit_code, run.output
     assert "The service 'proxy' was not ready within 60 s" in run.output
     assert "its health path /health: ConnectionError" in run.output
-    assert in_docker(run) == []
-
-
-def in_docker(run: Run) -> list[str]:
-    """Return the names of what there is in Docker of the run."""
-    folder = str(run.temp)
-    with engine.connected() as client:
-        things = [
-            *((container.name, container.labels) for container in client.containers.list(all=True, ignore_removed=True)),
-            *((network.name, network.attrs["Labels"]) for network in client.networks.list()),
-            *((volume.name, volume.attrs["Labels"]) for volume in client.volumes.list()),
-        ]
-    return [str(name) for name, labels in things if (labels or {}).get(engine.RUN_LABEL, "").startswith(folder)]
+    assert run.in_docker() == []
 
 
 def own_proxy(folder: Path, name: str) -> tuple[str, ...]:

@@ -18,9 +18,9 @@ SEVERAL_TESTS = ("tests/e2e/test_experiments.py", "tests/e2e/test_runs.py")
 SAMPLE_SECONDS = 0.2  # between two looks at the processes' arguments
 
 
-def test_after_success(start_run: StartRun) -> None:
+def test_after_success(start_run: StartRun, kind: str) -> None:
     """A run that passes says what came up and what was exercised, and leaves nothing."""
-    run = start_run(*ONE_TEST)
+    run = start_run(*ONE_TEST, "--stack", kind)
 
     assert run.wait() == 0, run.output
     for service in ("auth", "mlflow", "proxy", "edge"):
@@ -29,9 +29,9 @@ def test_after_success(start_run: StartRun) -> None:
     run.assert_nothing_left(seconds=0)
 
 
-def test_after_failure(start_run: StartRun) -> None:
+def test_after_failure(start_run: StartRun, kind: str) -> None:
     """A run that fails shows every service's log, and leaves nothing."""
-    run = start_run(*ONE_TEST, "--fault", "port-refused")
+    run = start_run(*ONE_TEST, "--stack", kind, "--fault", "port-refused")
 
     assert run.wait() == 1, run.output
     assert "log of the service 'mlflow'" in run.output
@@ -39,9 +39,9 @@ def test_after_failure(start_run: StartRun) -> None:
     run.assert_nothing_left(seconds=0)
 
 
-def test_after_ctrl_c(start_run: StartRun) -> None:
+def test_after_ctrl_c(start_run: StartRun, kind: str) -> None:
     """A run that the user interrupts while services start leaves nothing."""
-    run = start_run(*SEVERAL_TESTS, "-n", "2")
+    run = start_run(*SEVERAL_TESTS, "-n", "2", "--stack", kind)
     run.until("auth    ready")
 
     os.killpg(run.process.pid, signal.SIGINT)  # as a terminal does
