@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         options.check_selection(config, config.stash[TARGET])
         if _asks_for_stack(config):
             config.stash[STACK] = stack
+            stack.say = partial(_say, config)
             config.stash[TARGET] = stack.start()
     except SuiteError as error:
         config.option.keep_stack = False  # there is nothing to keep

@@ -152,7 +152,7 @@ def own_proxy(folder: Path, name: str) -> tuple[str, ...]:
 def image(does: str) -> str:
     """Return an image that does nothing but that."""
     name = STAND_IN.format(does.split()[1])
-    dockerfile = f'FROM python:3.11-slim-bookworm\nCMD ["sh", "-c", "{does}"]\n'.encode()
+    dockerfile = f'FROM python:3.11.14-slim-bookworm\nCMD ["sh", "-c", "{does}"]\n'.encode()
     context = io.BytesIO()
     with tarfile.open(fileobj=context, mode="w") as tar:
         entry = tarfile.TarInfo("Dockerfile")
