@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -88,10 +88,14 @@ def _asks_for_stack(config: pytest.Config) -> bool:
     named = [Path(config.invocation_params.dir, argument.partition("::")[0]).resolve() for argument in config.args]
     marks = config.option.markexpr
     return any(
-        not marks or Expression.compile(marks).evaluate(lambda name, /, *, mark=mark, **_: name == mark)
+        not marks or Expression.compile(marks).evaluate(_only(mark))
         for mark, folder in NEEDING_A_STACK.items()
         if any(folder.is_relative_to(path) or path.is_relative_to(folder) for path in named)
     )
+
+
+def _only(mark: str) -> Callable[..., bool]:
+    return lambda name, /, **_: bool(name == mark)
 
 
 def _say(config: pytest.Config, text: str) -> None:
