@@ -77,7 +77,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 def pytest_unconfigure(config: pytest.Config) -> None:
     if stack := config.stash.get(STACK, None):
         if config.option.keep_stack:
-            _say(config, f"The stack is left running.\n{stack.keep()}")
+            _say(config, f"What is left running:\n{stack.keep()}")
         stack.stop()
 
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address
 
 import pytest
 import requests
@@ -94,7 +95,8 @@ def test_mlflow_is_not_in_dns(outage: Outage, route: Route, platform: Identity) 
     """While MLflow's name is not known the answer is 502, and it comes at once."""
     outage.disconnect("mlflow")
 
-    assert_unavailable(route, platform, 502, within=AT_ONCE_SECONDS)
+    for _ in range(2):  # on a connection that the proxy may have kept, and on one that it has to make
+        assert_unavailable(route, platform, 502, within=AT_ONCE_SECONDS)
 
 
 def test_mlflow_is_silent(outage: Outage, target: Target, platform: Identity) -> None:
@@ -122,12 +124,13 @@ def test_auth_service_is_silent(outage: Outage, route: Route, target: Target) ->
 
 def test_mlflow_comes_back_at_another_address(outage: Outage) -> None:
     """A proxy that goes by the name finds MLflow where it is now, without being restarted."""
-    before = outage.address("mlflow")
-    outage.kill("mlflow")
-    outage.disconnect("mlflow")
-    outage.disconnect("edge")
+    before, edge = outage.address("mlflow"), outage.address("edge")
+    # The lowest free address is given first, and what was broken last is mended first: each is given what was the other's.
+    for service in ("mlflow", "edge") if IPv4Address(before) < IPv4Address(edge) else ("edge", "mlflow"):
+        outage.kill(service)
+        outage.disconnect(service)
 
-    outage.end()  # last broken, first mended: the edge is given the address that was MLflow's
+    outage.end()
 
     assert outage.address("mlflow") != before
     outage.wait_until_over()

@@ -19,14 +19,14 @@ def test_each_replica_reads_what_one_wrote(stack: ContainerStack, target: Target
         pytest.skip("there is one MLflow server: --backend postgres --mlflow-replicas 2 has two")
     external = target.route("external")
     with Rest(external, platform) as caller:
-        created = caller.post(f"{RUNS}/create", json={"experiment_id": "0"}).json()["run"]
+        created = caller.post(f"{RUNS}/create", json={"experiment_id": "0"}).json()["run"]["info"]
 
     answered: set[str] = set()
     for _ in range(MOST_READS):
         with Rest(external, platform) as fresh:
-            answer = fresh.get(f"{RUNS}/get?run_id={created['info']['run_id']}")
-        assert (answer.status_code, answer.json()["run"]) == (200, created)
-        answered = {name for name in replicas if created["info"]["run_id"] in stack.running[name].log()}
+            answer = fresh.get(f"{RUNS}/get?run_id={created['run_id']}")
+        assert (answer.status_code, answer.json()["run"]["info"]) == (200, created)
+        answered = {name for name in replicas if created["run_id"] in stack.running[name].log()}
         if answered == set(replicas):
             break
 

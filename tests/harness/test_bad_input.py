@@ -35,6 +35,21 @@ from tests.harness.conftest import ONE_TEST, StartRun
             errors.BadOptionError,
             "--mlflow-replicas none: expected a number from 1 to 9.",
         ),
+        (
+            ["--stack", "container", "--mlflow-version", "newest"],
+            errors.BadOptionError,
+            "--mlflow-version newest: expected a version such as 3.17.2.",
+        ),
+        (
+            ["--stack", "container", "--mlflow-version", "3.9", "--mlflow-image", "mlflow"],
+            errors.BadOptionError,
+            "--mlflow-version is of the image that is built: leave it out, or --mlflow-image.",
+        ),
+        (
+            ["--stack", "container", "--proxy-image", "nginx", "--proxy-config", "p.toml", "--fault", "strip-none"],
+            errors.BadOptionError,
+            "--fault strip-none changes the reference proxy: leave --proxy-image out.",
+        ),
         (["--stack", "container", "--proxy-image", "nginx"], errors.BadOptionError, "Add --proxy-config FILE."),
         (
             ["--stack", "container", "--proxy-image", "nginx", "--proxy-config", "proxy.toml"],
@@ -107,7 +122,7 @@ def test_old_mlflow(start_run: StartRun, tmp_path: Path) -> None:
     run = start_run(*ONE_TEST, PYTHONPATH=str(tmp_path))
 
     assert run.wait() == errors.MlflowTooOldError.exit_code, run.output
-    assert "MLflow 2.22.0 is installed, and the process stack needs 3.5 or newer." in run.output
+    assert "MLflow 2.22.0 is too old: a stack of our own needs 3.5 or newer." in run.output
     run.assert_nothing_left(seconds=0)
 
 

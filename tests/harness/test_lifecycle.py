@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -81,8 +82,9 @@ def test_after_kill_of_everything_but_services(start_run: StartRun) -> None:
     run = start_run(*ONE_TEST)
     run.until("auth    ready")
     for process in run.processes():
-        if process.pid == run.process.pid or "fixtures.stack.reaper" in process.cmdline():
-            process.kill()
+        with contextlib.suppress(psutil.Error):  # it may have ended with another
+            if process.pid == run.process.pid or "fixtures.stack.reaper" in process.cmdline():
+                process.kill()
     run.process.wait()
     assert run.processes()
 
