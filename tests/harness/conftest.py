@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -116,6 +117,10 @@ def start_run(tmp_path: Path) -> Iterator[StartRun]:
         if run.process.poll() is None:
             run.process.send_signal(signal.SIGKILL)
             run.process.wait()
+        for process in run.processes():  # of a stack that a test failed to end: its reaper does
+            with contextlib.suppress(psutil.Error):
+                if "fixtures.stack.reaper" in process.cmdline():
+                    process.terminate()
 
 
 def wait_until(condition: Callable[[], bool], seconds: float) -> None:
