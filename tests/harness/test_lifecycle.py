@@ -70,10 +70,25 @@ def test_after_kill_of_worker(start_run: StartRun) -> None:
     run = start_run(*SEVERAL_TESTS, "-n", "2", "-v")
     run.until("PASSED")
 
-    _a_worker(run).kill()
+    _workers(run)[0].kill()
 
     assert run.wait() == pytest.ExitCode.TESTS_FAILED
     assert "crashed while running" in run.output
+    run.assert_nothing_left(seconds=0)
+
+
+@pytest.mark.parametrize("moment", range(10))
+def test_after_kill_of_worker_at_some_moment(start_run: StartRun, moment: int) -> None:
+    """Whenever a worker is killed, the run comes to an end and leaves nothing."""
+    run = start_run(*ONE_TEST, "-n", "2")
+    wait_until(lambda: len(_workers(run)) == 2, RUN_SECONDS)
+
+    chance = random.Random(moment)
+    wait_until(lambda: run.process.poll() is not None, chance.uniform(0, 12))
+    for worker in _workers(run)[:1]:  # none, if the run was faster
+        worker.kill()
+
+    run.wait()
     run.assert_nothing_left(seconds=0)
 
 
@@ -155,18 +170,19 @@ def test_no_secret_shows(start_run: StartRun) -> None:
     run.assert_nothing_left()
 
 
-def _a_worker(run: Run) -> psutil.Process:
-    return next(process for process in run.processes() if "exec(eval(sys.stdin.readline()))" in " ".join(process.cmdline()))
+def _workers(run: Run) -> list[psutil.Process]:
+    return [process for process in run.processes() if "exec(eval(sys.stdin.readline()))" in " ".join(_arguments_of(process))]
 
 
 def _arguments(run: Run) -> set[str]:
-    found = set()
-    for process in run.processes():
-        try:
-            found.update(process.cmdline())
-        except psutil.Error:
-            continue  # ended meanwhile
-    return found
+    return {argument for process in run.processes() for argument in _arguments_of(process)}
+
+
+def _arguments_of(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []  # ended meanwhile
 
 
 def test_temp_folder_is_private(start_run: StartRun) -> None:
