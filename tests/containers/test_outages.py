@@ -50,6 +50,8 @@ class Load:
     def _create_run(self) -> None:
         try:
             answer = self.caller.post(f"{RUNS}/create", json={"experiment_id": self.experiment_id}, timeout=AT_ONCE_SECONDS)
+        except requests.exceptions.ChunkedEncodingError:
+            return  # MLflow was killed in the middle of its answer: no proxy that passes answers on as they come can mend that
         except requests.RequestException as error:
             self.unexpected.append(type(error).__name__)
             return
