@@ -32,7 +32,7 @@ class Run:
     output_file: Path
     temp: Path
     junit: Path
-    on_containers: bool
+    uses_docker: bool
 
     def wait(self) -> int:
         """Wait for the end and return the exit code."""
@@ -59,7 +59,7 @@ class Run:
 
     def in_docker(self) -> list[str]:
         """Return the names of what there is in Docker of the run: nothing of one that does not use it."""
-        if not self.on_containers:
+        if not self.uses_docker:
             return []
         with engine.connected() as client:
             things = [
@@ -88,9 +88,10 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def start_run(tmp_path: Path) -> Iterator[StartRun]:
+def start_run(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[StartRun]:
     """Return a function that starts ``pytest -m e2e`` with the given arguments and environment."""
     runs: list[Run] = []
+    uses_docker = request.node.get_closest_marker("docker") is not None
 
     def start(*arguments: str, **environment: str) -> Run:
         home = tmp_path / str(len(runs))
@@ -109,7 +110,7 @@ def start_run(tmp_path: Path) -> Iterator[StartRun]:
                 text=True,
                 start_new_session=True,
             )
-        runs.append(Run(process, output, temp, junit, "container" in arguments))
+        runs.append(Run(process, output, temp, junit, uses_docker))
         return runs[-1]
 
     yield start
