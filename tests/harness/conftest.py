@@ -109,6 +109,7 @@ def start_run(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[StartR
                 stderr=subprocess.STDOUT,
                 text=True,
                 start_new_session=True,
+                preexec_fn=_heed_ctrl_c,
             )
         runs.append(Run(process, output, temp, junit, uses_docker))
         return runs[-1]
@@ -122,6 +123,11 @@ def start_run(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[StartR
             with contextlib.suppress(psutil.Error):
                 if "fixtures.stack.reaper" in process.cmdline():
                     process.terminate()
+
+
+def _heed_ctrl_c() -> None:
+    # What a shell starts in the background ignores it, and so does what that starts: these tests may have been started so.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def wait_until(condition: Callable[[], bool], seconds: float) -> None:
