@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import pytest
 
+from fixtures.access_log import AccessLog
 from fixtures.clients import signed_in
 from fixtures.options import TARGET, selected
 from fixtures.report.summary import CELL
@@ -93,6 +94,12 @@ def control(target: Target) -> Identity:
 def witness(target: Target, control: Identity) -> Caller:
     """Return who says what MLflow holds: MLflow itself where it can be reached, else an identity that may see everything."""
     return Caller(target.direct, None) if target.direct else Caller(target.routes[0], control)
+
+
+@pytest.fixture(scope="session")
+def mlflow_log(target: Target) -> AccessLog | None:
+    """Return what shows which requests reached MLflow, or None where the target is not a stack of our own."""
+    return AccessLog(target.access_logs) if target.access_logs else None
 
 
 @pytest.fixture

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from fixtures.services.auth.scopes import Scopes
+from fixtures.endpoints import table
+from fixtures.endpoints.scopes import Scopes
 from fixtures.target import Scope
-
-Endpoint = tuple[str, str]  # a method, and a path written as in the table
 
 RUNS = "/api/2.0/mlflow/runs"
 ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
@@ -22,30 +18,12 @@ TABLE = Scopes()
 
 
 @pytest.fixture(scope="module")
-def endpoints() -> set[Endpoint]:
+def endpoints() -> set[tuple[str, str]]:
     """Return what the installed MLflow serves: by its Flask application, and natively by the FastAPI application around it."""
-    from mlflow.server import app as flask_app
-    from mlflow.server.fastapi_app import app as fastapi_app
-
-    served = {(method, rule.rule) for rule in flask_app.url_map.iter_rules() for method in rule.methods or ()}
-    served |= set(_native(fastapi_app.routes))
-    return {(method, _as_in_table(path)) for method, path in served if method not in ("HEAD", "OPTIONS")}
+    return set(table.endpoints())
 
 
-def _native(routes: Iterable[Any], prefix: str = "") -> Iterator[Endpoint]:
-    for route in routes:
-        if hasattr(route, "original_router"):  # an included router, which keeps its own routes
-            yield from _native(route.original_router.routes, prefix + route.include_context.prefix)
-        elif hasattr(route, "methods"):  # what has none is the mounted Flask application
-            yield from ((method, prefix + route.path) for method in route.methods)
-
-
-def _as_in_table(path: str) -> str:
-    """Write ``/a/<path:b>/<c>`` (Flask) or ``/a/{b:path}/{c}`` (FastAPI) as ``/a/**/*``."""
-    return re.sub(r"<[^>]*>|\{[^}]*\}", "*", re.sub(r"<path:[^>]*>|\{[^}]*:path\}", "**", path))
-
-
-def test_the_routes_of_mlflow_were_found(endpoints: set[Endpoint]) -> None:
+def test_the_routes_of_mlflow_were_found(endpoints: set[tuple[str, str]]) -> None:
     """The walk reaches both applications and the nested routers: what follows would hold for an empty set, too."""
     found = {
         ("POST", "/api/2.0/mlflow/runs/create"),  # Flask
@@ -56,12 +34,12 @@ def test_the_routes_of_mlflow_were_found(endpoints: set[Endpoint]) -> None:
     assert found <= endpoints
 
 
-def test_every_endpoint_is_classified(endpoints: set[Endpoint]) -> None:
+def test_every_endpoint_is_classified(endpoints: set[tuple[str, str]]) -> None:
     """No endpoint of MLflow is missing from the table: it would be denied to everybody."""
     assert sorted(endpoints - {(rule.method, rule.template) for rule in TABLE.rules}) == []
 
 
-def test_every_rule_is_of_an_endpoint(endpoints: set[Endpoint]) -> None:
+def test_every_rule_is_of_an_endpoint(endpoints: set[tuple[str, str]]) -> None:
     """No line of the table is stale or misspelt: it would permit what nobody has looked at."""
     assert sorted({(rule.method, rule.template) for rule in TABLE.rules} - endpoints) == []
 
