@@ -14,6 +14,7 @@ from fixtures import options
 from fixtures.errors import SuiteError
 from fixtures.options import STACK, TARGET
 from fixtures.report import summary
+from fixtures.report.coverage import COVERAGE, Coverage
 from fixtures.report.redaction import redact
 from fixtures.target import Target
 
@@ -29,6 +30,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Start the stack before anything else, so that MLflow comes up while the workers start and collect."""
     config = session.config
+    config.stash[COVERAGE] = Coverage()
     try:
         if hasattr(config, "workerinput"):
             config.stash[TARGET] = Target.from_data(config.workerinput["target"])
@@ -48,6 +50,16 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
     node.workerinput["target"] = node.config.stash[TARGET].to_data()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    node.config.stash[COVERAGE].add(getattr(node, "workeroutput", {}).get("coverage", {}))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["coverage"] = session.config.stash[COVERAGE].to_data()
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -70,7 +82,10 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     stack = config.stash.get(STACK, None)
-    summary.write(terminalreporter, stack.logs() if stack else ())
+    covered = config.stash.get(COVERAGE, Coverage())
+    summary.write(terminalreporter, stack.logs() if stack else (), covered)
+    if covered.table and (file := config.option.endpoints):
+        covered.write(Path(config.invocation_params.dir, file))
 
 
 @pytest.hookimpl(trylast=True)

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import pytest
+import requests
+from urllib3 import HTTPConnectionPool
 
 from fixtures.access_log import AccessLog
 from fixtures.clients import signed_in
 from fixtures.options import TARGET, selected
+from fixtures.report.coverage import COVERAGE, Coverage
 from fixtures.report.summary import CELL
 from fixtures.scratch import Scratch
 from fixtures.target import CAPABILITIES, Carrier, Identity, Route, Target
@@ -82,6 +86,26 @@ def client_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
         for variable in ("MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_RUN_ID", "MLFLOW_WORKSPACE"):
             environment.delenv(variable, raising=False)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def coverage(pytestconfig: pytest.Config, target: Target) -> Iterator[Coverage]:
+    """Take note of what is called through the routes, with urllib3 as all clients do, and answered as somebody wanted."""
+    seen = pytestconfig.stash[COVERAGE]
+    open_url = HTTPConnectionPool.urlopen
+
+    def noted(pool: HTTPConnectionPool, method: str, url: str, *args: Any, **options: Any) -> Any:
+        answer = open_url(pool, method, url, *args, **options)
+        if answer.status < requests.codes.bad_request:
+            whole = f"{pool.scheme}://{pool.host}:{pool.port}{url}"
+            seen.calls |= {
+                (method, urlsplit(whole.removeprefix(r.url)).path) for r in target.routes if whole.startswith(f"{r.url}/")
+            }
+        return answer
+
+    with pytest.MonkeyPatch.context() as patches:
+        patches.setattr(HTTPConnectionPool, "urlopen", noted)
+        yield seen
 
 
 @pytest.fixture(scope="session")

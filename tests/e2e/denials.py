@@ -4,28 +4,54 @@ from __future__ import annotations
 
 import requests
 from mlflow.exceptions import MlflowException
-from urllib3.exceptions import ResponseError
+from urllib3.exceptions import InvalidHeader, ResponseError
 from urllib3.util import Retry
 
 from fixtures.target import Denial
+from fixtures.wire import Answer
 
 IDENTITY_HEADERS = ("X-Auth-User", "X-Auth-Key-Id")  # what the proxy tells MLflow about the caller
 
 
 def assert_denied(answer: requests.Response, denial: Denial) -> None:
     """Assert the exact refusal: status, MLflow's JSON shape with the error code and a message, and the header that goes with it."""
-    assert answer.status_code == denial.status
-    assert answer.headers["Content-Type"].partition(";")[0] == "application/json"
-    body = answer.json()
-    assert set(body) == {"error_code", "message"}
-    assert body["error_code"] == denial.error_code
-    assert body["message"]
-    if denial.header:
-        assert answer.headers.get(denial.header)
-    if denial.header == "Retry-After":
-        # Read as clients do: seconds or a date, anything else raises.
-        assert Retry().parse_retry_after(answer.headers["Retry-After"]) > 0
+    assert wrong_in_denial(Answer(answer.status_code, tuple(answer.headers.items()), answer.content), denial) == []
     assert_discreet(answer)
+
+
+def wrong_in_denial(answer: Answer, denial: Denial, method: str = "GET") -> list[str]:
+    """Return what about the answer to a call with that method is not as the refusal must be."""
+    wrong = []
+    if answer.status != denial.status:
+        wrong.append(f"the status is {answer.status}")
+    if method == "HEAD":
+        return wrong  # it has no body, and its headers need not be those of one
+    if (answer.header("Content-Type") or "").partition(";")[0] != "application/json":
+        wrong.append(f"the content type is {answer.header('Content-Type')}")
+    elif not _is_error(answer, denial.error_code):
+        wrong.append("the body is not MLflow's JSON for an error with that code and a message")
+    if denial.header and not answer.header(denial.header):
+        wrong.append(f"there is no {denial.header}")
+    elif denial.header == "Retry-After" and not _is_delay(answer.header("Retry-After")):
+        wrong.append("Retry-After is neither seconds nor a date ahead")
+    return wrong
+
+
+def _is_error(answer: Answer, code: str) -> bool:
+    try:
+        body = answer.json()
+    except ValueError:
+        return False
+    return (
+        isinstance(body, dict) and set(body) == {"error_code", "message"} and body["error_code"] == code and bool(body["message"])
+    )
+
+
+def _is_delay(value: str | None) -> bool:
+    try:
+        return value is not None and Retry().parse_retry_after(value) > 0  # read as clients do
+    except InvalidHeader:
+        return False
 
 
 def assert_discreet(answer: requests.Response) -> None:

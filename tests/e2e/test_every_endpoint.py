@@ -1,0 +1,235 @@
+"""No endpoint of MLflow is left out: each is called by everybody, on every route.
+
+The calls have no body and name ids that nothing has, so that nothing changes even where a gate is open. They are many and small:
+one test makes all those of a part of MLflow's API, and tells of every one that went wrong.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import mlflow
+import pytest
+
+from fixtures.access_log import AccessLog
+from fixtures.endpoints.scopes import Scopes
+from fixtures.endpoints.table import VERBS, Endpoint, endpoints, is_missing
+from fixtures.options import selected
+from fixtures.report.coverage import Coverage
+from fixtures.report.summary import CELLS
+from fixtures.target import Carrier, Denial, Identity, Route, Target
+from fixtures.wire import Request, Wire, describe
+from tests.e2e.conftest import Caller
+from tests.e2e.denials import wrong_in_denial
+from tests.e2e.oracle import EXCUSES, Excuse, Oracle
+
+AREAS: Mapping[str, tuple[str, ...]] = {  # the parts of MLflow's API, by how their paths begin
+    "api-2.0": ("/api/2.0",),
+    "api-3.0": ("/api/3.0",),
+    "ajax-api-2.0": ("/ajax-api/2.0",),
+    "ajax-api-3.0": ("/ajax-api/3.0",),
+    "pages": ("/build", "/get-artifact", "/graphql", "/model-versions", "/static-files"),
+    "other": ("/",),
+}
+FOR_PAGES = ("ajax-api-2.0", "ajax-api-3.0", "pages")
+THREADS = 4  # that make the calls of one test
+SHOWN = 5  # of what went wrong, in one message
+NO_KEY = Identity("no-key", refused="unauthenticated")
+A_READ = Request("GET", "/api/2.0/mlflow/experiments/get?experiment_id=0")
+SCOPES = Scopes()
+
+# Removes the demo data, whose it may be: called on a stack of our own only.
+DELETES_DEMO = Endpoint("POST", "/ajax-api/3.0/mlflow/demo/delete")
+
+each_area = pytest.mark.parametrize(
+    "area", [pytest.param(area, marks=pytest.mark.capability("ui") if area in FOR_PAGES else ()) for area in AREAS]
+)
+
+
+class Callers(threading.local):
+    """The connections of one thread, to whoever it has to call as."""
+
+    def __init__(self, route: Route, witness: Caller, excused: set[Excuse]) -> None:
+        self._route = route
+        self._wires: dict[tuple[Identity | None, Carrier], Wire] = {}
+        self.oracle = Oracle(Wire(*witness), excused)
+
+    def of(self, identity: Identity | None, carrier: Carrier = "bearer") -> Wire:
+        """Return the connection of an identity."""
+        return self._wires.setdefault((identity, carrier), Wire(self._route, identity, carrier))
+
+
+@pytest.fixture(scope="session")
+def table(coverage: Coverage) -> Sequence[Endpoint]:
+    """Return the endpoints of the installed MLflow."""
+    known = endpoints()
+    coverage.table.update(known)
+    return known
+
+
+@pytest.fixture
+def excused() -> set[Excuse]:
+    """Return the differences from MLflow's own answers that a test has met and let pass."""
+    return set()
+
+
+@pytest.fixture
+def callers(route: Route, witness: Caller, excused: set[Excuse]) -> Callers:
+    """Return the connections to call through the route with, of each thread its own."""
+    return Callers(route, witness, excused)
+
+
+@pytest.fixture(scope="session")
+def identities(pytestconfig: pytest.Config, target: Target) -> Sequence[Identity]:
+    """Return everybody, who may the most first."""
+    return sorted(selected(pytestconfig, "--identity", target.identities), key=lambda identity: -len(identity.scopes))
+
+
+@each_area
+def test_who_may_call(
+    area: str,
+    callers: Callers,
+    identities: Sequence[Identity],
+    control: Identity,
+    target: Target,
+    table: Sequence[Endpoint],
+    mlflow_log: AccessLog | None,
+    coverage: Coverage,
+    excused: set[Excuse],
+    record_property: Callable[[str, object], None],
+) -> None:
+    """Who may call an endpoint gets what MLflow itself answers. Who may not is refused, and the call never reaches MLflow."""
+    mark = f"denied-{uuid.uuid4().hex}"
+
+    def call(endpoint: Endpoint) -> Iterator[str | None]:
+        request = endpoint.call()
+        expected = callers.oracle.ask(request)
+        if is_missing(expected):
+            return  # an older or newer server: see test_server_has_every_endpoint
+        coverage.matrix.add(endpoint)
+        yield callers.oracle.difference(request, callers.of(control), expected)  # before anybody's refusal counts
+        scope = SCOPES.required(request.method, request.path.partition("?")[0])
+        for identity, carrier in _with_carriers(identities, target.carriers):
+            if scope and identity.may(scope):
+                if identity != control or carrier != target.carriers[0]:
+                    yield callers.oracle.difference(request, callers.of(identity, carrier), expected)
+            else:
+                yield _not_denied(callers.of(identity, carrier), request.marked(mark), target.contract.denial(identity))
+
+    outcomes = _in_threads(call, _calls_to_make(area, table, target))
+
+    record_property(CELLS, len(outcomes))
+    _assert_none(outcomes)
+    _assert_never_reached(mark, callers.of(control), mlflow_log)
+    assert excused == {excuse for excuse in EXCUSES if excuse.path.startswith(AREAS[area][0] + "/")}
+
+
+@each_area
+def test_verbs_that_endpoints_do_not_have(
+    area: str,
+    callers: Callers,
+    control: Identity,
+    target: Target,
+    table: Sequence[Endpoint],
+    mlflow_log: AccessLog | None,
+    record_property: Callable[[str, object], None],
+) -> None:
+    """Whatever the verb, nobody gets in without a key. With one, a verb that is not there is refused by the proxy or by MLflow."""
+    mark = f"denied-{uuid.uuid4().hex}"
+    known = {(endpoint.method, endpoint.template) for endpoint in table}
+
+    def call(endpoint: Endpoint) -> Iterator[str | None]:
+        if is_missing(callers.oracle.ask(endpoint.call())):
+            return
+        for verb in (*VERBS, "OPTIONS", "HEAD"):
+            if (verb, endpoint.template) in known:
+                continue
+            request = replace(endpoint.call(), method=verb)
+            yield _not_denied(callers.of(NO_KEY), request.marked(mark), target.contract.denial(NO_KEY))
+            if verb == "HEAD" and ("GET", endpoint.template) in known:
+                yield callers.oracle.difference(request, callers.of(control))
+            else:
+                yield _neither_refused_nor_of_mlflow(request, callers.of(control), callers.oracle, target)
+
+    one_for_each_path = {endpoint.template: endpoint for endpoint in _calls_to_make(area, table, target)}
+    outcomes = _in_threads(call, one_for_each_path.values())
+
+    record_property(CELLS, len(outcomes))
+    _assert_none(outcomes)
+    _assert_never_reached(mark, callers.of(control), mlflow_log)
+
+
+def test_server_has_every_endpoint(table: Sequence[Endpoint], witness: Caller, target: Target) -> None:
+    """The server has every endpoint of the installed MLflow, if it is of the same version: what is tested is what is there."""
+    with Wire(*witness) as mlflow_itself:
+        version = mlflow_itself.ask(Request("GET", "/version")).body.decode()
+        if version != mlflow.__version__:
+            pytest.skip(f"the server is MLflow {version}: of the endpoints of {mlflow.__version__}, those that it has are tested")
+        calls = _calls_to_make_on(target, table)
+        assert [str(endpoint) for endpoint in calls if is_missing(mlflow_itself.ask(endpoint.call()))] == []
+
+
+def _calls_to_make(area: str, table: Sequence[Endpoint], target: Target) -> list[Endpoint]:
+    return [endpoint for endpoint in _calls_to_make_on(target, table) if _area_of(endpoint) == area]
+
+
+def _calls_to_make_on(target: Target, table: Sequence[Endpoint]) -> list[Endpoint]:
+    return [endpoint for endpoint in table if endpoint != DELETES_DEMO or target.access_logs]
+
+
+def _area_of(endpoint: Endpoint) -> str:
+    if endpoint.template == "/":
+        return "pages"
+    return next(area for area, beginnings in AREAS.items() if endpoint.template.startswith(beginnings))
+
+
+def _with_carriers(identities: Sequence[Identity], carriers: Sequence[Carrier]) -> Iterator[tuple[Identity, Carrier]]:
+    """Return who calls, and how each sends the key: in turns, and the first of each kind in every way."""
+    ways = itertools.cycle(carriers)
+    seen: set[tuple[object, ...]] = set()
+    for identity in identities:
+        kind = (identity.scopes, identity.refused)
+        if kind in seen or identity.key is None:
+            yield identity, next(ways)
+        else:
+            yield from ((identity, carrier) for carrier in carriers)
+        seen.add(kind)
+
+
+def _in_threads(call: Callable[[Endpoint], Iterable[str | None]], calls: Iterable[Endpoint]) -> list[str | None]:
+    with ThreadPoolExecutor(THREADS) as threads:
+        return [outcome for outcomes in threads.map(lambda endpoint: list(call(endpoint)), calls) for outcome in outcomes]
+
+
+def _not_denied(wire: Wire, request: Request, denial: Denial) -> str | None:
+    answer = wire.ask(request)
+    wrong = wrong_in_denial(answer, denial, request.method)
+    return describe(wire, request, answer, denial, wrong) if wrong else None
+
+
+def _neither_refused_nor_of_mlflow(request: Request, through: Wire, oracle: Oracle, target: Target) -> str | None:
+    refusal = target.contract.denial(Identity("who may not"))
+    if not wrong_in_denial(through.ask(request), refusal, request.method):
+        return None
+    return oracle.difference(request, through)
+
+
+def _assert_none(outcomes: Sequence[str | None]) -> None:
+    wrong = [outcome for outcome in outcomes if outcome]
+    shown = "\n\n".join(wrong[:SHOWN])
+    assert not wrong, f"{len(wrong)} of {len(outcomes)} calls went wrong. The first of them:\n\n{shown}"
+
+
+def _assert_never_reached(mark: str, control: Wire, mlflow_log: AccessLog | None) -> None:
+    """Assert that no call with the mark is in MLflow's log, where a later one that was let in has already arrived."""
+    if mlflow_log:
+        fence = f"permitted-{uuid.uuid4().hex}"
+        control.ask(A_READ.marked(fence))
+        mlflow_log.await_line_with(fence)
+        reached = mlflow_log.lines_with(mark)
+        assert not reached, f"{len(reached)} calls that were refused have reached MLflow. The first of them: {reached[0]}"
