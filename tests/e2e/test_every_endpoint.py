@@ -26,7 +26,7 @@ from fixtures.target import Carrier, Denial, Identity, Route, Target
 from fixtures.wire import Request, Wire, describe
 from tests.e2e.conftest import Caller
 from tests.e2e.denials import wrong_in_denial
-from tests.e2e.oracle import EXCUSES, Excuse, Oracle
+from tests.e2e.oracle import Oracle, assert_none_wrong
 
 AREAS: Mapping[str, tuple[str, ...]] = {  # the parts of MLflow's API, by how their paths begin
     "api-2.0": ("/api/2.0",),
@@ -38,7 +38,6 @@ AREAS: Mapping[str, tuple[str, ...]] = {  # the parts of MLflow's API, by how th
 }
 FOR_PAGES = ("ajax-api-2.0", "ajax-api-3.0", "pages")
 THREADS = 4  # that make the calls of one test
-SHOWN = 5  # of what went wrong, in one message
 NO_KEY = Identity("no-key", refused="unauthenticated")
 A_READ = Request("GET", "/api/2.0/mlflow/experiments/get?experiment_id=0")
 SCOPES = Scopes()
@@ -54,10 +53,10 @@ each_area = pytest.mark.parametrize(
 class Callers(threading.local):
     """The connections of one thread, to whoever it has to call as."""
 
-    def __init__(self, route: Route, witness: Caller, excused: set[Excuse]) -> None:
+    def __init__(self, route: Route, witness: Caller) -> None:
         self._route = route
         self._wires: dict[tuple[Identity | None, Carrier], Wire] = {}
-        self.oracle = Oracle(Wire(*witness), excused)
+        self.oracle = Oracle(Wire(*witness))
 
     def of(self, identity: Identity | None, carrier: Carrier = "bearer") -> Wire:
         """Return the connection of an identity."""
@@ -73,15 +72,9 @@ def table(coverage: Coverage) -> Sequence[Endpoint]:
 
 
 @pytest.fixture
-def excused() -> set[Excuse]:
-    """Return the differences from MLflow's own answers that a test has met and let pass."""
-    return set()
-
-
-@pytest.fixture
-def callers(route: Route, witness: Caller, excused: set[Excuse]) -> Callers:
+def callers(route: Route, witness: Caller) -> Callers:
     """Return the connections to call through the route with, of each thread its own."""
-    return Callers(route, witness, excused)
+    return Callers(route, witness)
 
 
 @pytest.fixture(scope="session")
@@ -100,7 +93,6 @@ def test_who_may_call(
     table: Sequence[Endpoint],
     mlflow_log: AccessLog | None,
     coverage: Coverage,
-    excused: set[Excuse],
     record_property: Callable[[str, object], None],
 ) -> None:
     """Who may call an endpoint gets what MLflow itself answers. Who may not is refused, and the call never reaches MLflow."""
@@ -124,9 +116,8 @@ def test_who_may_call(
     outcomes = _in_threads(call, _calls_to_make(area, table, target))
 
     record_property(CELLS, len(outcomes))
-    _assert_none(outcomes)
+    assert_none_wrong(outcomes)
     _assert_never_reached(mark, callers.of(control), mlflow_log)
-    assert excused == {excuse for excuse in EXCUSES if excuse.path.startswith(AREAS[area][0] + "/")}
 
 
 @each_area
@@ -160,7 +151,7 @@ def test_verbs_that_endpoints_do_not_have(
     outcomes = _in_threads(call, one_for_each_path.values())
 
     record_property(CELLS, len(outcomes))
-    _assert_none(outcomes)
+    assert_none_wrong(outcomes)
     _assert_never_reached(mark, callers.of(control), mlflow_log)
 
 
@@ -217,12 +208,6 @@ def _neither_refused_nor_of_mlflow(request: Request, through: Wire, oracle: Orac
     if not wrong_in_denial(through.ask(request), refusal, request.method):
         return None
     return oracle.difference(request, through)
-
-
-def _assert_none(outcomes: Sequence[str | None]) -> None:
-    wrong = [outcome for outcome in outcomes if outcome]
-    shown = "\n\n".join(wrong[:SHOWN])
-    assert not wrong, f"{len(wrong)} of {len(outcomes)} calls went wrong. The first of them:\n\n{shown}"
 
 
 def _assert_never_reached(mark: str, control: Wire, mlflow_log: AccessLog | None) -> None:

@@ -1,0 +1,64 @@
+"""MLflow answers through a route as it answers itself: in a conversation of writes and reads, call by call, byte by byte."""
+
+from __future__ import annotations
+
+import pytest
+
+from fixtures.scratch import Scratch
+from fixtures.target import Identity, Route, Target
+from fixtures.wire import Answer, Request, Wire, describe
+from tests.e2e.conversations import CAPABILITY_OF, CONVERSATIONS, Step, anonymous, hold
+from tests.e2e.oracle import HEADERS_THAT_MAY_DIFFER, OTHER_ANSWERS, Excuse, Oracle, assert_none_wrong, differences
+
+each_conversation = pytest.mark.parametrize(
+    "subject",
+    [
+        pytest.param(subject, marks=pytest.mark.capability(CAPABILITY_OF[subject]) if subject in CAPABILITY_OF else ())
+        for subject in CONVERSATIONS
+    ],
+)
+
+
+@pytest.fixture
+def oracle(target: Target) -> Oracle:
+    """Return MLflow itself."""
+    if target.direct is None:
+        pytest.skip("the target has no direct route, so that there is nothing to compare its answers with")
+    return Oracle(Wire(target.direct))
+
+
+@each_conversation
+def test_conversation(subject: str, route: Route, control: Identity, oracle: Oracle, scratch: Scratch) -> None:
+    """What is asked in the same words is answered in the same words, and what is read again is read the same, to the byte."""
+    kind, steps = CONVERSATIONS[subject]
+    names = [scratch.experiment() if kind == "experiment" else scratch.model() for _ in range(2)]
+    wrong: list[str | None] = []
+
+    with Wire(route, control) as through:
+
+        def ask(step: Step, request: Request) -> Answer:
+            if step.reads:
+                wrong.append(oracle.difference(request, through))
+            return through.ask(request)
+
+        held = list(hold(steps, names[0], ask))
+        expected = list(hold(steps, names[1], lambda _, request: oracle.ask(request)))
+        for (_, request, came, known), (_, _, answer, known_there) in zip(held, expected, strict=True):
+            was, became = anonymous(answer, known_there), anonymous(came, known)
+            if found := differences(became, was):
+                wrong.append(describe(through, request, became, f"what MLflow itself answers in the same place: {was}", found))
+
+    assert_none_wrong(wrong)
+
+
+@pytest.mark.parametrize("excuse", HEADERS_THAT_MAY_DIFFER, ids=lambda excuse: excuse.what)
+def test_header_that_may_differ_is_there(excuse: Excuse, oracle: Oracle) -> None:
+    """What is let pass still occurs: a difference is not excused for longer than there is a reason."""
+    assert oracle.ask(excuse.shown_by).header(excuse.what)
+
+
+@pytest.mark.capability("ui")
+@pytest.mark.parametrize("excuse", OTHER_ANSWERS, ids=lambda excuse: excuse.path)
+def test_other_answer_occurs(excuse: Excuse, oracle: Oracle) -> None:
+    """What is let pass still occurs: a difference is not excused for longer than there is a reason."""
+    assert excuse.what in oracle.ask(excuse.shown_by).json()["detail"]
