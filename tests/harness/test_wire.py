@@ -1,0 +1,99 @@
+"""Requests as they are on the wire, and what a message says of them."""
+
+from __future__ import annotations
+
+import shlex
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from fixtures.target import Identity, Route, Secret
+from fixtures.wire import Answer, Request, Wire, describe
+
+KEY = "hk_test_" + "k" * 32
+READER = Identity("reader", frozenset({"read"}), key=Secret(KEY))
+NOTHING = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+
+
+@contextmanager
+def server(*answers: bytes) -> Iterator[tuple[Route, list[bytes]]]:
+    """Yield a route to a server that gives those answers, each on a connection of its own, and what it has received."""
+    received: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            for answer in answers:
+                connection, _ = listener.accept()
+                with connection:
+                    received.append(connection.recv(65536))
+                    connection.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield Route("internal", f"http://127.0.0.1:{listener.getsockname()[1]}/mlflow"), received
+        thread.join()
+
+
+def test_request_is_sent_as_it_is_written() -> None:
+    """Neither the path nor the headers are tidied up: what a test means to send is what arrives."""
+    request = Request("POST", "//a/../%2e%2E;x?b=&a=1&a=%20+", (("x-ODD", "1"), ("X-Odd", "2")), b"{}")
+
+    with server(NOTHING) as (route, received), Wire(route, READER) as wire:
+        wire.ask(request)
+
+    head, _, body = received[0].partition(b"\r\n\r\n")
+    assert head.decode().split("\r\n") == [
+        "POST /mlflow//a/../%2e%2E;x?b=&a=1&a=%20+ HTTP/1.1",
+        f"Host: {wire.authority}",
+        "Content-Length: 2",
+        f"Authorization: Bearer {KEY}",
+        "x-ODD: 1",
+        "X-Odd: 2",
+    ]
+    assert body == b"{}"
+
+
+def test_answer_is_whole() -> None:
+    """An answer keeps its headers in their order, repeated ones too, and its body without the transfer coding."""
+    chunked = b"HTTP/1.1 201 Created\r\nA: 1\r\na: 2\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"
+
+    with server(chunked) as (route, _), Wire(route) as wire:
+        answer = wire.ask(Request("GET", "/x"))
+
+    assert answer == Answer(201, (("A", "1"), ("a", "2"), ("Transfer-Encoding", "chunked")), b"abcde")
+
+
+def test_closed_connection_is_opened_again() -> None:
+    """A connection that the other side means to close is not used again."""
+    closing = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 1\r\n\r\n"
+
+    with server(closing + b"1", closing + b"2") as (route, _), Wire(route) as wire:
+        assert [wire.ask(Request("GET", "/x")).body for _ in range(2)] == [b"1", b"2"]
+
+
+def test_mark_keeps_the_query() -> None:
+    """A mark is added to a query, and takes nothing from it."""
+    paths = [Request("GET", path).marked("m").path for path in ("/x", "/x?", "/x?a=1")]
+
+    assert paths == ["/x?mark=m", "/x?mark=m", "/x?a=1&mark=m"]
+
+
+def test_message_names_everything_but_the_key() -> None:
+    """A message says what was sent, came and was expected, and has the command that sends it again with the key in a variable."""
+    request = Request("PUT", "/a b?c=1", (("X-Empty", ""), ("X-Quote", "it's")), b"{}")
+    wire = Wire(Route("external", "https://127.0.0.1:1/api/mlflow", "ca.pem"), READER, "x-api-key")
+
+    message = describe(wire, request, Answer(404, (), b"no"), "200", ["the status 200 became 404"])
+
+    assert KEY not in message
+    sent, came, expected, wrong, again = message.splitlines()
+    assert sent == "sent      PUT /a b?c=1 as reader (x-api-key) on external"
+    assert came == "came      404 (no content type) 'no'"
+    assert expected == "expected  200"
+    assert wrong == "wrong     the status 200 became 404"
+    assert shlex.split(again.removeprefix("again     ")) == [
+        *("curl", "--include", "--path-as-is", "--request", "PUT", "--cacert", "ca.pem"),
+        *("--header", "X-Empty;", "--header", "X-Quote: it's", "--header", "X-API-Key: $E2E_KEY_READER"),
+        *("--data-binary", "{}", "https://127.0.0.1:1/api/mlflow/a b?c=1"),
+    ]
