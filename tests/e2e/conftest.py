@@ -24,6 +24,12 @@ from fixtures.scratch import Scratch
 from fixtures.target import CAPABILITIES, Carrier, Identity, Route, Target
 
 HERE = Path(__file__).parent
+UNWANTED = (
+    *("MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_RUN_ID", "MLFLOW_WORKSPACE"),
+    # Each of these has traces sent elsewhere, or not at all.
+    *("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_SDK_DISABLED"),
+    *("MLFLOW_TRACING_DESTINATION", "MLFLOW_TRACE_SAMPLING_RATIO"),
+)
 
 
 class Caller(NamedTuple):
@@ -83,7 +89,8 @@ def client_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
         environment.setenv("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         environment.setenv("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
         environment.setenv("GIT_PYTHON_REFRESH", "quiet")
-        for variable in ("MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_RUN_ID", "MLFLOW_WORKSPACE"):
+        environment.setenv("MLFLOW_ENABLE_ASYNC_TRACE_LOGGING", "false")  # a trace is sent before its block ends, by who began it
+        for variable in UNWANTED:
             environment.delenv(variable, raising=False)
         yield
 
