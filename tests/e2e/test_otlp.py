@@ -1,0 +1,145 @@
+"""Traces sent over OTLP, as OpenTelemetry's exporters send them: to a path outside MLflow's API, with headers of MLflow's."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import pytest
+from google.protobuf.json_format import MessageToDict
+from mlflow.entities import Trace
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
+
+from fixtures.clients import Rest, signed_in
+from fixtures.scratch import Scratch
+from fixtures.target import Identity, Route
+from tests.e2e.conftest import Caller
+
+pytestmark = pytest.mark.capability("traces")
+
+OTLP = "/v1/traces"
+PROTOBUF = {"Content-Type": "application/x-protobuf"}
+START = 1_700_000_000_123  # milliseconds
+DURATION = 333
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A trace of two spans, one below the other, under ids of its own."""
+
+    trace_id: bytes = field(default_factory=lambda: secrets.token_bytes(16))
+    root_id: bytes = field(default_factory=lambda: secrets.token_bytes(8))
+
+    @property
+    def id_in_mlflow(self) -> str:
+        """Return the id that MLflow gives to such a trace."""
+        return f"tr-{self.trace_id.hex()}"
+
+    def request(self) -> ExportTraceServiceRequest:
+        """Return the trace as OpenTelemetry's protocol has it."""
+        question = KeyValue(key="question", value=AnyValue(string_value="größer?"))
+        root = Span(name="answer", span_id=self.root_id, attributes=[question])
+        spans = [root, Span(name="look up", span_id=secrets.token_bytes(8), parent_span_id=self.root_id)]
+        for span in spans:
+            span.trace_id = self.trace_id
+            span.start_time_unix_nano, span.end_time_unix_nano = START * 10**6, (START + DURATION) * 10**6
+        return ExportTraceServiceRequest(resource_spans=[ResourceSpans(scope_spans=[ScopeSpans(spans=spans)])])
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """A way to write a trace down, with the headers that tell which."""
+
+    headers: Mapping[str, str]
+    encode: Callable[[Sent], bytes]
+
+
+def _json(sent: Sent) -> bytes:
+    """Write a trace as JSON, which OpenTelemetry, unlike protobuf itself, has with ids in hexadecimal digits."""
+    request = MessageToDict(sent.request())
+    for span in request["resourceSpans"][0]["scopeSpans"][0]["spans"]:
+        span |= {key: base64.b64decode(span[key]).hex() for key in ("traceId", "spanId", "parentSpanId") if key in span}
+    return json.dumps(request).encode()
+
+
+ENCODINGS = {
+    "protobuf": Encoding(PROTOBUF, lambda sent: sent.request().SerializeToString()),
+    "gzip": Encoding({**PROTOBUF, "Content-Encoding": "gzip"}, lambda sent: gzip.compress(sent.request().SerializeToString())),
+    "json": Encoding({"Content-Type": "application/json"}, _json),
+}
+
+
+@pytest.fixture
+def destination(witness: Caller, scratch: Scratch) -> str:
+    """Return an experiment of the test's own."""
+    with signed_in(*witness) as mlflow_itself:
+        return mlflow_itself.create_experiment(scratch.experiment())
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_send_spans(route: Route, can_write: Identity, witness: Caller, destination: str, encoding: str) -> None:
+    """Spans that an exporter sends, in any encoding, are acknowledged as the protocol has it, and make a trace that says it all."""
+    sent, how = Sent(), ENCODINGS[encoding]
+
+    with Rest(route, can_write) as rest:
+        answer = rest.post(OTLP, data=how.encode(sent), headers={**how.headers, "x-mlflow-experiment-id": destination})
+
+    # An acknowledgement without reservations is an empty message.
+    assert (answer.status_code, answer.headers["Content-Type"], answer.content) == (200, "application/x-protobuf", b"")
+    traces = _all(witness, destination)
+    assert [trace.info.trace_id for trace in traces] == [sent.id_in_mlflow]
+    assert (traces[0].info.request_time, traces[0].info.execution_duration) == (START, DURATION)
+    spans = {span.name: (span.parent_id, span.get_attribute("question")) for span in traces[0].data.spans}
+    assert spans == {"answer": (None, "größer?"), "look up": (sent.root_id.hex(), None)}
+
+
+def test_send_spans_of_run(route: Route, can_write: Identity, witness: Caller, destination: str) -> None:
+    """A run that is named in a header beside the spans has their trace."""
+    with signed_in(*witness) as mlflow_itself:
+        run_id = mlflow_itself.create_run(destination).info.run_id
+    sent = Sent()
+    headers = {**PROTOBUF, "x-mlflow-experiment-id": destination, "x-mlflow-run-id": run_id}
+
+    with Rest(route, can_write) as rest:
+        answer = rest.post(OTLP, data=sent.request().SerializeToString(), headers=headers)
+
+    assert answer.status_code == 200
+    with signed_in(*witness) as mlflow_itself:
+        of_run = mlflow_itself.search_traces(locations=[destination], run_id=run_id)
+    assert [trace.info.trace_id for trace in of_run] == [sent.id_in_mlflow]
+
+
+@pytest.mark.parametrize(
+    ("body", "lacking", "status"),
+    [
+        pytest.param(None, "x-mlflow-experiment-id", 422, id="no-experiment"),
+        pytest.param(None, "Content-Type", 400, id="no-type"),
+        pytest.param(b"\xff\xff", None, 400, id="no-protobuf"),
+    ],
+)
+def test_refused_spans(
+    route: Route, can_write: Identity, witness: Caller, destination: str, body: bytes | None, lacking: str | None, status: int
+) -> None:
+    """Spans that MLflow cannot make anything of are refused in its own words, and nothing comes of them."""
+    headers = {**PROTOBUF, "x-mlflow-experiment-id": destination}
+    body = body or Sent().request().SerializeToString()
+    headers.pop(lacking or "", None)
+
+    with Rest(*witness) as mlflow_itself, Rest(route, can_write) as rest:
+        expected, answer = (caller.post(OTLP, data=body, headers=headers) for caller in (mlflow_itself, rest))
+
+    assert (answer.status_code, answer.headers["Content-Type"]) == (status, expected.headers["Content-Type"])
+    assert answer.content == expected.content
+    assert _all(witness, destination) == []
+
+
+def _all(witness: Caller, experiment_id: str) -> list[Trace]:
+    """Return all traces of an experiment."""
+    with signed_in(*witness) as mlflow_itself:
+        return list(mlflow_itself.search_traces(locations=[experiment_id]))
