@@ -143,7 +143,8 @@ def _feedback(witness: Caller, trace_id: str, name: str) -> Feedback:
 def _all(witness: Caller, trace_id: str) -> list[Assessment]:
     """Return the assessments of a trace."""
     with signed_in(*witness) as mlflow_itself:
-        return mlflow_itself.get_trace(trace_id).info.assessments
+        assessments: list[Assessment] = mlflow_itself.get_trace(trace_id).info.assessments
+    return assessments
 
 
 def _standing(witness: Caller, trace_id: str) -> dict[str | None, tuple[object, bool | None, str | None]]:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
+import mlflow
 import pytest
 import requests
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
+from mlflow.genai.scorers import Guidelines
 from urllib3.connection import HTTPConnection
 
 from fixtures.clients import Rest, key_headers, signed_in
@@ -26,6 +28,12 @@ RUN = f"{API}/runs/get?run_id={{run_id}}"
 MODEL = f"{API}/registered-models/get?name={{model}}"
 MODEL_VERSION = f"{API}/model-versions/get?name={{model}}&version=1"
 LOGGED_MODEL = f"{API}/logged-models/{{logged_model_id}}"
+API_3 = "/api/3.0/mlflow"
+IS_PROMPT = "mlflow.prompt.is_prompt"  # the tag of a registered model that makes it a prompt
+TRACE = f"{API_3}/traces/get?trace_id={{trace_id}}"
+ASSESSMENTS = f"{API_3}/traces/{{trace_id}}/assessments"
+DATASET = f"{API_3}/datasets/{{dataset_id}}"
+PROMPT = f"{API}/registered-models/get?name={{prompt}}"
 ARTIFACT = "/api/2.0/mlflow-artifacts/artifacts{artifacts}/notes.txt"
 
 NO_KEY = Identity("no-key", refused="unauthenticated")
@@ -49,14 +57,15 @@ class Call:
     body: Mapping[str, Any] | str | None = None
     shown_by: str = ""
     capability: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     def send(self, caller: Rest, subjects: Mapping[str, str], mark: str = "") -> requests.Response:
         """Make the call."""
         names = {**subjects, "mark": mark}
-        path = self.path.format(**names)
+        path, headers = self.path.format(**names), _filled(self.headers, names)
         if isinstance(self.body, str):
-            return caller.request(self.method, path, data=self.body.format(**names))
-        return caller.request(self.method, path, json=_filled(self.body, names))
+            return caller.request(self.method, path, data=self.body.format(**names), headers=headers)
+        return caller.request(self.method, path, json=_filled(self.body, names), headers=headers)
 
 
 def _filled(value: Any, names: Mapping[str, str]) -> Any:
@@ -77,6 +86,32 @@ READS = (
     Call("get-model-version", "GET", MODEL_VERSION, capability="registry"),
     Call("get-logged-model", "GET", LOGGED_MODEL, capability="logged-models"),
     Call("download-artifact", "GET", ARTIFACT, capability="artifacts"),
+    Call(
+        "search-traces",
+        "POST",
+        f"{API_3}/traces/search",
+        {"locations": [{"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": "{experiment_id}"}}]},
+        capability="traces",
+    ),
+    Call("get-assessment", "GET", f"{ASSESSMENTS}/{{assessment_id}}", capability="traces"),
+    Call("search-datasets", "POST", f"{API_3}/datasets/search", {"experiment_ids": ["{experiment_id}"]}, capability="datasets"),
+    Call(
+        "list-prompts",
+        "GET",
+        f"{API}/registered-models/search?filter=tags.%60{IS_PROMPT}%60%3D'true'+AND+name%3D'{{prompt}}'",
+        capability="prompts",
+    ),
+    Call("get-scorer", "GET", f"{API_3}/scorers/get?experiment_id={{experiment_id}}&name=kept", capability="scorers"),
+    Call(
+        "query-graphql",
+        "POST",
+        "/graphql",
+        {
+            "query": "query($run: MlflowGetRunInput!) {{ mlflowGetRun(input: $run) {{ run {{ info {{ runUuid }} }} }} }}",
+            "variables": {"run": {"runId": "{run_id}"}},
+        },
+        capability="graphql",
+    ),
 )
 SET_RUN_TAG = Call("set-run-tag", "POST", f"{API}/runs/set-tag", {"run_id": "{run_id}", "key": "by", "value": "{mark}"}, RUN)
 WRITES = (
@@ -129,6 +164,42 @@ WRITES = (
         "logged-models",
     ),
     Call("upload-artifact", "PUT", ARTIFACT, "{mark}", ARTIFACT, "artifacts"),
+    Call("tag-trace", "PATCH", f"{API_3}/traces/{{trace_id}}/tags", {"key": "by", "value": "{mark}"}, TRACE, "traces"),
+    # OTLP: a span that is sent again takes the place of the one that is there.
+    Call(
+        "send-span",
+        "POST",
+        "/v1/traces",
+        {"resourceSpans": [{"scopeSpans": [{"spans": [{"traceId": "{otlp_id}", "spanId": "1" * 16, "name": "{mark}"}]}]}]},
+        TRACE,
+        "traces",
+        {"x-mlflow-experiment-id": "{experiment_id}"},
+    ),
+    Call(
+        "log-assessment",
+        "POST",
+        ASSESSMENTS,
+        {"assessment": {"assessment_name": "{mark}", "feedback": {"value": True}}},
+        TRACE,
+        "traces",
+    ),
+    Call("tag-dataset", "PATCH", f"{DATASET}/tags", {"tags": '{{"by": "{mark}"}}'}, DATASET, "datasets"),
+    Call(
+        "tag-prompt",
+        "POST",
+        f"{API}/registered-models/set-tag",
+        {"name": "{prompt}", "key": "by", "value": "{mark}"},
+        PROMPT,
+        "prompts",
+    ),
+    Call(
+        "register-scorer",
+        "POST",
+        f"{API_3}/scorers/register",
+        {"experiment_id": "{experiment_id}", "name": "{mark}", "serialized_scorer": "{{}}"},
+        f"{API_3}/scorers/list?experiment_id={{experiment_id}}",
+        "scorers",
+    ),
 )
 
 
@@ -171,6 +242,23 @@ def _create_subjects(client: MlflowClient, scratch: Scratch, target: Target) -> 
     if "artifacts" in target.capabilities:
         names["artifacts"] = run.artifact_uri.removeprefix("mlflow-artifacts:")
         client.log_text(run.run_id, "to be read", "notes.txt")
+    return names | _create_subjects_of_genai(client, scratch, target, experiment_id)
+
+
+def _create_subjects_of_genai(client: MlflowClient, scratch: Scratch, target: Target, experiment_id: str) -> dict[str, str]:
+    names: dict[str, str] = {}
+    if "traces" in target.capabilities:
+        trace_id = client.start_trace("answer", experiment_id=experiment_id).trace_id
+        client.end_trace(trace_id)
+        assessment_id = mlflow.log_feedback(trace_id=trace_id, name="correct", value=True).assessment_id
+        names |= {"trace_id": trace_id, "otlp_id": trace_id.removeprefix("tr-"), "assessment_id": assessment_id or ""}
+    if "datasets" in target.capabilities:
+        names["dataset_id"] = client.create_dataset(scratch.dataset(), experiment_id).dataset_id
+    if "prompts" in target.capabilities:
+        names["prompt"] = scratch.prompt()
+        client.create_prompt(names["prompt"])
+    if "scorers" in target.capabilities:
+        Guidelines(name="kept", guidelines="Be polite.").register(experiment_id=experiment_id)
     return names
 
 

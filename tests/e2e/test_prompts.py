@@ -184,8 +184,8 @@ def test_unknown_prompt(route: Route, can_read: Identity, shelf: Shelf) -> None:
 def _signed_in(route: Route, identity: Identity | None) -> Iterator[MlflowClient]:
     """Do as ``signed_in``, and let the client finish, as the same identity, what it does with prompts in the background.
 
-    When a prompt is registered or loaded, a thread of the client's tags it with the current experiment, with the key that the process
-    has by then.
+    When a prompt is registered or loaded, a thread of the client's tags it with the current experiment, with whatever key the
+    process has by then.
     """
     with signed_in(route, identity) as client:
         try:

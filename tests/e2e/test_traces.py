@@ -102,6 +102,25 @@ def test_record_in_background(
     assert {span.name for span in trace.data.spans} == {"answer", "look up"}
 
 
+def test_record_without_permission(
+    route: Route, cannot_write: Identity, control: Identity, witness: Caller, destination: MlflowExperimentLocation
+) -> None:
+    """An application whose traces are refused runs on as if they were not, and nothing of them is recorded."""
+
+    @mlflow.trace(trace_destination=destination)
+    def double(a: int) -> int:
+        return 2 * a
+
+    with signed_in(route, control):
+        assert double(1) == 2
+    permitted = _only(witness, destination)
+
+    with signed_in(route, cannot_write):
+        assert double(2) == 4
+
+    assert _only(witness, destination).to_dict() == permitted.to_dict()
+
+
 def test_traces_of_run(route: Route, can_write: Identity, witness: Caller, experiment_id: str, trace_id: str) -> None:
     """A trace that is recorded during a run is that run's, and so is one that is linked to it afterwards."""
     with signed_in(route, can_write) as client:
@@ -197,7 +216,8 @@ def _trace(witness: Caller, experiment_id: str, tags: dict[str, str] | None = No
 
 def _get(witness: Caller, trace_id: str) -> Trace:
     with signed_in(*witness) as mlflow_itself:
-        return mlflow_itself.get_trace(trace_id)
+        trace: Trace = mlflow_itself.get_trace(trace_id)
+    return trace
 
 
 def _only(witness: Caller, destination: MlflowExperimentLocation) -> Trace:

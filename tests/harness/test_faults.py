@@ -40,7 +40,7 @@ DETECTED_BY: Mapping[str, Detection] = {
     "error-body-replaced": Detection((f"{E2E}/test_experiments.py::test_get_unknown_experiment", *READ), "unknown"),
     "method-filter": Detection((f"{E2E}/test_registered_models.py::test_delete_registered_model", *READ), "delete"),
     "scope-not-checked": Detection(DENIED_WRITES, "reader"),
-    "method-taken-for-scope": Detection(CALLS, "reader.*search-"),
+    "method-taken-for-scope": Detection(CALLS, "reader.*(search-|graphql)"),
     "revocation-ignored": Detection(DENIED_READS, "revoked"),
     "expiry-ignored": Detection(DENIED_READS, "expired"),
     "rate-limit-not-enforced": Detection(DENIED_READS, "throttled"),
