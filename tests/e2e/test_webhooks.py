@@ -18,7 +18,7 @@ pytestmark = pytest.mark.capability("webhooks")
 
 API = "/api/2.0/mlflow/webhooks"
 UNKNOWN_ID = "00000000-0000-0000-0000-000000000000"
-# MLflow takes public addresses only. These pass for such, and no packet can be sent to them: TCP has no multicast, and no such port.
+# MLflow takes public addresses only. These pass for such, and nothing can be sent there: TCP has no multicast, and no such port.
 URL = "https://239.255.0.1:65536/hooks?team=fraud&channel=%23models"
 OTHER_URL = "https://239.255.0.2:65536/other"
 
