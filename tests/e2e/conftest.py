@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 from urllib3 import HTTPConnectionPool
+from urllib3.connection import HTTPConnection
 
 from fixtures.access_log import AccessLog
 from fixtures.clients import signed_in
@@ -131,6 +132,20 @@ def witness(target: Target, control: Identity) -> Caller:
 def mlflow_log(target: Target) -> AccessLog | None:
     """Return what shows which requests reached MLflow, or None where the target is not a stack of our own."""
     return AccessLog(target.access_logs) if target.access_logs else None
+
+
+@pytest.fixture
+def requests_sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the methods of all requests that have gone out to any server: retries and followed redirects are requests, too."""
+    methods: list[str] = []
+    send = HTTPConnection.request
+
+    def noted(connection: HTTPConnection, method: str, *args: Any, **options: Any) -> None:
+        methods.append(method)
+        send(connection, method, *args, **options)
+
+    monkeypatch.setattr(HTTPConnection, "request", noted)
+    return methods
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ import requests
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.genai.scorers import Guidelines
-from urllib3.connection import HTTPConnection
 
 from fixtures.clients import Rest, key_headers, signed_in
 from fixtures.scratch import Scratch
@@ -35,6 +34,7 @@ ASSESSMENTS = f"{API_3}/traces/{{trace_id}}/assessments"
 DATASET = f"{API_3}/datasets/{{dataset_id}}"
 PROMPT = f"{API}/registered-models/get?name={{prompt}}"
 ARTIFACT = "/api/2.0/mlflow-artifacts/artifacts{artifacts}/notes.txt"
+WEBHOOK = f"{API}/webhooks/{{webhook_id}}"
 
 NO_KEY = Identity("no-key", refused="unauthenticated")
 MADE_UP = Identity("made-up", refused="unauthenticated", key=Secret("no-key-of-anybody"))
@@ -49,6 +49,7 @@ class Call:
 
     Args:
         shown_by: the read that shows what a write would change.
+        capability: what the target must promise for it, words apart where it is several things.
     """
 
     name: str
@@ -112,6 +113,11 @@ READS = (
         },
         capability="graphql",
     ),
+    # Outside /api and /ajax-api: a proxy that guards those alone leaves these open.
+    Call("download-artifact-from-page", "GET", "/get-artifact?run_id={run_id}&path=notes.txt", capability="artifacts ui"),
+    Call("get-page", "GET", "/", capability="ui"),
+    Call("list-gateway-models", "GET", "/gateway/mlflow/v1/models", capability="gateway"),
+    Call("get-webhook", "GET", WEBHOOK, capability="webhooks"),
 )
 SET_RUN_TAG = Call("set-run-tag", "POST", f"{API}/runs/set-tag", {"run_id": "{run_id}", "key": "by", "value": "{mark}"}, RUN)
 WRITES = (
@@ -200,6 +206,15 @@ WRITES = (
         f"{API_3}/scorers/list?experiment_id={{experiment_id}}",
         "scorers",
     ),
+    Call(
+        "upload-artifact-from-page",
+        "POST",
+        "/ajax-api/2.0/mlflow/upload-artifact?run_uuid={run_id}&path=notes.txt",
+        "{mark}",
+        ARTIFACT,
+        "artifacts ui",
+    ),
+    Call("update-webhook", "PATCH", WEBHOOK, {"description": "{mark}"}, WEBHOOK, "webhooks"),
 )
 
 
@@ -216,7 +231,7 @@ def mark(route: Route, identity: Identity, carrier: Carrier) -> str:
 
 def each(calls: tuple[Call, ...]) -> pytest.MarkDecorator:
     """Have a test run once for every call, where the target promises what the call is about."""
-    marks = {call: [pytest.mark.capability(call.capability)] if call.capability else [] for call in calls}
+    marks = {call: [pytest.mark.capability(*call.capability.split())] if call.capability else [] for call in calls}
     return pytest.mark.parametrize("call", [pytest.param(call, id=call.name, marks=marks[call]) for call in calls])
 
 
@@ -242,6 +257,11 @@ def _create_subjects(client: MlflowClient, scratch: Scratch, target: Target) -> 
     if "artifacts" in target.capabilities:
         names["artifacts"] = run.artifact_uri.removeprefix("mlflow-artifacts:")
         client.log_text(run.run_id, "to be read", "notes.txt")
+    if "webhooks" in target.capabilities:
+        # An address that cannot be called, and switched off besides: see test_webhooks.
+        names["webhook_id"] = client.create_webhook(
+            scratch.webhook(), "https://239.255.0.1:65536/", ["budget_policy.exceeded"], status="DISABLED"
+        ).webhook_id
     return names | _create_subjects_of_genai(client, scratch, target, experiment_id)
 
 
@@ -305,20 +325,6 @@ def record(witness: Caller, subjects: Mapping[str, str]) -> Iterator[Record]:
     """Return the record of what the writes are about."""
     with Rest(*witness) as mlflow_itself:
         yield Record(mlflow_itself, subjects)
-
-
-@pytest.fixture
-def requests_sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Return the methods of all requests that have gone out to any server: retries and followed redirects are requests, too."""
-    methods: list[str] = []
-    send = HTTPConnection.request
-
-    def noted(connection: HTTPConnection, method: str, *args: Any, **options: Any) -> None:
-        methods.append(method)
-        send(connection, method, *args, **options)
-
-    monkeypatch.setattr(HTTPConnection, "request", noted)
-    return methods
 
 
 @pytest.fixture

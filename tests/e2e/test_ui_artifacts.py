@@ -1,0 +1,204 @@
+"""Artifacts as MLflow's pages show them: those of a run, of a registered version and of a logged model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from urllib.parse import quote
+
+import pytest
+import requests
+from mlflow.entities import RunInfo
+
+from fixtures.clients import Rest, signed_in
+from fixtures.scratch import Scratch
+from fixtures.target import Identity, Route, Target
+from tests.e2e.conftest import Caller
+
+pytestmark = pytest.mark.capability("ui", "artifacts")
+
+AJAX = "/ajax-api/2.0/mlflow"
+FILES: Mapping[str, bytes] = {
+    "MLmodel": b"flavors: {}\n",
+    "code/deep/größe & 模型.txt": "Grüße,\r\n模型\n".encode(),
+    "data/weights.bin": bytes(range(256)) * 64,
+    "page.html": b"<script>alert(1)</script>",
+}
+# {names} are those that ``kept`` has; what follows is the path of a file.
+DOWNLOADS = [
+    pytest.param("/get-artifact?run_id={run_id}&path=", id="run"),
+    pytest.param(f"{AJAX}-artifacts/artifacts{{served}}/", id="served"),
+    pytest.param(
+        "/model-versions/get-artifact?name={model}&version=1&path=", id="version", marks=pytest.mark.capability("registry")
+    ),
+    pytest.param(
+        f"{AJAX}/logged-models/{{logged_model_id}}/artifacts/files?artifact_file_path=",
+        id="logged-model",
+        marks=pytest.mark.capability("logged-models"),
+    ),
+]
+# What follows is the path of a folder.
+LISTINGS = [
+    pytest.param("/api/2.0/mlflow/artifacts/list?run_id={run_id}&path=", id="run"),
+    pytest.param(f"{AJAX}/artifacts/list?run_id={{run_id}}&path=", id="run-on-page"),
+    pytest.param(
+        f"{AJAX}/logged-models/{{logged_model_id}}/artifacts/directories?artifact_directory_path=",
+        id="logged-model",
+        marks=pytest.mark.capability("logged-models"),
+    ),
+]
+# By what a browser decides whether to show or to save a file, and under which name.
+SAVED_BY = ("Content-Type", "Content-Disposition", "X-Content-Type-Options")
+
+
+@pytest.fixture(scope="module")
+def kept(target: Target, witness: Caller, shared_scratch: Scratch, experiment_id: str) -> Mapping[str, str]:
+    """Return the names of what has the files above, of each kind that the target promises to serve; no test changes them."""
+    with signed_in(*witness) as mlflow_itself:
+        run = mlflow_itself.create_run(experiment_id).info
+        names = {"run_id": run.run_id, "served": _served(run.artifact_uri)}
+        folders = [names["served"]]
+        if "registry" in target.capabilities:
+            names["model"] = shared_scratch.model()
+            mlflow_itself.create_registered_model(names["model"])
+            mlflow_itself.create_model_version(names["model"], run.artifact_uri, run.run_id, await_creation_for=0)
+        if "logged-models" in target.capabilities:
+            model = mlflow_itself.create_logged_model(experiment_id)
+            names["logged_model_id"] = model.model_id
+            folders.append(_served(model.artifact_location))
+    with Rest(*witness) as mlflow_itself:
+        for folder, (name, content) in ((folder, file) for folder in folders for file in FILES.items()):
+            mlflow_itself.put(f"{AJAX}-artifacts/artifacts{folder}/{quote(name)}", data=content).raise_for_status()
+    return names
+
+
+@pytest.fixture
+def run(witness: Caller, experiment_id: str) -> RunInfo:
+    """Return a run without artifacts."""
+    with signed_in(*witness) as mlflow_itself:
+        return mlflow_itself.create_run(experiment_id).info
+
+
+@pytest.mark.parametrize("path", DOWNLOADS)
+def test_download(path: str, route: Route, can_read: Identity, witness: Caller, kept: Mapping[str, str]) -> None:
+    """A file is what MLflow holds, to the byte, and is saved under its own name instead of being run by the browser."""
+    with Rest(*witness) as mlflow_itself, Rest(route, can_read) as rest:
+        expected = {name: mlflow_itself.get(path.format(**kept) + quote(name)) for name in FILES}
+        answers = {name: rest.get(path.format(**kept) + quote(name)) for name in FILES}
+
+    assert {name: answer.status_code for name, answer in answers.items()} == dict.fromkeys(FILES, 200)
+    assert {name: answer.content for name, answer in answers.items()} == FILES
+    assert all(answer.headers["Content-Disposition"].startswith("attachment") for answer in answers.values())
+    assert {name: _saved_by(answer) for name, answer in answers.items()} == {
+        name: _saved_by(answer) for name, answer in expected.items()
+    }
+
+
+@pytest.mark.parametrize("path", LISTINGS)
+def test_list(path: str, route: Route, can_read: Identity, kept: Mapping[str, str]) -> None:
+    """Folders within folders are listed with the names and sizes of what is in them, one at a time."""
+    with Rest(route, can_read) as rest:
+        found = _listed(rest, path.format(**kept))
+
+    files = {name: len(content) for name, content in FILES.items()}
+    assert found == {**files, "code": None, "code/deep": None, "data": None}
+
+
+def test_download_part(route: Route, control: Identity, kept: Mapping[str, str]) -> None:
+    """A download that broke off is taken up again where it was: the rest comes, and is said to be that."""
+    path = DOWNLOADS[0].values[0]
+    assert isinstance(path, str)
+
+    with Rest(route, control) as rest:
+        answer = rest.get(path.format(**kept) + "data/weights.bin", headers={"Range": "bytes=16000-"})
+
+    assert answer.status_code == 206
+    assert answer.headers["Content-Range"] == "bytes 16000-16383/16384"
+    assert answer.content == FILES["data/weights.bin"][16000:]
+
+
+@pytest.mark.parametrize("path", DOWNLOADS)
+def test_unknown_artifact(path: str, route: Route, control: Identity, witness: Caller, kept: Mapping[str, str]) -> None:
+    """Who asks for a file that there is not is told so by MLflow, which names it."""
+    with Rest(*witness) as mlflow_itself, Rest(route, control) as rest:
+        expected, answer = (caller.get(path.format(**kept) + "nothing.txt") for caller in (mlflow_itself, rest))
+
+    assert (answer.status_code, answer.json()["error_code"]) == (404, "RESOURCE_DOES_NOT_EXIST")
+    assert answer.content == expected.content
+
+
+def test_folder_is_no_file(route: Route, control: Identity, witness: Caller, kept: Mapping[str, str]) -> None:
+    """Who asks for a folder as if it were a file is told so by MLflow."""
+    path = f"/get-artifact?run_id={kept['run_id']}&path=code"
+
+    with Rest(*witness) as mlflow_itself, Rest(route, control) as rest:
+        expected, answer = mlflow_itself.get(path), rest.get(path)
+
+    assert (answer.status_code, answer.json()["error_code"]) == (400, "INVALID_PARAMETER_VALUE")
+    assert answer.content == expected.content
+
+
+def test_upload(route: Route, can_write: Identity, witness: Caller, run: RunInfo) -> None:
+    """Files that a page uploads are what MLflow holds, to the byte, under the names that were given in the query."""
+    with Rest(route, can_write) as rest:
+        answers = [
+            rest.post(f"{AJAX}/upload-artifact", params={"run_uuid": run.run_id, "path": name}, data=content)
+            for name, content in FILES.items()
+        ]
+
+    assert [answer.status_code for answer in answers] == [200] * len(FILES)
+    assert _held(witness, run) == FILES
+
+
+def test_upload_served(route: Route, can_write: Identity, witness: Caller, run: RunInfo) -> None:
+    """So are those that are put where artifacts are served to pages, and one that is deleted there is gone."""
+    with Rest(route, can_write) as rest:
+        folder = f"{AJAX}-artifacts/artifacts{_served(run.artifact_uri)}"
+        answers = [rest.put(f"{folder}/{quote(name)}", data=content) for name, content in FILES.items()]
+        answers.append(rest.delete(f"{folder}/page.html"))
+
+    assert [answer.status_code for answer in answers] == [200] * (len(FILES) + 1)
+    assert _held(witness, run) == {name: content for name, content in FILES.items() if name != "page.html"}
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [pytest.param("a.txt", b"", id="empty"), pytest.param("../a.txt", b"a", id="outside")]
+)
+def test_refused_upload(name: str, content: bytes, route: Route, control: Identity, witness: Caller, run: RunInfo) -> None:
+    """An upload that MLflow refuses is answered with MLflow's own reason, and nothing is held."""
+    upload = {"run_uuid": run.run_id, "path": name}
+
+    with Rest(*witness) as mlflow_itself, Rest(route, control) as rest:
+        expected, answer = (caller.post(f"{AJAX}/upload-artifact", params=upload, data=content) for caller in (mlflow_itself, rest))
+
+    assert (answer.status_code, answer.json()["error_code"]) == (400, "INVALID_PARAMETER_VALUE")
+    assert answer.content == expected.content
+    assert _held(witness, run) == {}
+
+
+def _served(uri: str) -> str:
+    """Return where among all artifacts those with this URI are served."""
+    return uri.removeprefix("mlflow-artifacts:")
+
+
+def _saved_by(answer: requests.Response) -> dict[str, str | None]:
+    return {name: answer.headers.get(name) for name in SAVED_BY}
+
+
+def _listed(caller: Rest, path: str, folder: str = "") -> dict[str, int | None]:
+    """Return the size of every artifact in the folder and below it, by name; folders have none."""
+    answer = caller.get(path + quote(folder))
+    assert answer.status_code == 200
+    found: dict[str, int | None] = {}
+    for entry in answer.json().get("files", []):
+        found[entry["path"]] = None if entry["is_dir"] else int(entry.get("file_size", 0))  # MLflow leaves out a size of 0
+        if entry["is_dir"]:
+            found |= _listed(caller, path, entry["path"])
+    return found
+
+
+def _held(witness: Caller, run: RunInfo) -> dict[str, bytes]:
+    """Return what MLflow holds of the run, by name."""
+    with Rest(*witness) as mlflow_itself:
+        found = _listed(mlflow_itself, f"{AJAX}/artifacts/list?run_id={run.run_id}&path=")
+        files = [name for name, size in found.items() if size is not None]
+        return {name: mlflow_itself.get(f"/get-artifact?run_id={run.run_id}&path={quote(name)}").content for name in files}
