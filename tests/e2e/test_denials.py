@@ -113,11 +113,11 @@ READS = (
         },
         capability="graphql",
     ),
+    Call("get-webhook", "GET", WEBHOOK, capability="webhooks"),
     # Outside /api and /ajax-api: a proxy that guards those alone leaves these open.
     Call("download-artifact-from-page", "GET", "/get-artifact?run_id={run_id}&path=notes.txt", capability="artifacts ui"),
     Call("get-page", "GET", "/", capability="ui"),
     Call("list-gateway-models", "GET", "/gateway/mlflow/v1/models", capability="gateway"),
-    Call("get-webhook", "GET", WEBHOOK, capability="webhooks"),
 )
 SET_RUN_TAG = Call("set-run-tag", "POST", f"{API}/runs/set-tag", {"run_id": "{run_id}", "key": "by", "value": "{mark}"}, RUN)
 WRITES = (

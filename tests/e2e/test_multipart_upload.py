@@ -67,7 +67,7 @@ def test_client_falls_back(
     sent = list(requests_sent)
 
     assert sent[-2:] == ["POST", "PUT"]  # what was tried first, and what was then done
-    assert _held(witness, run) == {"model/weights.bin": len(content)}
+    assert _held(witness, run) == {"model": None, "model/weights.bin": len(content)}
     with Rest(*witness) as mlflow_itself:
         held = mlflow_itself.get(f"/api/2.0/mlflow-artifacts/artifacts{_served(run)}/model/weights.bin").content
     assert hashlib.sha256(held).hexdigest() == hashlib.sha256(content).hexdigest()
@@ -106,8 +106,7 @@ def _served(run: RunInfo) -> str:
 
 
 def _held(witness: Caller, run: RunInfo) -> dict[str, int | None]:
-    """Return the size of every artifact in the run's folders, by name."""
+    """Return the size of every artifact of the run, by name; folders have none."""
     with signed_in(*witness) as mlflow_itself:
-        folders = [entry.path for entry in mlflow_itself.list_artifacts(run.run_id) if entry.is_dir]
-        entries = [entry for folder in (None, *folders) for entry in mlflow_itself.list_artifacts(run.run_id, folder)]
-    return {entry.path: entry.file_size for entry in entries if not entry.is_dir}
+        entries = [entry for folder in (None, "model") for entry in mlflow_itself.list_artifacts(run.run_id, folder)]
+    return {entry.path: None if entry.is_dir else entry.file_size for entry in entries}
