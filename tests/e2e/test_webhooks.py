@@ -64,13 +64,17 @@ def test_list_webhooks(route: Route, can_read: Identity, webhook: Webhook) -> No
     assert [vars(other) for other in listed if other.name == webhook.name] == [vars(webhook)]
 
 
-def test_page_webhooks(route: Route, can_read: Identity, webhook: Webhook) -> None:
-    """A page has no more webhooks than were asked for, the newest first."""
+def test_page_webhooks(route: Route, can_read: Identity, witness: Caller, webhook: Webhook, scratch: Scratch) -> None:
+    """A page has no more webhooks than were asked for, the newest first, and says where the next one begins."""
+    with signed_in(*witness) as mlflow_itself:
+        newer = mlflow_itself.create_webhook(scratch.webhook(), OTHER_URL, ["budget_policy.exceeded"], status="DISABLED")
+
     with signed_in(route, can_read) as client:
         page = client.list_webhooks(max_results=1)
 
     assert len(page) == 1
-    assert page[0].creation_timestamp >= webhook.creation_timestamp  # others may have made one since
+    assert page[0].creation_timestamp >= newer.creation_timestamp >= webhook.creation_timestamp  # others may make some, too
+    assert page.token
 
 
 def test_update_webhook(route: Route, can_write: Identity, witness: Caller, webhook: Webhook, scratch: Scratch) -> None:
