@@ -48,6 +48,7 @@ def listed(client: MlflowClient, run: RunInfo, folder: str | None = None) -> dic
     """Return the size of every artifact in the folder and below it, by name; folders have none."""
     found: dict[str, int | None] = {}
     for entry in client.list_artifacts(run.run_id, folder):
+        assert folder is None or entry.path.startswith(f"{folder}/")  # or the way down would have no end
         found[entry.path] = None if entry.is_dir else entry.file_size or 0  # MLflow leaves out a size of 0
         if entry.is_dir:
             found |= listed(client, run, entry.path)
@@ -107,10 +108,9 @@ def test_list_and_download_folder(route: Route, can_read: Identity, witness: Cal
             mlflow_itself.put(served(run, name), data=text).raise_for_status()
 
     with signed_in(route, can_read) as client:
-        found = listed(client, run, "model")
+        assert listed(client, run, "model") == {"model/MLmodel": 12, "model/code": None, "model/code/train.py": 5}
         client.download_artifacts(run.run_id, "model", str(tmp_path))
 
-    assert found == {"model/MLmodel": 12, "model/code": None, "model/code/train.py": 5}
     files = {str(path.relative_to(tmp_path)): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     assert files == {"model/MLmodel": b"flavors: {}\n", "model/code/train.py": b"pass\n"}
 
