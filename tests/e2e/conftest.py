@@ -6,6 +6,7 @@ for every identity that may or may not make such calls, and for every way to sen
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +24,7 @@ from fixtures.report.coverage import COVERAGE, Coverage
 from fixtures.report.summary import CELL
 from fixtures.scratch import Scratch
 from fixtures.target import CAPABILITIES, Carrier, Identity, Route, Target
+from tests.e2e.gate import Gate, Subject
 
 HERE = Path(__file__).parent
 UNWANTED = (
@@ -169,3 +171,27 @@ def experiment_id(witness: Caller, shared_scratch: Scratch) -> str:
     """Return the experiment in which a module's tests create runs and models of their own."""
     with signed_in(*witness) as mlflow_itself:
         return mlflow_itself.create_experiment(shared_scratch.experiment())
+
+
+@pytest.fixture(scope="session")
+def reader(target: Target) -> Identity:
+    """Return an identity that may read and not write. A target without scopes has none."""
+    return next(identity for identity in target.who_may("read") if not identity.may("write"))
+
+
+@pytest.fixture(scope="module")
+def subject(witness: Caller, experiment_id: str) -> Subject:
+    """Return what those who may not try to get at."""
+    canary = f"canary-{uuid.uuid4().hex}"
+    with signed_in(*witness) as mlflow_itself:
+        mlflow_itself.set_experiment_tag(experiment_id, "canary", canary)
+        run_id = mlflow_itself.create_run(experiment_id, tags={"canary": canary}).info.run_id
+    return Subject(experiment_id, run_id, canary)
+
+
+@pytest.fixture
+def gate(route: Route, control: Identity, witness: Caller, mlflow_log: AccessLog | None, subject: Subject) -> Gate:
+    """Return the gate on a route, after it has let somebody in who may."""
+    gate = Gate(route, control, witness, mlflow_log, subject)
+    gate.is_open()
+    return gate

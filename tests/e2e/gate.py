@@ -1,0 +1,215 @@
+"""Attempts to get past the gate, and what became of them.
+
+Correct proxies differ in what they make of an odd request: one tidies it up and decides, another answers 400 or 404, redirects, or closes
+the connection. What all of them have in common is asserted here: of somebody who may not, nothing reaches MLflow, nothing is written, and
+nothing of what MLflow holds, no success and no way to another host is answered.
+"""
+
+from __future__ import annotations
+
+import http.client
+import io
+import json
+import uuid
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+from urllib.parse import urljoin, urlsplit
+
+import requests
+
+from fixtures.access_log import AccessLog
+from fixtures.target import Denial, Identity, Route
+from fixtures.wire import Answer, Request, Wire, describe
+from tests.e2e.denials import assert_denied
+
+if TYPE_CHECKING:
+    from tests.e2e.conftest import Caller
+
+SECONDS = 5.0  # for an answer: who says nothing for so long has let nothing through either
+JSON = (("Content-Type", "application/json"),)
+READ = "/api/2.0/mlflow/experiments/get"
+SEARCH = "/api/2.0/mlflow/runs/search"  # a read by POST, as near to the write as can be
+WRITE = "/api/2.0/mlflow/runs/set-tag"
+
+Came = Answer | OSError | http.client.HTTPException
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is behind the gate: an experiment and a run of it, both with a word that nobody knows who may not read."""
+
+    experiment_id: str
+    run_id: str
+    canary: str
+
+    def read(self, path: str = READ) -> Request:
+        """Return a request whose answer has the canary in it."""
+        return Request("GET", f"{path}?experiment_id={self.experiment_id}")
+
+    def write(self, mark: str, path: str = WRITE) -> Request:
+        """Return a request that gives the run a tag named by the mark. Sent to SEARCH it is a read, and as good a one."""
+        what = {"run_id": self.run_id, "key": mark, "value": "written", "experiment_ids": [self.experiment_id]}
+        return Request("POST", path, JSON, json.dumps(what).encode())
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A request that was sent, and what came of it.
+
+    Args:
+        shown: the request as people may see it, without a key in a place of its own.
+        harmless: answers that give nothing away, successes though they are. None: any.
+        denial: the one refusal that is right, where HTTP leaves no choice.
+    """
+
+    mark: str
+    wire: Wire
+    shown: Request
+    came: Came
+    harmless: Collection[bytes] | None
+    denial: Denial | None
+
+
+@dataclass
+class Gate:
+    """What stands between a route and MLflow, as the subject shows it."""
+
+    route: Route
+    control: Identity
+    witness: Caller
+    log: AccessLog | None
+    subject: Subject
+    attempts: list[Attempt] = field(default_factory=list)
+
+    @property
+    def origin(self) -> Route:
+        """Return the route's server without the route's path: requests to it have the whole path in them."""
+        url = urlsplit(self.route.url)
+        return replace(self.route, url=f"{url.scheme}://{url.netloc}")
+
+    @property
+    def base(self) -> str:
+        """Return the route's path."""
+        return urlsplit(self.route.url).path
+
+    def is_open(self) -> Answer:
+        """Return what the plain read answers to who may make it. A refusal counts after that, and after an attack it is still so."""
+        mark = new_mark()
+        request = self.subject.read().marked(mark)
+        came = ask(Wire(self.route, self.control, timeout=SECONDS), request)
+        served = isinstance(came, Answer) and came.status == 200 and self.subject.canary.encode() in came.body
+        assert served, describe(Wire(self.route, self.control), request, came, "MLflow's answer, to who may read")
+        assert isinstance(came, Answer)
+        if self.log:
+            self.log.await_line_with(mark)  # so whatever reached MLflow before is in the log, too
+        return came
+
+    def is_open_to_writes(self) -> None:
+        """Assert that the plain write succeeds for who may make it, and shows."""
+        mark = new_mark()
+        request = self.subject.write(mark)
+        came = ask(Wire(self.route, self.control, timeout=SECONDS), request)
+        written = isinstance(came, Answer) and came.status == 200 and mark in self.tags()
+        assert written, describe(Wire(self.route, self.control), request, came, "that it is written, for who may write")
+
+    def attempt(
+        self,
+        wire: Wire,
+        request: Request,
+        mark: str,
+        *,
+        shown: Request | None = None,
+        harmless: Collection[bytes] | None = (),
+        denial: Denial | None = None,
+    ) -> None:
+        """Send a request on a connection of its own, in which the mark is what MLflow would log or store."""
+        self.attempts.append(Attempt(mark, wire, shown or request, ask(wire, request), harmless, denial))
+
+    def assert_shut(self) -> None:
+        """Assert that none of the attempts got past the gate, and that it is still open to who may."""
+        self.is_open()
+        written = self.tags()
+        found = [
+            describe(attempt.wire, attempt.shown, attempt.came, f"{expected(attempt)}, but {flaw}")
+            for attempt in self.attempts
+            for flaw in [self._flaw(attempt, written)]
+            if flaw
+        ]
+        assert self.attempts
+        report(found, len(self.attempts))
+
+    def tags(self) -> set[str]:
+        """Return the names of the run's tags, as MLflow itself has them."""
+        with Wire(*self.witness) as mlflow_itself:
+            answer = mlflow_itself.ask(Request("GET", f"/api/2.0/mlflow/runs/get?run_id={self.subject.run_id}"))
+        return {tag["key"] for tag in answer.json()["run"]["data"]["tags"]}
+
+    def _flaw(self, attempt: Attempt, written: set[str]) -> str | None:
+        if attempt.mark in written:
+            return "it was written"
+        if self.log and self.log.lines_with(attempt.mark):
+            return "it reached MLflow"
+        if not isinstance(attempt.came, Answer):
+            return None if attempt.denial is None else "there was no answer"
+        return self._flaw_of_answer(attempt, attempt.came)
+
+    def _flaw_of_answer(self, attempt: Attempt, came: Answer) -> str | None:
+        if came.status == 101:
+            return "the connection was handed over"
+        if attempt.harmless is None:
+            return None
+        if self.subject.canary in str((came.headers, came.body)):
+            return "that is what MLflow holds"
+        if came.status < 300 and came.body not in attempt.harmless:
+            return "that is a success"
+        if leads_elsewhere(self.route, came):
+            return "that leads to another host"
+        return None if attempt.denial is None or is_denial(came, attempt) else "that is something else"
+
+
+def new_mark() -> str:
+    """Return a word that nothing else has in it."""
+    return f"m{uuid.uuid4().hex}"
+
+
+def ask(wire: Wire, request: Request) -> Came:
+    """Return what comes of a request on a connection of its own: an answer, or what was there in its place."""
+    with wire:
+        try:
+            return wire.ask(request)
+        except (OSError, http.client.HTTPException) as nothing:
+            return nothing
+
+
+def expected(attempt: Attempt) -> str:
+    """Say what should have come of an attempt."""
+    if attempt.denial:
+        return f"{attempt.denial.status} {attempt.denial.error_code} in MLflow's JSON shape"
+    return "any answer of MLflow's to the call that the line shows" if attempt.harmless is None else "a refusal"
+
+
+def leads_elsewhere(route: Route, came: Answer) -> bool:
+    """Tell whether an answer is a redirect to another host. A port is not looked at: a proxy knows its own, not that of the edge."""
+    there = urlsplit(urljoin(f"{route.url}/", came.header("Location") or ""))
+    return 300 <= came.status < 400 and there.hostname != urlsplit(route.url).hostname
+
+
+def is_denial(came: Answer, attempt: Attempt) -> bool:
+    """Tell whether an answer is the refusal that it should be."""
+    response = requests.Response()
+    response.status_code, response.raw = came.status, io.BytesIO(came.body)
+    response.headers.update(dict(came.headers))
+    response.request = requests.Request(headers=dict(attempt.shown.headers), url=attempt.wire.route.url).prepare()
+    assert attempt.denial
+    try:
+        assert_denied(response, attempt.denial)
+    except (AssertionError, KeyError, ValueError):
+        return False
+    return True
+
+
+def report(found: list[str], tried: int) -> None:
+    """Fail with all that was found, if there is anything."""
+    if found:
+        raise AssertionError("\n\n".join([f"{len(found)} of {tried} requests were not taken as they should be", *found]))

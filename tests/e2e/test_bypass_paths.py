@@ -1,0 +1,155 @@
+"""A path has many spellings. Whatever the gate makes of one, it is what MLflow gets to see: who may not stays outside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+import pytest
+
+from fixtures.target import Identity, Route, Target
+from fixtures.wire import Answer, Request, Wire, describe
+from tests.e2e.gate import READ, SEARCH, SECONDS, WRITE, Gate, ask, leads_elsewhere, new_mark, report
+
+# {base} is the route's path, {inner} MLflow's own: {root}/{rest}, or {head}/{last}. None of these but {base} begins with a slash.
+SPELLINGS: Mapping[str, tuple[str, ...]] = {
+    "slashes": (
+        *("{base}//{inner}", "{base}///{inner}", "/{base}/{inner}", "//{base}//{inner}"),
+        *("{base}/{root}//{rest}", "{base}/{head}//{last}", "{base}/{inner}/", "{base}/{inner}//"),
+    ),
+    "dots": (
+        *("{base}/./{inner}", "/.{base}/{inner}", "{base}/{head}/./{last}", "{base}/{inner}/."),
+        *("{base}/x/../{inner}", "/x/..{base}/{inner}", "{base}/..{base}/{inner}", "{base}/{head}/x/../{last}", "{base}/{inner}/x/.."),
+        *("/..{base}/{inner}", "{base}/.../{inner}", "{base}/x//../{inner}", "{base}/x/.//../{inner}"),
+    ),
+    "encoded-dots": (
+        *("{base}/%2e/{inner}", "/%2e{base}/{inner}", "{base}/x/%2e%2e/{inner}", "{base}/x/.%2E/{inner}", "/x/%2E%2e{base}/{inner}"),
+        *("{base}/{head}/%2e/{last}", "{base}/{head}/x/%2e%2e/{last}", "{base}/%2e%2e{base}/{inner}", "/%2e%2e{base}/{inner}"),
+    ),
+    "encoded-slashes": (
+        *("{base}%2f{inner}", "{base}/{root}%2f{rest}", "{base}/{head}%2f{last}", "{base}/{head}%2F{last}", "{base}/%2f{inner}"),
+        *("/%2f{base}/{inner}", "{base}/x%2f..%2f{inner}", "{base}/x%2f%2e%2e%2f{inner}", "{base}/..%2f{base}/{inner}", "{base}/{inner}%2f"),
+        *("{base}/{head}/x%2f..%2f{last}", "{base}/%2e%2e%2f{inner}"),
+    ),
+    "encoded-twice": (
+        *("{base}%252f{inner}", "{base}/{root}%252f{rest}", "{base}/{head}%252f{last}", "{base}/x/%252e%252e/{inner}"),
+        *("{base}/x%252f..%252f{inner}", "{base}/{head}/%25{code}{tail}", "{base}/%25252e%25252e/{inner}"),
+    ),
+    "backslashes": (
+        *("{base}\\{inner}", "{base}/{head}\\{last}", "{base}/x/..\\{inner}", "{base}%5c{inner}", "{base}/{head}%5c{last}"),
+        *("{base}/x\\..\\{inner}", "{base}/x%5c..%5c{inner}", "\\{base}/{inner}", "/%5c{base}/{inner}"),
+    ),
+    "parameters": (
+        *("{base};x/{inner}", "{base}/;x/{inner}", "{base}/;/{inner}", "{base}/x/..;/{inner}", "{base}/..;{base}/{inner}"),
+        *("{base}/{root};x=y/{rest}", "{base}/{head};x/{last}", "{base}/{inner};x", "{base}/{inner};", "/;x{base}/{inner}"),
+        *("{base}/{inner}%3bx", "{base}/{inner}%3fx", "{base}/{inner}&x"),
+    ),
+    "letters": (
+        *("{upper_base}/{inner}", "{base}/{upper_inner}", "{base}/{head}/{upper_last}", "{base}/{head}/%{code}{tail}"),
+        *("{encoded_base}/{inner}", "{base}/%61{root_tail}/{rest}", "{base}/{inner}%20", "{base}/{inner}%09", "{base}/{inner}%00"),
+        *("{base}/{inner}%0a", "{base}/{inner}%0d%0aX-Api-Key:%20x", "{base}/{inner}.", "{base}/{inner}.json", "{base}/{head}%c0%af{last}"),
+        *("{base}/x/%c0%ae%c0%ae/{inner}", "{base}/{head}%ef%bc%8f{last}", "{base}/{head}%u002f{last}", "{base}/{inner}%", "{base}/{inner}%ff"),
+    ),
+    "prefixes": (
+        *("/{inner}", "{base}{base}/{inner}", "{base}/{base}/{inner}", "{base}%2f..{base}/{inner}", "/x{base}/{inner}", "{base}x/{inner}"),
+        *("{base}%20/{inner}", "{base}./{inner}", "{base}%2f%2f{inner}", "{base}/%2e%2e/{inner}", "{base}/../{inner}", "{base}..//{inner}"),
+        *("{base}../{inner}", "{base}%2e%2e/{inner}", "//{inner}", "/%2f{inner}"),
+    ),
+    "looks-exempt": tuple(
+        spelling.format(exempt=exempt, base="{base}", inner="{inner}")
+        for exempt in ("/health", "{base}/health", "{base}/static-files")
+        for spelling in (
+            *("{exempt}/..{base}/{inner}", "{exempt}/../..{base}/{inner}", "{exempt}/%2e%2e{base}/{inner}", "{exempt}/..%2f{base}/{inner}"),
+            *("{exempt}%2f..{base}/{inner}", "{exempt};/..{base}/{inner}", "{exempt}/..;{base}/{inner}", "{exempt}//..{base}/{inner}"),
+            *("{exempt}{base}/{inner}", "{exempt}/{inner}", "{exempt}/../{inner}", "{exempt}/%2e%2e/{inner}", "{exempt}%00{base}/{inner}"),
+        )
+    ),
+}
+# Under the literal path or its tidied form this is the write, or nothing that MLflow has. Only who cuts it off sees the read.
+LIKE_READS = (
+    *("{base}/{read}/../{last}", "{base}/{read}/%2e%2e/{last}", "{base}/{read}/.%2e/{last}", "{base}/{read}/..%2f{last}"),
+    *("{base}/{read}%2f..%2f{last}", "{base}/{read}%2f../{last}", "{base}/{read}%2F%2E%2E%2F{last}", "{base}/{read}/..;/{last}"),
+    *("{base}/{read};/../{last}", "{base}/{read};x=/../{last}", "{base}/{read}/%252e%252e/{last}", "{base}/{read}%252f..%252f{last}"),
+    *("{base}/{read}\\..\\{last}", "{base}/{read}%5c..%5c{last}", "{base}/{read}/./../{last}", "{base}/{read}/x/../../{last}"),
+    *("{base}/{read}/../../../../../{inner}", "{base}/{read}/../../../../..{base}/{inner}", "{base}/{read}/..//{last}"),
+    *("{base}/graphql/../{inner}", "{base}/graphql/%2e%2e/{inner}", "{base}/graphql/..%2f{inner}", "{base}/graphql;/../{inner}"),
+)
+WRITE_SPELLINGS = {**SPELLINGS, "looks-like-a-read": LIKE_READS}
+
+
+def spelled(spellings: Iterable[str], base: str, path: str) -> list[str]:
+    """Return the spellings of a path of MLflow's below a base path."""
+    head, _, last = path[1:].rpartition("/")
+    root, _, rest = path[1:].partition("/")
+    names = {
+        **{"base": base, "inner": path[1:], "head": head, "last": last, "root": root, "rest": rest, "read": SEARCH[1:]},
+        **{"code": f"{ord(last[0]):02x}", "tail": last[1:], "root_tail": root[1:]},
+        **{"upper_base": base.upper(), "upper_inner": path[1:].upper(), "upper_last": last.upper()},
+        "encoded_base": f"/%{ord(base[1]):02x}{base[2:]}" if base else "",
+    }
+    return [spelling.format(**names) for spelling in spellings]
+
+
+@pytest.fixture
+def nowhere(gate: Gate) -> bytes:
+    """Return what the route's server answers to a path that means nothing. To answer that, in a success even, gives nothing away."""
+    came = ask(Wire(gate.origin, timeout=SECONDS), Request("GET", f"/{new_mark()}"))
+    return came.body if isinstance(came, Answer) else b""
+
+
+def try_reads(gate: Gate, spellings: Iterable[str], nowhere: bytes) -> None:
+    """Attempt every spelling of the read, without a key."""
+    for odd in spelled(spellings, gate.base, READ):
+        mark = new_mark()
+        gate.attempt(Wire(gate.origin, timeout=SECONDS), gate.subject.read(odd).marked(mark), mark, harmless=[nowhere])
+
+
+def try_writes(gate: Gate, caller: Identity, spellings: Iterable[str], nowhere: bytes) -> None:
+    """Attempt every spelling of the write."""
+    for odd in spelled(spellings, gate.base, WRITE):
+        mark = new_mark()
+        gate.attempt(Wire(gate.origin, caller, timeout=SECONDS), gate.subject.write(mark, odd).marked(mark), mark, harmless=[nowhere])
+
+
+@pytest.mark.parametrize("kind", SPELLINGS)
+def test_odd_path_without_key(kind: str, gate: Gate, nowhere: bytes) -> None:
+    """However the path is spelled, who shows no key reads nothing."""
+    try_reads(gate, SPELLINGS[kind], nowhere)
+
+    gate.assert_shut()
+
+
+@pytest.mark.capability("scopes")
+@pytest.mark.parametrize("kind", WRITE_SPELLINGS)
+def test_odd_path_of_denied_write(kind: str, gate: Gate, reader: Identity, nowhere: bytes) -> None:
+    """However the path of a write is spelled, like that of a read included, who may only read does not write."""
+    gate.is_open_to_writes()
+
+    try_writes(gate, reader, WRITE_SPELLINGS[kind], nowhere)
+
+    gate.assert_shut()
+
+
+@pytest.mark.parametrize("kind", SPELLINGS)
+def test_odd_path_of_permitted_read(kind: str, gate: Gate, control: Identity, target: Target, nowhere: bytes) -> None:
+    """However the path is spelled, who may read is refused, or gets what MLflow answers to that path or to its tidied form."""
+    wanted = gate.is_open().body
+    found = []
+    tried = spelled(SPELLINGS[kind], gate.base, READ)
+    for odd in tried:
+        wire, request = Wire(gate.origin, control, timeout=SECONDS), gate.subject.read(odd)
+        came = ask(wire, request)
+        if not isinstance(came, Answer) or came.status >= 400:
+            continue
+        answers = {wanted, nowhere, *as_it_is(target.direct, gate.base, request)}
+        if came.status < 300 and came.body not in answers or leads_elsewhere(gate.route, came):
+            found.append(describe(wire, request, came, "a refusal, or what MLflow answers to that path or to its tidied form"))
+    report(found, len(tried))
+
+
+def as_it_is(direct: Route | None, base: str, request: Request) -> Iterable[bytes]:
+    """Return what MLflow itself answers to the path below the base path, untidied, where it can be asked."""
+    if direct and request.path.startswith(f"{base}/"):
+        came = ask(Wire(direct, timeout=SECONDS), replace(request, path=request.path.removeprefix(base)))
+        if isinstance(came, Answer):
+            yield came.body
