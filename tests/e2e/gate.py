@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import http.client
 import io
+import itertools
 import json
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
@@ -81,6 +82,8 @@ class Gate:
     log: AccessLog | None
     subject: Subject
     attempts: list[Attempt] = field(default_factory=list)
+    _word: str = field(default_factory=lambda: f"m{uuid.uuid4().hex}")
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     @property
     def origin(self) -> Route:
@@ -93,9 +96,13 @@ class Gate:
         """Return the route's path."""
         return urlsplit(self.route.url).path
 
+    def new_mark(self) -> str:
+        """Return a word that nothing else has in it. All marks of one gate begin alike."""
+        return f"{self._word}-{next(self._numbers)}-"
+
     def is_open(self) -> Answer:
         """Return what the plain read answers to who may make it. A refusal counts after that, and after an attack it is still so."""
-        mark = new_mark()
+        mark = self.new_mark()
         request = self.subject.read().marked(mark)
         came = ask(Wire(self.route, self.control, timeout=SECONDS), request)
         served = isinstance(came, Answer) and came.status == 200 and self.subject.canary.encode() in came.body
@@ -107,7 +114,7 @@ class Gate:
 
     def is_open_to_writes(self) -> None:
         """Assert that the plain write succeeds for who may make it, and shows."""
-        mark = new_mark()
+        mark = self.new_mark()
         request = self.subject.write(mark)
         came = ask(Wire(self.route, self.control, timeout=SECONDS), request)
         written = isinstance(came, Answer) and came.status == 200 and mark in self.tags()
@@ -129,11 +136,11 @@ class Gate:
     def assert_shut(self) -> None:
         """Assert that none of the attempts got past the gate, and that it is still open to who may."""
         self.is_open()
-        written = self.tags()
+        written, reached = self.tags(), "\n".join(self.log.lines_with(self._word)) if self.log else ""
         found = [
             describe(attempt.wire, attempt.shown, attempt.came, f"{expected(attempt)}, but {flaw}")
             for attempt in self.attempts
-            for flaw in [self._flaw(attempt, written)]
+            for flaw in [self._flaw(attempt, written, reached)]
             if flaw
         ]
         assert self.attempts
@@ -145,10 +152,10 @@ class Gate:
             answer = mlflow_itself.ask(Request("GET", f"/api/2.0/mlflow/runs/get?run_id={self.subject.run_id}"))
         return {tag["key"] for tag in answer.json()["run"]["data"]["tags"]}
 
-    def _flaw(self, attempt: Attempt, written: set[str]) -> str | None:
+    def _flaw(self, attempt: Attempt, written: set[str], reached: str) -> str | None:
         if attempt.mark in written:
             return "it was written"
-        if self.log and self.log.lines_with(attempt.mark):
+        if attempt.mark in reached:
             return "it reached MLflow"
         if not isinstance(attempt.came, Answer):
             return None if attempt.denial is None else "there was no answer"
@@ -166,11 +173,6 @@ class Gate:
         if leads_elsewhere(self.route, came):
             return "that leads to another host"
         return None if attempt.denial is None or is_denial(came, attempt) else "that is something else"
-
-
-def new_mark() -> str:
-    """Return a word that nothing else has in it."""
-    return f"m{uuid.uuid4().hex}"
 
 
 def ask(wire: Wire, request: Request) -> Came:

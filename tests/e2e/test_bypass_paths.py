@@ -9,7 +9,7 @@ import pytest
 
 from fixtures.target import Identity, Route, Target
 from fixtures.wire import Answer, Request, Wire, describe
-from tests.e2e.gate import READ, SEARCH, SECONDS, WRITE, Gate, ask, leads_elsewhere, new_mark, report
+from tests.e2e.gate import READ, SEARCH, SECONDS, WRITE, Gate, ask, leads_elsewhere, report
 
 # {base} is the route's path, {inner} MLflow's own: {root}/{rest}, or {head}/{last}. None of these but {base} begins with a slash.
 SPELLINGS: Mapping[str, tuple[str, ...]] = {
@@ -19,16 +19,34 @@ SPELLINGS: Mapping[str, tuple[str, ...]] = {
     ),
     "dots": (
         *("{base}/./{inner}", "/.{base}/{inner}", "{base}/{head}/./{last}", "{base}/{inner}/."),
-        *("{base}/x/../{inner}", "/x/..{base}/{inner}", "{base}/..{base}/{inner}", "{base}/{head}/x/../{last}", "{base}/{inner}/x/.."),
+        *(
+            "{base}/x/../{inner}",
+            "/x/..{base}/{inner}",
+            "{base}/..{base}/{inner}",
+            "{base}/{head}/x/../{last}",
+            "{base}/{inner}/x/..",
+        ),
         *("/..{base}/{inner}", "{base}/.../{inner}", "{base}/x//../{inner}", "{base}/x/.//../{inner}"),
     ),
     "encoded-dots": (
-        *("{base}/%2e/{inner}", "/%2e{base}/{inner}", "{base}/x/%2e%2e/{inner}", "{base}/x/.%2E/{inner}", "/x/%2E%2e{base}/{inner}"),
+        *(
+            "{base}/%2e/{inner}",
+            "/%2e{base}/{inner}",
+            "{base}/x/%2e%2e/{inner}",
+            "{base}/x/.%2E/{inner}",
+            "/x/%2E%2e{base}/{inner}",
+        ),
         *("{base}/{head}/%2e/{last}", "{base}/{head}/x/%2e%2e/{last}", "{base}/%2e%2e{base}/{inner}", "/%2e%2e{base}/{inner}"),
     ),
     "encoded-slashes": (
         *("{base}%2f{inner}", "{base}/{root}%2f{rest}", "{base}/{head}%2f{last}", "{base}/{head}%2F{last}", "{base}/%2f{inner}"),
-        *("/%2f{base}/{inner}", "{base}/x%2f..%2f{inner}", "{base}/x%2f%2e%2e%2f{inner}", "{base}/..%2f{base}/{inner}", "{base}/{inner}%2f"),
+        *(
+            "/%2f{base}/{inner}",
+            "{base}/x%2f..%2f{inner}",
+            "{base}/x%2f%2e%2e%2f{inner}",
+            "{base}/..%2f{base}/{inner}",
+            "{base}/{inner}%2f",
+        ),
         *("{base}/{head}/x%2f..%2f{last}", "{base}/%2e%2e%2f{inner}"),
     ),
     "encoded-twice": (
@@ -47,21 +65,63 @@ SPELLINGS: Mapping[str, tuple[str, ...]] = {
     "letters": (
         *("{upper_base}/{inner}", "{base}/{upper_inner}", "{base}/{head}/{upper_last}", "{base}/{head}/%{code}{tail}"),
         *("{encoded_base}/{inner}", "{base}/%61{root_tail}/{rest}", "{base}/{inner}%20", "{base}/{inner}%09", "{base}/{inner}%00"),
-        *("{base}/{inner}%0a", "{base}/{inner}%0d%0aX-Api-Key:%20x", "{base}/{inner}.", "{base}/{inner}.json", "{base}/{head}%c0%af{last}"),
-        *("{base}/x/%c0%ae%c0%ae/{inner}", "{base}/{head}%ef%bc%8f{last}", "{base}/{head}%u002f{last}", "{base}/{inner}%", "{base}/{inner}%ff"),
+        *(
+            "{base}/{inner}%0a",
+            "{base}/{inner}%0d%0aX-Api-Key:%20x",
+            "{base}/{inner}.",
+            "{base}/{inner}.json",
+            "{base}/{head}%c0%af{last}",
+        ),
+        *(
+            "{base}/x/%c0%ae%c0%ae/{inner}",
+            "{base}/{head}%ef%bc%8f{last}",
+            "{base}/{head}%u002f{last}",
+            "{base}/{inner}%",
+            "{base}/{inner}%ff",
+        ),
     ),
     "prefixes": (
-        *("/{inner}", "{base}{base}/{inner}", "{base}/{base}/{inner}", "{base}%2f..{base}/{inner}", "/x{base}/{inner}", "{base}x/{inner}"),
-        *("{base}%20/{inner}", "{base}./{inner}", "{base}%2f%2f{inner}", "{base}/%2e%2e/{inner}", "{base}/../{inner}", "{base}..//{inner}"),
+        *(
+            "/{inner}",
+            "{base}{base}/{inner}",
+            "{base}/{base}/{inner}",
+            "{base}%2f..{base}/{inner}",
+            "/x{base}/{inner}",
+            "{base}x/{inner}",
+        ),
+        *(
+            "{base}%20/{inner}",
+            "{base}./{inner}",
+            "{base}%2f%2f{inner}",
+            "{base}/%2e%2e/{inner}",
+            "{base}/../{inner}",
+            "{base}..//{inner}",
+        ),
         *("{base}../{inner}", "{base}%2e%2e/{inner}", "//{inner}", "/%2f{inner}"),
     ),
     "looks-exempt": tuple(
         spelling.format(exempt=exempt, base="{base}", inner="{inner}")
         for exempt in ("/health", "{base}/health", "{base}/static-files")
         for spelling in (
-            *("{exempt}/..{base}/{inner}", "{exempt}/../..{base}/{inner}", "{exempt}/%2e%2e{base}/{inner}", "{exempt}/..%2f{base}/{inner}"),
-            *("{exempt}%2f..{base}/{inner}", "{exempt};/..{base}/{inner}", "{exempt}/..;{base}/{inner}", "{exempt}//..{base}/{inner}"),
-            *("{exempt}{base}/{inner}", "{exempt}/{inner}", "{exempt}/../{inner}", "{exempt}/%2e%2e/{inner}", "{exempt}%00{base}/{inner}"),
+            *(
+                "{exempt}/..{base}/{inner}",
+                "{exempt}/../..{base}/{inner}",
+                "{exempt}/%2e%2e{base}/{inner}",
+                "{exempt}/..%2f{base}/{inner}",
+            ),
+            *(
+                "{exempt}%2f..{base}/{inner}",
+                "{exempt};/..{base}/{inner}",
+                "{exempt}/..;{base}/{inner}",
+                "{exempt}//..{base}/{inner}",
+            ),
+            *(
+                "{exempt}{base}/{inner}",
+                "{exempt}/{inner}",
+                "{exempt}/../{inner}",
+                "{exempt}/%2e%2e/{inner}",
+                "{exempt}%00{base}/{inner}",
+            ),
         )
     ),
 }
@@ -69,7 +129,12 @@ SPELLINGS: Mapping[str, tuple[str, ...]] = {
 LIKE_READS = (
     *("{base}/{read}/../{last}", "{base}/{read}/%2e%2e/{last}", "{base}/{read}/.%2e/{last}", "{base}/{read}/..%2f{last}"),
     *("{base}/{read}%2f..%2f{last}", "{base}/{read}%2f../{last}", "{base}/{read}%2F%2E%2E%2F{last}", "{base}/{read}/..;/{last}"),
-    *("{base}/{read};/../{last}", "{base}/{read};x=/../{last}", "{base}/{read}/%252e%252e/{last}", "{base}/{read}%252f..%252f{last}"),
+    *(
+        "{base}/{read};/../{last}",
+        "{base}/{read};x=/../{last}",
+        "{base}/{read}/%252e%252e/{last}",
+        "{base}/{read}%252f..%252f{last}",
+    ),
     *("{base}/{read}\\..\\{last}", "{base}/{read}%5c..%5c{last}", "{base}/{read}/./../{last}", "{base}/{read}/x/../../{last}"),
     *("{base}/{read}/../../../../../{inner}", "{base}/{read}/../../../../..{base}/{inner}", "{base}/{read}/..//{last}"),
     *("{base}/graphql/../{inner}", "{base}/graphql/%2e%2e/{inner}", "{base}/graphql/..%2f{inner}", "{base}/graphql;/../{inner}"),
@@ -93,22 +158,24 @@ def spelled(spellings: Iterable[str], base: str, path: str) -> list[str]:
 @pytest.fixture
 def nowhere(gate: Gate) -> bytes:
     """Return what the route's server answers to a path that means nothing. To answer that, in a success even, gives nothing away."""
-    came = ask(Wire(gate.origin, timeout=SECONDS), Request("GET", f"/{new_mark()}"))
+    came = ask(Wire(gate.origin, timeout=SECONDS), Request("GET", f"/{gate.new_mark()}"))
     return came.body if isinstance(came, Answer) else b""
 
 
 def try_reads(gate: Gate, spellings: Iterable[str], nowhere: bytes) -> None:
     """Attempt every spelling of the read, without a key."""
     for odd in spelled(spellings, gate.base, READ):
-        mark = new_mark()
+        mark = gate.new_mark()
         gate.attempt(Wire(gate.origin, timeout=SECONDS), gate.subject.read(odd).marked(mark), mark, harmless=[nowhere])
 
 
 def try_writes(gate: Gate, caller: Identity, spellings: Iterable[str], nowhere: bytes) -> None:
     """Attempt every spelling of the write."""
     for odd in spelled(spellings, gate.base, WRITE):
-        mark = new_mark()
-        gate.attempt(Wire(gate.origin, caller, timeout=SECONDS), gate.subject.write(mark, odd).marked(mark), mark, harmless=[nowhere])
+        mark = gate.new_mark()
+        gate.attempt(
+            Wire(gate.origin, caller, timeout=SECONDS), gate.subject.write(mark, odd).marked(mark), mark, harmless=[nowhere]
+        )
 
 
 @pytest.mark.parametrize("kind", SPELLINGS)

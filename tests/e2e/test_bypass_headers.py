@@ -1,0 +1,264 @@
+"""Headers by which some proxies choose a path, a method, a host or a caller: nothing that a client sends in them moves the gate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from urllib.parse import urlsplit
+
+import pytest
+
+from fixtures.clients import signed_in
+from fixtures.target import Identity, Target
+from fixtures.wire import Answer, Headers, Request, Wire
+from tests.e2e.conftest import Caller
+from tests.e2e.gate import READ, SEARCH, SECONDS, WRITE, Gate, ask
+
+NO_KEY = Identity("no-key", refused="unauthenticated")
+HEALTH = "/health"
+
+NAMES_OF_A_PATH = (
+    *(
+        "X-Original-URL",
+        "X-Rewrite-URL",
+        "X-Original-URI",
+        "X-Forwarded-Uri",
+        "X-Forwarded-Path",
+        "X-Request-URI",
+        "X-Original-Path",
+    ),
+    *("X-Forwarded-Url", "X-Envoy-Original-Path", "X-Accel-Redirect", "X-Proxy-URL", "Request-URI", "Destination", "Referer"),
+)
+NAMES_OF_A_METHOD = ("X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override", "X-Forwarded-Method", "X-Original-Method")
+# What is said of a way that a request has come. A client is not the one to say it.
+WAYS: tuple[Headers, ...] = (
+    (("X-Forwarded-Prefix", "/health"),),
+    (("X-Forwarded-Prefix", "/.."),),
+    (("X-Script-Name", "/health"),),
+    (("X-Forwarded-Proto", "http"),),
+    (("X-Forwarded-Host", "localhost"), ("X-Forwarded-Port", "5000")),
+    (("X-Forwarded-For", "127.0.0.1"), ("X-Real-IP", "127.0.0.1"), ("X-Client-IP", "127.0.0.1"), ("True-Client-IP", "::1")),
+    (("Forwarded", "for=127.0.0.1;host=localhost;proto=https"),),
+    (("X-Forwarded-For", "127.0.0.1"), ("X-Forwarded-Uri", HEALTH), ("X-Forwarded-Method", "OPTIONS")),
+    (("X-Envoy-Internal", "true"), ("X-Envoy-External-Address", "127.0.0.1")),
+    (("Via", "1.1 proxy"), ("X-Forwarded-Server", "proxy")),
+    (("X-Auth-Request-Redirect", HEALTH), ("X-Auth-Status", "200"), ("X-Ext-Authz", "allow"), ("X-Authorized", "true")),
+)
+# Said by a proxy of a caller, here by the client itself. HTTP knows these for names like any other.
+CALLERS: tuple[Headers, ...] = (
+    (("X-Auth-User", "{who}"), ("X-Auth-Key-Id", "key_1")),
+    (("x-auth-user", "{who}"), ("x-auth-key-id", "key_1")),
+    (("X-AUTH-USER", "{who}"), ("X-AUTH-KEY-ID", "key_1")),
+    (("X-Auth-Key-Id", "key_1"),),
+    (("X-Auth-User", "{who}"), ("X-Auth-User", "{who}"), ("X-Auth-Key-Id", "key_1"), ("X-Auth-Key-Id", "key_2")),
+    (("X-Auth-Scopes", "read,write"), ("X-Auth-Scope", "write"), ("X-Scopes", "read write"), ("X-Auth-Service", "mlflow")),
+    (("X-Remote-User", "{who}"), ("Remote-User", "{who}"), ("X-Forwarded-User", "{who}"), ("X-WebAuth-User", "{who}")),
+    (("X-User", "{who}"), ("X-User-Id", "{who}"), ("X-Authenticated-User", "{who}"), ("X-Forwarded-Groups", "admin")),
+    (("X-Forwarded-Email", "{who}@example.com"), ("X-Forwarded-Preferred-Username", "{who}"), ("X-Admin", "true")),
+)
+# The same where a proxy may not take the request at all: odd names, names that a server folds into others, and hop-by-hop ones.
+ODD_CALLERS: tuple[Headers, ...] = (
+    (("X_Auth_User", "{who}"), ("X_Auth_Key_Id", "key_1")),
+    (("X-Auth_User", "{who}"), ("X-Auth_Key-Id", "key_1")),
+    (("X_AUTH_KEY_ID", "key_1"), ("HTTP_X_AUTH_KEY_ID", "key_1")),
+    (("X.Auth.Key.Id", "key_1"), ("X.Auth.User", "{who}")),
+    (("X-Auth-Key-Id ", "key_1"), ("X-Auth-User ", "{who}")),
+    (("X-Note", "folded\r\n X-Auth-Key-Id: key_1"),),
+    (("X-Note", "folded\n X-Auth-Key-Id: key_1"), ("X-Other", "bare\nX-Auth-Key-Id: key_1")),
+    (("X-Note", "bare\rX-Auth-Key-Id: key_1\rX-Auth-User: {who}"),),
+    (("X-Auth-Key-Id", ""), ("X-Auth-User", "")),
+    (("X-Auth-Key-Id", "key_1"), ("Connection", "X-Auth-Key-Id")),
+    (("Connection", "Authorization, X-API-Key, X-Auth-User, X-Auth-Key-Id"),),
+    (("X-MLflow-Proxy-Hop", "1"),),
+    (("X-MLflow-Proxy-Hop", "1"), ("X-Auth-User", "{who}"), ("X-Auth-Key-Id", "key_1")),
+    (("X-MLflow-Proxy-Hop", "0"), ("X-Auth-Key-Id", "key_1")),
+    (("X-MLflow-Proxy-Hop", ""), ("X-Auth-Key-Id", "key_1")),
+    (("X_MLflow_Proxy_Hop", "1"), ("X_Auth_Key_Id", "key_1")),
+    (("X-MLflow-Proxy-Hop", "1"), ("Connection", "X-MLflow-Proxy-Hop")),
+)
+
+
+def with_headers(request: Request, headers: Headers, **names: str) -> Request:
+    """Return the request with more headers, the names in their values filled in."""
+    return replace(request, headers=(*request.headers, *((name, value.format(**names)) for name, value in headers)))
+
+
+def nobody(gate: Gate) -> Wire:
+    """Return a connection of somebody without a key."""
+    return Wire(gate.origin, timeout=SECONDS)
+
+
+def try_reads(gate: Gate, headers: Headers, target: Target, *, exact: bool = False) -> None:
+    """Attempt the read without a key and with these headers."""
+    mark = gate.new_mark()
+    request = with_headers(gate.subject.read(gate.base + READ), headers, who=gate.control.name).marked(mark)
+    gate.attempt(nobody(gate), request, mark, denial=target.contract.denial(NO_KEY) if exact else None)
+
+
+def try_writes(gate: Gate, reader: Identity, headers: Headers, target: Target, *, exact: bool = False) -> None:
+    """Attempt the write with the reader's key and with these headers."""
+    mark = gate.new_mark()
+    request = with_headers(gate.subject.write(mark, gate.base + WRITE), headers, who=gate.control.name).marked(mark)
+    wire = Wire(gate.origin, reader, timeout=SECONDS)
+    gate.attempt(wire, request, mark, denial=target.contract.denial(reader) if exact else None)
+
+
+def test_path_in_header_without_key(gate: Gate, target: Target) -> None:
+    """Without a key a header names neither an open path in the place of the one that is asked for, nor the other way round."""
+    plain = ask(nobody(gate), Request("GET", HEALTH))
+    health = [plain.body] if isinstance(plain, Answer) else []
+
+    for name in NAMES_OF_A_PATH:
+        try_reads(gate, ((name, HEALTH),), target)
+        for base in {gate.base, ""}:
+            mark = gate.new_mark()
+            hidden = gate.subject.read(base + READ).marked(mark).path
+            gate.attempt(nobody(gate), Request("GET", HEALTH, ((name, hidden),)), mark, harmless=health)
+
+    gate.assert_shut()
+
+
+@pytest.mark.capability("scopes")
+def test_path_in_header_of_denied_write(gate: Gate, reader: Identity, target: Target) -> None:
+    """With a key that may only read, a header neither makes a write look like a read nor a read act as a write."""
+    gate.is_open_to_writes()
+
+    for name in NAMES_OF_A_PATH:
+        try_writes(gate, reader, ((name, gate.base + SEARCH),), target)
+        try_writes(gate, reader, ((name, SEARCH),), target)
+        for base in {gate.base, ""}:
+            mark = gate.new_mark()
+            search = gate.subject.write(mark, gate.base + SEARCH)
+            hidden = gate.subject.write(mark, base + WRITE).marked(mark).path
+            gate.attempt(Wire(gate.origin, reader, timeout=SECONDS), with_headers(search, ((name, hidden),)), mark, harmless=None)
+
+    gate.assert_shut()
+
+
+def test_method_in_header_without_key(gate: Gate, target: Target) -> None:
+    """Without a key no header makes a call one that needs none."""
+    for name in NAMES_OF_A_METHOD:
+        for method in ("OPTIONS", "HEAD", "GET", "TRACE"):
+            try_reads(gate, ((name, method),), target)
+
+    gate.assert_shut()
+
+
+@pytest.mark.capability("scopes")
+def test_method_in_header_of_denied_write(gate: Gate, reader: Identity, target: Target) -> None:
+    """With a key that may only read, a header that names a reading method does not let a write through."""
+    gate.is_open_to_writes()
+
+    for name in NAMES_OF_A_METHOD:
+        for method in ("GET", "HEAD", "OPTIONS"):
+            try_writes(gate, reader, ((name, method),), target)
+    # The other way round: a GET that is to be taken for the POST that it names.
+    for name in NAMES_OF_A_METHOD:
+        mark = gate.new_mark()
+        request = replace(gate.subject.write(mark, gate.base + WRITE), method="GET").marked(mark)
+        gate.attempt(Wire(gate.origin, reader, timeout=SECONDS), with_headers(request, ((name, "POST"),)), mark)
+    gate.assert_shut()
+
+
+@pytest.mark.capability("scopes", "logged-models")
+def test_method_of_denied_delete(gate: Gate, reader: Identity, witness: Caller, experiment_id: str) -> None:
+    """With a key that may only read, a GET deletes nothing, whatever method it names in a header or in its query."""
+    with signed_in(*witness) as mlflow_itself:
+        model = mlflow_itself.create_logged_model(experiment_id).model_id
+    path = f"{gate.base}/api/2.0/mlflow/logged-models/{model}"
+    tricks = [(path, ((name, "DELETE"),)) for name in NAMES_OF_A_METHOD]
+    tricks += [(f"{path}?{parameter}=DELETE", ()) for parameter in ("_method", "method", "X-HTTP-Method-Override")]
+
+    for odd, headers in tricks:
+        # The mark is not in it: as the read that it is, it may reach MLflow.
+        gate.attempt(Wire(gate.origin, reader, timeout=SECONDS), Request("GET", odd, headers), gate.new_mark(), harmless=None)
+
+    gate.assert_shut()
+    with Wire(*witness) as mlflow_itself:
+        assert mlflow_itself.ask(Request("GET", path.removeprefix(gate.base))).status == 200
+
+
+def hosts(gate: Gate, target: Target) -> Iterator[tuple[str, Headers]]:
+    """Give the ways to name another host, each what stands before the path and the headers."""
+    own = urlsplit(gate.route.url).netloc
+    mlflow = urlsplit(target.direct.url).netloc if target.direct else "mlflow.internal:5000"
+    for host in (mlflow, "localhost", "example.com", "127.0.0.1:5000", f"{own}@{mlflow}", f"{own}:80@{mlflow}", f"{own},{mlflow}"):
+        yield "", (("Host", host),)
+        yield "", (("Host", own), ("Host", host))
+        yield "", (("Host", host), ("Host", own))
+        yield "", (("X-Forwarded-Host", host), ("X-Host", host), ("Forwarded", f"host={host}"))
+        yield f"http://{host}", ()
+        yield f"http://{host}", (("Host", host),)
+    yield f"http://{own}", ()
+    yield f"https://{own}", ()
+    yield f"HTTP://{own}", (("Host", "example.com"),)
+    yield "", (("Host", ""),)
+
+
+def test_host_without_key(gate: Gate, target: Target) -> None:
+    """Without a key it does not matter what host a request names, in a header or before its path: MLflow itself is not one to be had."""
+    for before, headers in hosts(gate, target):
+        for base in {gate.base, ""}:
+            mark = gate.new_mark()
+            gate.attempt(nobody(gate), with_headers(gate.subject.read(before + base + READ), headers).marked(mark), mark)
+
+    gate.assert_shut()
+
+
+@pytest.mark.capability("scopes")
+def test_host_of_denied_write(gate: Gate, reader: Identity, target: Target) -> None:
+    """With a key that may only read, a write is refused whatever host it names."""
+    gate.is_open_to_writes()
+
+    for before, headers in hosts(gate, target):
+        mark = gate.new_mark()
+        request = with_headers(gate.subject.write(mark, before + gate.base + WRITE), headers).marked(mark)
+        gate.attempt(Wire(gate.origin, reader, timeout=SECONDS), request, mark)
+
+    gate.assert_shut()
+
+
+def test_way_without_key(gate: Gate, target: Target) -> None:
+    """Without a key nothing that a client says of the way its request has come opens the gate."""
+    for headers in WAYS:
+        try_reads(gate, headers, target)
+
+    gate.assert_shut()
+
+
+@pytest.mark.capability("scopes")
+def test_way_of_denied_write(gate: Gate, reader: Identity, target: Target) -> None:
+    """With a key that may only read, a write is refused whatever is said of the way it has come."""
+    gate.is_open_to_writes()
+
+    for headers in WAYS:
+        try_writes(gate, reader, headers, target)
+
+    gate.assert_shut()
+
+
+SPELLINGS_OF_CALLERS: Mapping[str, tuple[tuple[Headers, ...], bool]] = {"plain": (CALLERS, True), "odd": (ODD_CALLERS, False)}
+
+
+@pytest.mark.parametrize("kind", SPELLINGS_OF_CALLERS)
+def test_named_caller_without_key(kind: str, gate: Gate, target: Target) -> None:
+    """Who names somebody in the headers that a proxy sets, in whatever spelling, has shown no key."""
+    spellings, exact = SPELLINGS_OF_CALLERS[kind]
+
+    for headers in spellings:
+        try_reads(gate, headers, target, exact=exact)
+
+    gate.assert_shut()
+
+
+@pytest.mark.capability("scopes")
+@pytest.mark.parametrize("kind", SPELLINGS_OF_CALLERS)
+def test_named_caller_of_denied_write(kind: str, gate: Gate, reader: Identity, target: Target) -> None:
+    """Who may only read does not get to write by naming somebody who may."""
+    gate.is_open_to_writes()
+    spellings, exact = SPELLINGS_OF_CALLERS[kind]
+
+    for headers in spellings:
+        try_writes(gate, reader, headers, target, exact=exact)
+
+    gate.assert_shut()
