@@ -1,8 +1,8 @@
 """Attempts to get past the gate, and what became of them.
 
-Correct proxies differ in what they make of an odd request: one tidies it up and decides, another answers 400 or 404, redirects, or closes
-the connection. What all of them have in common is asserted here: of somebody who may not, nothing reaches MLflow, nothing is written, and
-nothing of what MLflow holds, no success and no way to another host is answered.
+Correct proxies differ in what they make of an odd request: one tidies it up and decides, another answers 400 or 404, redirects, or
+closes the connection. What all of them have in common is asserted here: of somebody who may not, nothing reaches MLflow, nothing is
+written, and nothing of what MLflow holds, no success and no way to another host is answered.
 """
 
 from __future__ import annotations
@@ -62,6 +62,8 @@ class Attempt:
         shown: the request as people may see it, without a key in a place of its own.
         harmless: answers that give nothing away, successes though they are. None: any.
         denial: the one refusal that is right, where HTTP leaves no choice.
+        trace: what is in MLflow's log if it got past.
+        after: what somebody's own read was answered next, on another connection.
     """
 
     mark: str
@@ -70,6 +72,8 @@ class Attempt:
     came: Came
     harmless: Collection[bytes] | None
     denial: Denial | None
+    trace: str
+    after: Came | None
 
 
 @dataclass
@@ -81,7 +85,8 @@ class Gate:
     witness: Caller
     log: AccessLog | None
     subject: Subject
-    attempts: list[Attempt] = field(default_factory=list)
+    attempts: list[Attempt] = field(default_factory=list, repr=False)
+    hidden: list[str] = field(default_factory=list, repr=False)  # parts of keys, which no message may show
     _word: str = field(default_factory=lambda: f"m{uuid.uuid4().hex}")
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
@@ -101,11 +106,11 @@ class Gate:
         return f"{self._word}-{next(self._numbers)}-"
 
     def is_open(self) -> Answer:
-        """Return what the plain read answers to who may make it. A refusal counts after that, and after an attack it is still so."""
+        """Return what the plain read answers to who may make it. A refusal counts after that."""
         mark = self.new_mark()
         request = self.subject.read().marked(mark)
         came = ask(Wire(self.route, self.control, timeout=SECONDS), request)
-        served = isinstance(came, Answer) and came.status == 200 and self.subject.canary.encode() in came.body
+        served = self._is_served(came)
         assert served, describe(Wire(self.route, self.control), request, came, "MLflow's answer, to who may read")
         assert isinstance(came, Answer)
         if self.log:
@@ -129,9 +134,19 @@ class Gate:
         shown: Request | None = None,
         harmless: Collection[bytes] | None = (),
         denial: Denial | None = None,
+        trace: str = "",
+        is_attack: bool = False,
     ) -> None:
-        """Send a request on a connection of its own, in which the mark is what MLflow would log or store."""
-        self.attempts.append(Attempt(mark, wire, shown or request, ask(wire, request), harmless, denial))
+        """Send a request on a connection of its own, in which the mark is what MLflow would log or store.
+
+        Args:
+            shown, harmless, denial: see Attempt.
+            trace: what is in MLflow's log if the request got past (default: the mark).
+            is_attack: on what others get, too: see what somebody's own read is answered next.
+        """
+        came = ask(wire, request)
+        after = ask(Wire(self.route, self.control, timeout=SECONDS), self.subject.read()) if is_attack else None
+        self.attempts.append(Attempt(mark, wire, shown or request, came, harmless, denial, trace or mark, after))
 
     def assert_shut(self) -> None:
         """Assert that none of the attempts got past the gate, and that it is still open to who may."""
@@ -144,7 +159,7 @@ class Gate:
             if flaw
         ]
         assert self.attempts
-        report(found, len(self.attempts))
+        report([self._without_keys(text) for text in found], len(self.attempts))
 
     def tags(self) -> set[str]:
         """Return the names of the run's tags, as MLflow itself has them."""
@@ -155,11 +170,25 @@ class Gate:
     def _flaw(self, attempt: Attempt, written: set[str], reached: str) -> str | None:
         if attempt.mark in written:
             return "it was written"
-        if attempt.mark in reached:
+        if attempt.trace in reached:
             return "it reached MLflow"
+        if attempt.after is not None and not self._is_served(attempt.after):
+            return f"then somebody else's read was answered {attempt.after}"
         if not isinstance(attempt.came, Answer):
             return None if attempt.denial is None else "there was no answer"
         return self._flaw_of_answer(attempt, attempt.came)
+
+    def _is_served(self, came: Came) -> bool:
+        return isinstance(came, Answer) and came.status == 200 and self.subject.canary.encode() in came.body
+
+    def _without_keys(self, text: str) -> str:
+        for part in sorted(self.hidden, key=len, reverse=True):
+            text = text.replace(part, "[part of a key]")
+        return text
+
+    def _shows_a_key(self, attempt: Attempt, came: Answer) -> bool:
+        keys = [identity.key.reveal() for identity in (self.control, attempt.wire.identity) if identity and identity.key]
+        return any(key in str((came.headers, came.body)) for key in keys)
 
     def _flaw_of_answer(self, attempt: Attempt, came: Answer) -> str | None:
         if came.status == 101:
@@ -168,6 +197,8 @@ class Gate:
             return None
         if self.subject.canary in str((came.headers, came.body)):
             return "that is what MLflow holds"
+        if self._shows_a_key(attempt, came):
+            return "that shows the key"
         if came.status < 300 and came.body not in attempt.harmless:
             return "that is a success"
         if leads_elsewhere(self.route, came):
@@ -192,7 +223,7 @@ def expected(attempt: Attempt) -> str:
 
 
 def leads_elsewhere(route: Route, came: Answer) -> bool:
-    """Tell whether an answer is a redirect to another host. A port is not looked at: a proxy knows its own, not that of the edge."""
+    """Tell whether an answer is a redirect to another host. A proxy knows its own port, and not that of the edge."""
     there = urlsplit(urljoin(f"{route.url}/", came.header("Location") or ""))
     return 300 <= came.status < 400 and there.hostname != urlsplit(route.url).hostname
 
@@ -202,7 +233,7 @@ def is_denial(came: Answer, attempt: Attempt) -> bool:
     response = requests.Response()
     response.status_code, response.raw = came.status, io.BytesIO(came.body)
     response.headers.update(dict(came.headers))
-    response.request = requests.Request(headers=dict(attempt.shown.headers), url=attempt.wire.route.url).prepare()
+    response.request = requests.Request("GET", attempt.wire.route.url).prepare()
     assert attempt.denial
     try:
         assert_denied(response, attempt.denial)

@@ -166,7 +166,7 @@ def test_method_of_denied_delete(gate: Gate, reader: Identity, witness: Caller, 
     with signed_in(*witness) as mlflow_itself:
         model = mlflow_itself.create_logged_model(experiment_id).model_id
     path = f"{gate.base}/api/2.0/mlflow/logged-models/{model}"
-    tricks = [(path, ((name, "DELETE"),)) for name in NAMES_OF_A_METHOD]
+    tricks: list[tuple[str, Headers]] = [(path, ((name, "DELETE"),)) for name in NAMES_OF_A_METHOD]
     tricks += [(f"{path}?{parameter}=DELETE", ()) for parameter in ("_method", "method", "X-HTTP-Method-Override")]
 
     for odd, headers in tricks:
@@ -196,7 +196,7 @@ def hosts(gate: Gate, target: Target) -> Iterator[tuple[str, Headers]]:
 
 
 def test_host_without_key(gate: Gate, target: Target) -> None:
-    """Without a key it does not matter what host a request names, in a header or before its path: MLflow itself is not one to be had."""
+    """Without a key it does not matter what host a request names, in a header or before its path."""
     for before, headers in hosts(gate, target):
         for base in {gate.base, ""}:
             mark = gate.new_mark()

@@ -147,9 +147,19 @@ def spelled(spellings: Iterable[str], base: str, path: str) -> list[str]:
     head, _, last = path[1:].rpartition("/")
     root, _, rest = path[1:].partition("/")
     names = {
-        **{"base": base, "inner": path[1:], "head": head, "last": last, "root": root, "rest": rest, "read": SEARCH[1:]},
-        **{"code": f"{ord(last[0]):02x}", "tail": last[1:], "root_tail": root[1:]},
-        **{"upper_base": base.upper(), "upper_inner": path[1:].upper(), "upper_last": last.upper()},
+        "base": base,
+        "inner": path[1:],
+        "head": head,
+        "last": last,
+        "root": root,
+        "rest": rest,
+        "read": SEARCH[1:],
+        "code": f"{ord(last[0]):02x}",
+        "tail": last[1:],
+        "root_tail": root[1:],
+        "upper_base": base.upper(),
+        "upper_inner": path[1:].upper(),
+        "upper_last": last.upper(),
         "encoded_base": f"/%{ord(base[1]):02x}{base[2:]}" if base else "",
     }
     return [spelling.format(**names) for spelling in spellings]
@@ -157,7 +167,7 @@ def spelled(spellings: Iterable[str], base: str, path: str) -> list[str]:
 
 @pytest.fixture
 def nowhere(gate: Gate) -> bytes:
-    """Return what the route's server answers to a path that means nothing. To answer that, in a success even, gives nothing away."""
+    """Return what the route's server answers to a path that means nothing. To answer that gives nothing away."""
     came = ask(Wire(gate.origin, timeout=SECONDS), Request("GET", f"/{gate.new_mark()}"))
     return came.body if isinstance(came, Answer) else b""
 
@@ -209,7 +219,7 @@ def test_odd_path_of_permitted_read(kind: str, gate: Gate, control: Identity, ta
         if not isinstance(came, Answer) or came.status >= 400:
             continue
         answers = {wanted, nowhere, *as_it_is(target.direct, gate.base, request)}
-        if came.status < 300 and came.body not in answers or leads_elsewhere(gate.route, came):
+        if (came.status < 300 and came.body not in answers) or leads_elsewhere(gate.route, came):
             found.append(describe(wire, request, came, "a refusal, or what MLflow answers to that path or to its tidied form"))
     report(found, len(tried))
 
