@@ -175,6 +175,8 @@ class Gate:
         if attempt.after is not None and not self._is_served(attempt.after):
             return f"then somebody else's read was answered {attempt.after}"
         if not isinstance(attempt.came, Answer):
+            if self.subject.canary in str(attempt.came):
+                return "that is what MLflow holds"
             return None if attempt.denial is None else "there was no answer"
         return self._flaw_of_answer(attempt, attempt.came)
 
@@ -193,12 +195,12 @@ class Gate:
     def _flaw_of_answer(self, attempt: Attempt, came: Answer) -> str | None:
         if came.status == 101:
             return "the connection was handed over"
+        if self._shows_a_key(attempt, came):
+            return "that shows the key"
         if attempt.harmless is None:
             return None
         if self.subject.canary in str((came.headers, came.body)):
             return "that is what MLflow holds"
-        if self._shows_a_key(attempt, came):
-            return "that shows the key"
         if came.status < 300 and came.body not in attempt.harmless:
             return "that is a success"
         if leads_elsewhere(self.route, came):
