@@ -6,8 +6,9 @@ for every identity that may or may not make such calls, and for every way to sen
 
 from __future__ import annotations
 
+import json
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -24,6 +25,7 @@ from fixtures.report.coverage import COVERAGE, Coverage
 from fixtures.report.summary import CELL
 from fixtures.scratch import Scratch
 from fixtures.target import CAPABILITIES, Carrier, Identity, Route, Target
+from fixtures.wire import Request, Wire
 from tests.e2e.gate import Gate, Subject
 
 HERE = Path(__file__).parent
@@ -195,3 +197,34 @@ def gate(route: Route, control: Identity, witness: Caller, mlflow_log: AccessLog
     gate = Gate(route, control, witness, mlflow_log, subject)
     gate.is_open()
     return gate
+
+
+@pytest.fixture
+def through(route: Route, control: Identity) -> Iterator[Wire]:
+    """Return a connection of an identity that may do everything."""
+    with Wire(route, control) as wire:
+        yield wire
+
+
+@pytest.fixture
+def witness_wire(witness: Caller) -> Iterator[Wire]:
+    """Return a connection of the witness."""
+    with Wire(*witness) as wire:
+        yield wire
+
+
+@pytest.fixture
+def mlflow_itself(target: Target) -> Iterator[Wire]:
+    """Return a connection to MLflow itself, or skip where it cannot be reached: nobody else can say what it answers."""
+    if target.direct is None:
+        pytest.skip("MLflow itself cannot be reached, which alone can say what it answers")
+    with Wire(target.direct) as wire:
+        yield wire
+
+
+@pytest.fixture
+def new_run(witness_wire: Wire, experiment_id: str) -> Callable[[], str]:
+    """Return what creates a run, one after another, and returns its id."""
+    content = json.dumps({"experiment_id": experiment_id}).encode()
+    create = Request("POST", "/api/2.0/mlflow/runs/create", (("Content-Type", "application/json"),), content)
+    return lambda: str(witness_wire.ask(create).json()["run"]["info"]["run_id"])

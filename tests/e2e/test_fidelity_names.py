@@ -1,0 +1,181 @@
+"""Names, tags, parameters and artifact paths in any script and with any mark: what is written is what there is, to the character.
+
+What mangles a name may do so both on the way in and on the way out: what counts is a listing that was not asked for by name.
+"""
+
+from __future__ import annotations
+
+import random
+import unicodedata
+from collections.abc import Callable, Mapping
+from posixpath import normpath
+from urllib.parse import unquote
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from fixtures.scratch import Scratch
+from fixtures.wire import Request, Wire, describe
+from tests.e2e.fidelity import (
+    AWKWARD,
+    assert_held,
+    data_of,
+    done,
+    escaped,
+    examples,
+    get,
+    in_query,
+    post,
+    spelled,
+    texts,
+    values_of,
+)
+
+IN_QUERY = "!$'()*,/:;?@"  # what may stand in a parameter's value as it is
+IN_PATH = "!$&'()*+,;=:@"  # what may stand in a segment of a path as it is
+LONGEST_FILE_NAME = 200  # bytes; 255 is what file systems take
+
+# A few names with several troubles each cost less than a name for each trouble.
+NAMES = ["/".join(AWKWARD[first::8]) for first in range(8)]
+
+
+def is_key(text: str) -> bool:
+    """Tell whether MLflow takes the text for the key of a tag, a parameter or a metric."""
+    allowed = all(character.isalnum() or character in "/_.- :" for character in text)
+    return allowed and normpath(text) == text and text[0] not in "./"
+
+
+def is_file_name(text: str) -> bool:
+    """Tell whether MLflow stores an artifact under that very name: it decodes a name until there is nothing left to decode."""
+    odd = text in (".", "..") or any(mark in "/#" or unicodedata.category(mark) == "Cc" for mark in text)
+    return not odd and unquote(text) == text and 0 < len(text.encode()) <= LONGEST_FILE_NAME
+
+
+keys = st.text(
+    st.one_of(st.sampled_from("/_.- :"), st.characters(categories=["Lu", "Ll", "Lo", "Lm", "Nd"])), min_size=1, max_size=30
+)
+file_names = texts.filter(is_file_name)
+FILE_NAMES = ["_".join([name for name in AWKWARD if is_file_name(name)][first::6]) for first in range(6)]
+seeds = st.integers(0, 2**32)
+
+
+def test_experiment_names(through: Wire, witness_wire: Wire, scratch: Scratch) -> None:
+    """An experiment is listed under the name under which it was created, and is found by it, however that is escaped."""
+    names = [scratch.experiment(name) for name in NAMES]
+    created = {}
+    for number, name in enumerate(names):
+        wire = (through, witness_wire)[number % 2]
+        created[done(wire, post("experiments/create", {"name": name})).json()["experiment_id"]] = name
+
+    listing = post("experiments/search", {"filter": f"name LIKE '{names[0].partition('-1#')[0]}-%'", "max_results": 100})
+    for wire in (witness_wire, through):
+        shown = {entry["experiment_id"]: entry["name"] for entry in done(wire, listing).json()["experiments"]}
+        assert_held(shown, created, wire, listing)
+    for number, (experiment_id, name) in enumerate(created.items()):
+        by_name = get(f"experiments/get-by-name?experiment_name={escaped(name, IN_QUERY, random.Random(number))}")
+        answer = done(through, by_name)
+        assert answer.json()["experiment"]["experiment_id"] == experiment_id, describe(through, by_name, answer, name)
+
+
+@pytest.mark.capability("registry")
+def test_registered_model_names(through: Wire, witness_wire: Wire, scratch: Scratch) -> None:
+    """A model is listed under the name under which it was registered, and is found by it, however that is escaped."""
+    texts = [name.replace("/", ",").replace(":", ",") for name in NAMES[:4]]  # MLflow takes neither in a model's name
+    names = [scratch.model(text) for text in texts]
+    for number, name in enumerate(names):
+        done((through, witness_wire)[number % 2], post("registered-models/create", {"name": name}))
+
+    listing = get(f"registered-models/search?filter={in_query(f'''name LIKE '{names[0].partition('-1#')[0]}-%' ''')}")
+    for wire in (witness_wire, through):
+        shown = {entry["name"]: 1 for entry in done(wire, listing).json()["registered_models"]}
+        assert_held(shown, dict.fromkeys(names, 1), wire, listing)
+    for number, name in enumerate(names):
+        by_name = get(f"registered-models/get?name={escaped(name, IN_QUERY, random.Random(number))}")
+        answer = done(through, by_name)
+        assert answer.json()["registered_model"]["name"] == name, describe(through, by_name, answer, name)
+
+
+@examples(4)
+@given(batch=st.dictionaries(keys.filter(is_key), texts, min_size=1, max_size=20), seed=seeds)
+@example(batch={f"key {number}": text for number, text in enumerate(AWKWARD)}, seed=1)
+def test_tags_and_params(
+    batch: Mapping[str, str], seed: int, through: Wire, witness_wire: Wire, new_run: Callable[[], str], experiment_id: str
+) -> None:
+    """Tags and parameters are held as they were sent, however the JSON is spelled, and are read as they are held."""
+    run_id = new_run()
+    entries = [{"key": key, "value": value} for key, value in batch.items()]
+    request = post("runs/log-batch", spelled({"run_id": run_id, "tags": entries, "params": entries}, random.Random(seed)))
+
+    done(through, request)
+
+    for wire in (witness_wire, through):
+        data = data_of(run_id, wire, experiment_id)
+        for kind in ("tags", "params"):
+            assert_held(values_of(data[kind]), dict(batch), wire, request)
+
+
+@examples(3)
+@given(names=st.lists(keys.filter(is_key), min_size=1, max_size=5, unique=True), seed=seeds)
+def test_metric_keys(
+    names: list[str], seed: int, through: Wire, witness_wire: Wire, new_run: Callable[[], str], experiment_id: str
+) -> None:
+    """A metric is listed under the key under which it was logged, and its history is found by it, however that is escaped."""
+    run_id = new_run()
+    points = [{"key": name, "value": float(number), "timestamp": 1} for number, name in enumerate(names)]
+    request = post("runs/log-batch", spelled({"run_id": run_id, "metrics": points}, random.Random(seed)))
+
+    done(through, request)
+
+    sent = {name: float(number) for number, name in enumerate(names)}
+    assert_held(values_of(data_of(run_id, witness_wire, experiment_id)["metrics"]), sent, witness_wire, request)
+    for name, value in sent.items():
+        key = escaped(name, IN_QUERY, random.Random(seed))
+        history = get(f"metrics/get-history?run_id={run_id}&metric_key={key}")
+        answer = done(through, history)
+        assert [point["value"] for point in answer.json()["metrics"]] == [value], describe(through, history, answer, value)
+
+
+@pytest.mark.capability("artifacts")
+@examples(3)
+@given(names=st.lists(file_names, min_size=1, max_size=4, unique=True), seed=seeds)
+@example(names=FILE_NAMES, seed=1)
+def test_artifact_names(
+    names: list[str], seed: int, through: Wire, witness_wire: Wire, new_run: Callable[[], str], experiment_id: str
+) -> None:
+    """An artifact is listed under the name under which it was uploaded, and is downloaded by it, however that is escaped."""
+    choice = random.Random(seed)
+    run_id = new_run()
+    place = f"/api/2.0/mlflow-artifacts/artifacts/{experiment_id}/{run_id}/artifacts"
+    contents = {name: f"{number} {name}".encode() for number, name in enumerate(names)}
+
+    for number, (name, content) in enumerate(contents.items()):
+        path = f"{place}/{escaped(name, IN_PATH, choice)}"
+        done((through, witness_wire)[number % 2], Request("PUT", path, body=content))
+
+    listing = get(f"artifacts/list?run_id={run_id}")
+    sent = {name: len(content) for name, content in contents.items()}
+    for wire in (witness_wire, through):
+        shown = {entry["path"]: int(entry["file_size"]) for entry in done(wire, listing).json()["files"]}
+        assert_held(shown, sent, wire, listing)
+    for name, content in contents.items():
+        download = Request("GET", f"{place}/{escaped(name, IN_PATH, choice)}")
+        answer = done(through, download)
+        assert answer.body == content, describe(through, download, answer, content)
+
+
+@pytest.mark.capability("artifacts")
+@pytest.mark.parametrize("slash", ["/", "%2F", "%2f", "%252F", "%25252f"])
+def test_artifact_in_folder(slash: str, through: Wire, witness_wire: Wire, new_run: Callable[[], str], experiment_id: str) -> None:
+    """A slash in an artifact's path is one however often it was escaped, as it is to MLflow itself."""
+    run_id = new_run()
+    place = f"/api/2.0/mlflow-artifacts/artifacts/{experiment_id}/{run_id}/artifacts"
+    upload = Request("PUT", f"{place}/folder{slash}file.txt", body=b"text")
+
+    done(through, upload)
+
+    root = done(witness_wire, get(f"artifacts/list?run_id={run_id}")).json()["files"]
+    assert [entry["path"] for entry in root] == ["folder"], describe(through, upload, root, "one folder")
+    files = done(witness_wire, get(f"artifacts/list?run_id={run_id}&path=folder")).json()["files"]
+    assert [entry["path"] for entry in files] == ["folder/file.txt"], describe(through, upload, files, "one file in it")
+    assert done(through, Request("GET", upload.path)).body == b"text"
