@@ -1,0 +1,125 @@
+"""Connections: each answer belongs to its request and to the key that came with it, whatever else the connection has carried."""
+
+from __future__ import annotations
+
+import http.client
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fixtures.clients import key_headers
+from fixtures.target import Identity, Route, Target
+from fixtures.wire import Answer, Request, Wire, describe
+from tests.e2e.conftest import Caller
+from tests.e2e.fidelity import data_of, examples, get, post, values_of
+
+IN_FLIGHT = 50
+
+
+def asking_for(name: str) -> Request:
+    """Return a read of which the answer says what was asked for: there is no such experiment."""
+    return get(f"experiments/get-by-name?experiment_name={name}")
+
+
+def belongs(answer: Answer, name: str) -> bool:
+    """Tell whether the answer is the one to that read."""
+    return answer.status == 404 and f"'{name}'" in answer.json()["message"]
+
+
+@pytest.fixture
+def shared(route: Route) -> Iterator[Wire]:
+    """Return a connection of nobody: each request brings a key of its own."""
+    with Wire(route) as wire:
+        yield wire
+
+
+def keyed(request: Request, identity: Identity) -> Request:
+    """Return the request with the identity's key."""
+    return replace(request, headers=(*key_headers(identity, "bearer").items(), *request.headers))
+
+
+@examples(4)
+@given(data=st.data())
+def test_identities_take_turns(data: st.DataObject, shared: Wire, target: Target, new_run: Callable[[], str]) -> None:
+    """On one connection, each call is judged by its own key: no permission and no denial outlasts it."""
+    identities = [identity for identity in target.identities if identity.refused != "throttled"]
+    turns = data.draw(st.lists(st.tuples(st.sampled_from(identities), st.booleans()), min_size=10, max_size=14))
+    read, write = asking_for("taking-turns"), post("runs/set-tag", {"run_id": new_run(), "key": "by", "value": "somebody"})
+
+    for identity, writes in turns:
+        allowed = identity.may("write" if writes else "read")
+        expected = (200 if writes else 404) if allowed else target.contract.denial(identity).status
+        answer = shared.ask(keyed(write if writes else read, identity))
+        told = f"{expected} to {identity}, after {[(str(i), 'write' if w else 'read') for i, w in turns]}"
+        assert answer.status == expected, describe(shared, write if writes else read, answer, told)
+
+
+def test_same_connection_is_used(through: Wire) -> None:
+    """A connection stays open from one call to the next, a refusal of MLflow's own between them."""
+    for request in (asking_for("one"), get("runs/get"), asking_for("two")):
+        through.ask(request)
+        assert through.is_open, describe(through, request, "an answer that ends the connection", "a connection that stays open")
+
+
+def test_pipelining(through: Wire) -> None:
+    """Of two requests that are sent at once, the first is answered first. Who answers no second one ends the connection."""
+    first, second = asking_for("first"), asking_for("second")
+
+    through.send(through.encode(first) + through.encode(second))
+    answer = through.receive()
+
+    assert belongs(answer, "first"), describe(through, first, answer, "the answer to the first of two")
+    if through.is_open:
+        try:
+            answer = through.receive()
+        except (http.client.RemoteDisconnected, ConnectionError):
+            return
+        assert belongs(answer, "second"), describe(through, second, answer, "the answer to the second of two")
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+def test_last_request(version: str, through: Wire) -> None:
+    """Who wants the connection ended after the answer gets the answer whole, and has the connection ended."""
+    request = replace(asking_for("last"), headers=() if version == "1.0" else (("Connection", "close"),))
+
+    through.send(through.encode(request).replace(b" HTTP/1.1\r\n", f" HTTP/{version}\r\n".encode(), 1))
+    answer = through.receive_last()
+
+    assert belongs(answer, "last"), describe(through, request, answer, f"what MLflow answers (curl --http{version})")
+
+
+def test_reads_in_flight(route: Route, target: Target) -> None:
+    """Of fifty reads by several keys at once, each is answered with what it asked for."""
+    readers = itertools.cycle(target.who_may("read"))
+    with ExitStack() as connections:
+        wires = [connections.enter_context(Wire(route, next(readers))) for _ in range(IN_FLIGHT)]
+        requests = [asking_for(f"in-flight-{number}") for number in range(IN_FLIGHT)]
+        for wire, request in zip(wires, requests, strict=True):
+            wire.send(wire.encode(request))
+        answers = [wire.receive() for wire in wires]
+
+    for number, (wire, request, answer) in enumerate(zip(wires, requests, answers, strict=True)):
+        assert belongs(answer, f"in-flight-{number}"), describe(wire, request, answer, "what was asked for")
+
+
+def test_writes_in_flight(
+    route: Route, target: Target, control: Identity, new_run: Callable[[], str], witness: Caller, experiment_id: str
+) -> None:
+    """Of twenty writes at once, half of them by a key that may not, each of the others is done and none of those."""
+    denied = target.who_may_not("write")[0]
+    run_id = new_run()
+    with ExitStack() as connections:
+        wires = [connections.enter_context(Wire(route, (control, denied)[number % 2])) for number in range(20)]
+        for number, wire in enumerate(wires):
+            wire.send(wire.encode(post("runs/set-tag", {"run_id": run_id, "key": f"n{number}", "value": str(wire.identity)})))
+        statuses = [wire.receive().status for wire in wires]
+
+    assert statuses == [200, target.contract.denial(denied).status] * 10
+    with Wire(*witness) as mlflow_itself:
+        held = values_of(data_of(run_id, mlflow_itself, experiment_id)["tags"])
+    assert held == {f"n{number}": str(control) for number in range(0, 20, 2)}

@@ -1,0 +1,141 @@
+"""Queries, headers and bodies: whatever a request may be, MLflow gets it as it was sent."""
+
+from __future__ import annotations
+
+import json
+import random
+import string
+import uuid
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from fixtures.access_log import AccessLog
+from fixtures.scratch import Scratch
+from fixtures.wire import Request, Wire, describe
+from tests.e2e.fidelity import API, AWKWARD, JSON, UNRESERVED, assert_same, done, escaped, examples, get, in_query, post, texts
+
+BY_NAME = "experiments/get-by-name"  # of an experiment that there is not, MLflow repeats the name that it was asked for
+NO_SUCH = "no-such-experiment"
+IN_VALUE = "!$'()*,/:;?@"  # what may stand in a parameter's value as it is
+IN_QUERY = UNRESERVED + IN_VALUE + "+=&"  # what a query is made of, apart from escapes
+LONG = 7500  # bytes: with a prefix still below the 8 kB of a request line, or of a header, that most servers take
+
+QUERIES = {
+    "ampersands": "&&experiment_name=no&&&",
+    "blank-and-value": "experiment_name=&experiment_name=no",
+    "blank-value": "experiment_name=",
+    "double-question-mark": "?experiment_name=no",
+    "empty": "",
+    "equals-in-value": "experiment_name=a=b==",
+    "escaped-name": "experiment%5Fname=no",
+    "escaped-percent": "experiment_name=%2541%25",
+    "escaped-space": "experiment_name=no%20such%20one",
+    "escaped-unreserved": "experiment_name=%6E%6f",
+    "long": f"experiment_name={'x' * LONG}",
+    "no-value": "experiment_name",
+    "not-utf-8": "experiment_name=%ff%FE",
+    "plus": "experiment_name=no+such+one%2B",
+    "question-mark-and-slash": "experiment_name=a/b?c//../d",
+    "semicolon": "experiment_name=a;b=c;experiment_name=d",
+    "twice": "experiment_name=one&experiment_name=two",
+    "value-and-blank": "experiment_name=no&experiment_name=",
+}
+pieces = st.one_of(
+    st.sampled_from(IN_QUERY + "&=+;"), st.binary(min_size=1, max_size=2).map(lambda b: "".join(f"%{n:02x}" for n in b))
+)
+queries = st.lists(pieces, max_size=60).map("".join)
+
+# RFC 9110: what a field's value is made of. Blanks at its ends are not part of it.
+header_values = st.text(st.sampled_from(string.printable[:94] + " \t" + "\xa1\xe9\xff"), min_size=1, max_size=60).map(str.strip)
+
+
+@pytest.mark.parametrize("query", QUERIES.values(), ids=QUERIES.keys())
+def test_query(query: str, through: Wire, mlflow_itself: Wire) -> None:
+    """A query is answered as MLflow answers it: repeated parameters, their order, blanks and escapes included."""
+    assert_same(get(f"{BY_NAME}?{query}"), through, mlflow_itself)
+
+
+@examples(12)
+@given(query=queries)
+def test_any_query(query: str, through: Wire, mlflow_itself: Wire) -> None:
+    """Whatever comes before and after a parameter, and in it, the query is answered as MLflow answers it."""
+    assert_same(get(f"{BY_NAME}?{query}&experiment_name={query}"), through, mlflow_itself)
+
+
+@examples(12)
+@given(text=texts, seed=st.integers(0, 2**32))
+@example(text="".join(AWKWARD), seed=1)
+def test_text_in_query(text: str, seed: int, through: Wire) -> None:
+    """A text that is correctly escaped arrives as that text."""
+    name = f"{NO_SUCH} {text}"
+    request = get(f"{BY_NAME}?experiment_name={escaped(name, IN_VALUE, random.Random(seed))}")
+
+    answer = through.ask(request)
+
+    assert answer.status == 404, describe(through, request, answer, 404)
+    assert name in answer.json()["message"], describe(through, request, answer, f"{name!a} in the message")
+
+
+def test_query_in_log(through: Wire, mlflow_log: AccessLog | None) -> None:
+    """The query that MLflow notes in its log is, byte for byte, the one that was sent."""
+    if mlflow_log is None:
+        pytest.skip("the target is not a stack of our own: what MLflow noted cannot be seen")
+    mark = f"mark{uuid.uuid4().hex}"
+    sent = [f"n={mark}-{number}&{query}" for number, query in enumerate(QUERIES.values())]
+
+    for query in sent:
+        through.ask(get(f"{BY_NAME}?{query}"))
+
+    mlflow_log.await_line_with(f"{mark}-{len(sent) - 1}&")
+    noted = [line.partition("?")[2].split(" HTTP/")[0] for line in mlflow_log.lines_with(mark)]
+    missing = sorted(set(sent) - set(noted))
+    assert not missing, describe(through, get(f"{BY_NAME}?{missing[0]}"), sorted(set(noted) - set(sent))[:1], missing[:1])
+
+
+def reflected(value: str) -> Request:
+    """Return a request of whose header MLflow repeats the value, since it is no media type that it takes."""
+    return Request("POST", "/v1/traces", (("X-Mlflow-Experiment-Id", "0"), ("Content-Type", f"text/{value}")), b"{}")
+
+
+@examples(12)
+@given(value=header_values)
+@example(value='x; a="q\\" \t(),/:;<=>?@[]{}|~!#$%&*+^`"; b=%41%')
+@example(value="x" * LONG)
+def test_header_value(value: str, through: Wire, mlflow_itself: Wire) -> None:
+    """A header's value arrives as it was sent, long ones and odd ones included."""
+    assert_same(reflected(value), through, mlflow_itself)
+
+
+def test_many_headers(through: Wire, mlflow_itself: Wire) -> None:
+    """A request may have many headers, some of them several times, in any case, and with nothing in them."""
+    headers = tuple((f"X-{'UPPER' if number % 2 else 'lower'}-{number % 20}", "v" * (number % 3) * 20) for number in range(40))
+
+    assert_same(Request("GET", f"{API}/{BY_NAME}?experiment_name={NO_SUCH}", headers), through, mlflow_itself)
+
+
+def test_get_with_body(through: Wire, mlflow_itself: Wire) -> None:
+    """MLflow takes a read's parameters from its body, too."""
+    body = json.dumps({"experiment_name": NO_SUCH}).encode()
+    request = Request("GET", f"{API}/{BY_NAME}", JSON, body)
+
+    assert_same(request, through, mlflow_itself)
+    assert NO_SUCH in through.ask(request).json()["message"]
+
+
+@pytest.mark.capability("registry")
+def test_patch_and_delete_with_body(through: Wire, witness_wire: Wire, scratch: Scratch) -> None:
+    """The body of a PATCH and that of a DELETE arrive, and decide on what becomes of a model."""
+    name = scratch.model()
+    tags = [{"key": key, "value": "1"} for key in ("goes", "stays")]
+    done(witness_wire, post("registered-models/create", {"name": name, "tags": tags}))
+
+    for method, path, content in (
+        ("PATCH", "update", {"name": name, "description": "patched"}),
+        ("DELETE", "delete-tag", {"name": name, "key": "goes"}),
+    ):
+        done(through, Request(method, f"{API}/registered-models/{path}", JSON, json.dumps(content).encode()))
+
+    held = done(witness_wire, get(f"registered-models/get?name={in_query(name)}")).json()["registered_model"]
+    assert (held["description"], held["tags"]) == ("patched", [{"key": "stays", "value": "1"}])

@@ -1,0 +1,197 @@
+"""How bodies travel: chunks, codings, ranges, conditions, HEAD and Expect. What is transferred is what there is, to the byte."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from fixtures.wire import Headers, Request, Wire, describe
+from tests.e2e.fidelity import API, AWKWARD, JSON, assert_same, done, examples, get, in_query
+
+CONTENT = hashlib.shake_128(b"artifact").digest(5000)  # 5 kB that cannot be compressed, with every kind of byte in them
+CHUNKED = (("Transfer-Encoding", "chunked"),)
+STATIC = "/static-files/manifest.json"
+
+RANGES = {
+    "beyond": "bytes=5000-",
+    "first-bytes": "bytes=0-9",
+    "last-bytes": "bytes=-7",
+    "not-bytes": "lines=1-2",
+    "one-byte": "bytes=4999-4999",
+    "rest": "bytes=4990-",
+    "too-long": "bytes=4990-9999",
+}
+
+
+@pytest.fixture
+def place(new_run: object, experiment_id: str) -> str:
+    """Return the path below which a run of the test's own has its artifacts."""
+    assert callable(new_run)
+    return f"/api/2.0/mlflow-artifacts/artifacts/{experiment_id}/{new_run()}/artifacts"
+
+
+def chunked(content: bytes, sizes: Sequence[int], *, extension: str = "", trailers: str = "") -> bytes:
+    """Return the content in chunks of these sizes, what is left over in a last one."""
+    parts, rest = [], content
+    for size in (*sizes, len(content)):
+        part, rest = rest[:size], rest[size:]
+        if part:
+            parts.append(f"{len(part):x}{extension}\r\n".encode() + part + b"\r\n")
+    return b"".join(parts) + f"0\r\n{trailers}\r\n".encode()
+
+
+@pytest.mark.capability("artifacts")
+@examples(4)
+@given(sizes=st.lists(st.integers(1, 700), max_size=20))
+@example(sizes=[1, 1, 255, 256, 1, 4096])
+def test_chunked_upload(sizes: list[int], through: Wire, witness_wire: Wire, place: str) -> None:
+    """An upload in chunks is stored whole, whatever their sizes."""
+    upload = Request("PUT", f"{place}/chunks.bin", CHUNKED, chunked(CONTENT, sizes))
+
+    done(through, upload)
+
+    held = done(witness_wire, Request("GET", upload.path)).body
+    assert held == CONTENT, describe(through, upload, f"{len(held)} bytes held: {held[:50]!r}…", f"{len(CONTENT)} bytes")
+
+
+ODD_UPLOADS = {
+    "chunk-extensions": Request("PUT", "", CHUNKED, chunked(b"content", [3], extension=";name=value")),
+    "chunks-of-nothing": Request("PUT", "", CHUNKED, chunked(b"", [])),
+    "gzip": Request("PUT", "", (("Content-Encoding", "gzip"),), gzip.compress(b"content", mtime=0)),
+    "nothing": Request("PUT", "", (("Content-Length", "0"),)),
+    "trailers": Request("PUT", "", (*CHUNKED, ("Trailer", "X-Checksum")), chunked(b"content", [3], trailers="X-Checksum: 1\r\n")),
+}
+STORED = {"chunk-extensions": b"content", "chunks-of-nothing": b"", "nothing": b"", "trailers": b"content"}
+
+
+@pytest.mark.capability("artifacts")
+@pytest.mark.parametrize("name", ODD_UPLOADS)
+def test_odd_upload(name: str, through: Wire, witness_wire: Wire, place: str) -> None:
+    """An upload is stored as it is: framing is taken off, a coding of the content is not, and nothing is a content, too."""
+    form = ODD_UPLOADS[name]
+    upload = Request(form.method, f"{place}/odd.bin", form.headers, form.body)
+
+    done(through, upload)
+
+    held = done(witness_wire, Request("GET", upload.path))
+    expected = STORED.get(name, form.body)
+    assert held.body == expected, describe(through, upload, held.body[:100], expected[:100])
+    assert done(through, Request("GET", upload.path)).body == expected
+
+
+def otlp(body: bytes, coding: str) -> Request:
+    """Return a delivery of spans to MLflow."""
+    return Request("POST", "/v1/traces", (*JSON, ("X-Mlflow-Experiment-Id", "0"), ("Content-Encoding", coding)), body)
+
+
+NO_SPANS = json.dumps({"resourceSpans": [], "pad": "x" * 2000}).encode()
+CODED = {
+    "gzip": otlp(gzip.compress(NO_SPANS, mtime=0), "gzip"),
+    "gzip-cut-off": otlp(gzip.compress(NO_SPANS, mtime=0)[:-9], "gzip"),
+    "gzip-in-chunks": Request(
+        "POST", "/v1/traces", (*otlp(b"", "gzip").headers, *CHUNKED), chunked(gzip.compress(NO_SPANS, mtime=0), [1, 10])
+    ),
+    "not-gzip": otlp(NO_SPANS, "gzip"),
+    "unknown-coding": otlp(NO_SPANS, "br"),
+}
+
+
+@pytest.mark.parametrize("request_", CODED.values(), ids=CODED.keys())
+def test_coded_request(request_: Request, through: Wire, mlflow_itself: Wire) -> None:
+    """A compressed body is MLflow's to unpack: it finds the same in it, or wrong with it, as where it is sent directly."""
+    assert_same(request_, through, mlflow_itself)
+
+
+@pytest.mark.capability("ui")
+@pytest.mark.parametrize("accepted", ["none", "", "*", "br", "gzip", "gzip, deflate, br, zstd", "identity;q=0, gzip"])
+def test_coded_answer(accepted: str, through: Wire, mlflow_itself: Wire, experiment_id: str) -> None:
+    """An answer is compressed if MLflow does so, asked or not, and not otherwise."""
+    headers: Headers = () if accepted == "none" else (("Accept-Encoding", accepted),)
+
+    for path in (STATIC, f"{API}/experiments/get?experiment_id={experiment_id}"):
+        assert_same(Request("GET", path, headers), through, mlflow_itself)
+
+
+@pytest.mark.capability("artifacts")
+def test_expect_continue(through: Wire, witness_wire: Wire, place: str) -> None:
+    """Who waits with an upload for a word that it is welcome gets that word, and then the answer."""
+    upload = Request("PUT", f"{place}/expected.bin", (("Expect", "100-continue"),), CONTENT)
+    data = through.encode(upload)
+
+    through.send(data[: -len(CONTENT)])
+    interim = through.receive_interim()
+    through.send(CONTENT)
+    answer = through.receive("PUT")
+
+    assert (interim.status, answer.status) == (100, 200), describe(
+        through, upload, f"{interim.status}, then {answer}", "100, then 200"
+    )
+    assert done(witness_wire, Request("GET", upload.path)).body == CONTENT
+
+
+@pytest.mark.capability("artifacts", "ui")
+def test_head(through: Wire, mlflow_itself: Wire, place: str) -> None:
+    """HEAD is answered with MLflow's headers and no body, and the connection can be used for the next call."""
+    done(mlflow_itself, Request("PUT", f"{place}/model.bin", body=CONTENT))
+
+    for path in (STATIC, f"{place}/model.bin", f"{place}/missing.bin", f"{API}/experiments/search?max_results=1"):
+        head = Request("HEAD", path)
+        answer, expected = through.ask(head), mlflow_itself.ask(head)
+        was_open = through.is_open
+        following = through.ask(get("experiments/get-by-name?experiment_name=following"))
+
+        assert answer.body == b""
+        assert_same(head, through, mlflow_itself)
+        # Here it is the length of what GET would have had: it frames nothing.
+        lengths = answer.header("Content-Length"), expected.header("Content-Length")
+        assert lengths[0] in (None, lengths[1]), describe(through, head, *map(str, lengths))
+        assert (following.status, was_open) == (404, True), describe(through, head, following, "an open connection, and 404")
+
+
+@pytest.mark.capability("artifacts")
+@pytest.mark.parametrize("bytes_", RANGES.values(), ids=RANGES.keys())
+def test_range(bytes_: str, through: Wire, mlflow_itself: Wire, place: str) -> None:
+    """Part of an artifact is what MLflow takes for that part."""
+    done(mlflow_itself, Request("PUT", f"{place}/model.bin", body=CONTENT))
+
+    assert_same(Request("GET", f"{place}/model.bin", (("Range", bytes_),)), through, mlflow_itself)
+
+
+@pytest.mark.capability("ui")
+@pytest.mark.parametrize(
+    "condition", ["if-range", "if-range-of-another", "match-of-another", "modified", "none-match", "none-of-many", "range"]
+)
+def test_conditional_request(condition: str, through: Wire, mlflow_itself: Wire) -> None:
+    """Whether a file of MLflow's pages has changed, and which part of it is wanted, is MLflow's to say."""
+    file = done(mlflow_itself, Request("GET", STATIC))
+    tag, modified = file.header("ETag") or "", file.header("Last-Modified") or ""
+    part = ("Range", "bytes=3-11")
+    headers: dict[str, Headers] = {
+        "if-range": (part, ("If-Range", tag)),
+        "if-range-of-another": (part, ("If-Range", '"another"')),
+        "match-of-another": (("If-Match", '"another"'),),
+        "modified": (("If-Modified-Since", modified),),
+        "none-match": (("If-None-Match", tag),),
+        "none-of-many": (("If-None-Match", ", ".join(f'W/"{number:040}"' for number in range(80)) + f", {tag}"),),
+        "range": (part,),
+    }
+
+    assert_same(Request("GET", STATIC, headers[condition]), through, mlflow_itself)
+
+
+@pytest.mark.capability("artifacts", "ui")
+def test_names_in_headers(through: Wire, mlflow_itself: Wire, place: str) -> None:
+    """A download's headers say its name as MLflow writes it, in any script and with any mark."""
+    run_id = place.split("/")[-2]
+    for name in ("\u6a21\u578b \u00e9\u00df.txt", 'a "quoted"; name=x, y.csv', "".join(AWKWARD[11:15]).replace("\\", "") + ".json"):
+        path = f"{place}/{in_query(name)}"
+        done(mlflow_itself, Request("PUT", path, body=b"text"))
+
+        assert_same(Request("GET", path), through, mlflow_itself)
+        assert_same(Request("GET", f"/get-artifact?run_id={run_id}&path={in_query(name)}"), through, mlflow_itself)
