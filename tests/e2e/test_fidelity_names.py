@@ -56,44 +56,50 @@ keys = st.text(
     st.one_of(st.sampled_from("/_.- :"), st.characters(categories=["Lu", "Ll", "Lo", "Lm", "Nd"])), min_size=1, max_size=30
 )
 file_names = texts.filter(is_file_name)
-FILE_NAMES = ["_".join([name for name in AWKWARD if is_file_name(name)][first::6]) for first in range(6)]
+FILE_NAMES = ["_".join([name for name in AWKWARD if is_file_name(name)][first::6]) for first in range(6)] + [IN_PATH]
 seeds = st.integers(0, 2**32)
 
 
 def test_experiment_names(through: Wire, witness_wire: Wire, scratch: Scratch) -> None:
     """An experiment is listed under the name under which it was created, and is found by it, however that is escaped."""
-    names = [scratch.experiment(name) for name in NAMES]
+    own, others = ([scratch.experiment(name) for name in NAMES] for _ in range(2))
     created = {}
-    for number, name in enumerate(names):
-        wire = (through, witness_wire)[number % 2]
-        created[done(wire, post("experiments/create", {"name": name})).json()["experiment_id"]] = name
+    for wire, names in ((through, own), (witness_wire, others)):
+        for name in names:
+            created[done(wire, post("experiments/create", {"name": name})).json()["experiment_id"]] = name
 
-    listing = post("experiments/search", {"filter": f"name LIKE '{names[0].partition('-1#')[0]}-%'", "max_results": 100})
+    listing = post("experiments/search", {"filter": _like(own[0]), "max_results": 100})
     for wire in (witness_wire, through):
         shown = {entry["experiment_id"]: entry["name"] for entry in done(wire, listing).json().get("experiments", ())}
         assert_held(shown, created, wire, listing)
-    for number, (experiment_id, name) in enumerate(created.items()):
-        by_name = get(f"experiments/get-by-name?experiment_name={escaped(name, IN_QUERY, random.Random(number))}")
+    for seed, name in enumerate(others):
+        by_name = get(f"experiments/get-by-name?experiment_name={escaped(name, IN_QUERY, random.Random(seed))}")
         answer = done(through, by_name)
-        assert answer.json()["experiment"]["experiment_id"] == experiment_id, describe(through, by_name, answer, name)
+        assert created[answer.json()["experiment"]["experiment_id"]] == name, describe(through, by_name, answer, ascii(name))
 
 
 @pytest.mark.capability("registry")
 def test_registered_model_names(through: Wire, witness_wire: Wire, scratch: Scratch) -> None:
     """A model is listed under the name under which it was registered, and is found by it, however that is escaped."""
-    texts = [name.replace("/", ",").replace(":", ",") for name in NAMES[:4]]  # MLflow takes neither in a model's name
-    names = [scratch.model(text) for text in texts]
-    for number, name in enumerate(names):
-        done((through, witness_wire)[number % 2], post("registered-models/create", {"name": name}))
+    taken = [name.replace("/", ",").replace(":", ",") for name in NAMES[::2]]  # MLflow takes neither in a model's name
+    own, others = ([scratch.model(name) for name in taken] for _ in range(2))
+    for wire, names in ((through, own), (witness_wire, others)):
+        for name in names:
+            done(wire, post("registered-models/create", {"name": name}))
 
-    listing = get(f"registered-models/search?filter={in_query(f'''name LIKE '{names[0].partition('-1#')[0]}-%' ''')}")
+    listing = get(f"registered-models/search?filter={in_query(_like(own[0]))}")
     for wire in (witness_wire, through):
-        shown = {entry["name"]: 1 for entry in done(wire, listing).json().get("registered_models", ())}
-        assert_held(shown, dict.fromkeys(names, 1), wire, listing)
-    for number, name in enumerate(names):
-        by_name = get(f"registered-models/get?name={escaped(name, IN_QUERY, random.Random(number))}")
+        shown = [entry["name"] for entry in done(wire, listing).json().get("registered_models", ())]
+        assert_held(dict.fromkeys(shown, "there"), dict.fromkeys(own + others, "there"), wire, listing)
+    for seed, name in enumerate(others):
+        by_name = get(f"registered-models/get?name={escaped(name, IN_QUERY, random.Random(seed))}")
         answer = done(through, by_name)
-        assert answer.json()["registered_model"]["name"] == name, describe(through, by_name, answer, name)
+        assert answer.json()["registered_model"]["name"] == name, describe(through, by_name, answer, ascii(name))
+
+
+def _like(name: str) -> str:
+    # All names of one scratch begin alike, with a prefix and a word of its own.
+    return f"name LIKE '{'-'.join(name.split('-')[:2])}-%'"
 
 
 @examples(4)
@@ -145,21 +151,23 @@ def test_artifact_names(
 ) -> None:
     """An artifact is listed under the name under which it was uploaded, and is downloaded by it, however that is escaped."""
     choice = random.Random(seed)
-    run_id = new_run()
-    place = f"/api/2.0/mlflow-artifacts/artifacts/{experiment_id}/{run_id}/artifacts"
     contents = {name: f"{number} {name}".encode() for number, name in enumerate(names)}
+    sizes = {name: len(content) for name, content in contents.items()}
+    own, others = new_run(), new_run()
 
-    for number, (name, content) in enumerate(contents.items()):
-        path = f"{place}/{escaped(name, IN_PATH, choice)}"
-        done((through, witness_wire)[number % 2], Request("PUT", path, body=content))
+    def at(run_id: str, name: str) -> str:
+        return f"/api/2.0/mlflow-artifacts/artifacts/{experiment_id}/{run_id}/artifacts/{escaped(name, IN_PATH, choice)}"
 
-    listing = get(f"artifacts/list?run_id={run_id}")
-    sent = {name: len(content) for name, content in contents.items()}
-    for wire in (witness_wire, through):
+    for wire, run_id in ((through, own), (witness_wire, others)):
+        for name, content in contents.items():
+            done(wire, Request("PUT", at(run_id, name), body=content))
+
+    for wire, run_id in ((witness_wire, own), (through, others)):
+        listing = get(f"artifacts/list?run_id={run_id}")
         shown = {entry["path"]: int(entry["file_size"]) for entry in done(wire, listing).json().get("files", ())}
-        assert_held(shown, sent, wire, listing)
+        assert_held(shown, sizes, wire, listing)
     for name, content in contents.items():
-        download = Request("GET", f"{place}/{escaped(name, IN_PATH, choice)}")
+        download = Request("GET", at(others, name))
         answer = done(through, download)
         assert answer.body == content, describe(through, download, answer, content)
 
