@@ -37,7 +37,7 @@ IN_PATH = "!$&'()*+,;=:@"  # what may stand in a segment of a path as it is
 LONGEST_FILE_NAME = 200  # bytes; 255 is what file systems take
 
 # A few names with several troubles each cost less than a name for each trouble.
-NAMES = ["/".join(AWKWARD[first::8]) for first in range(8)]
+NAMES = ["/".join(AWKWARD[first::6]) for first in range(6)]
 
 
 def is_key(text: str) -> bool:
