@@ -39,7 +39,7 @@ QUERIES = {
     "plus": "experiment_name=no+such+one%2B",
     "question-mark-and-slash": "experiment_name=a/b?c//../d",
     "semicolon": "experiment_name=a;b=c;experiment_name=d",
-    "twice": "experiment_name=one&experiment_name=two",
+    "twice": "experiment_name=two&experiment_name=one",
     "value-and-blank": "experiment_name=no&experiment_name=",
 }
 pieces = st.one_of(
