@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
 from fixtures.wire import Answer, Request, Wire, describe
-from tests.e2e.oracle import difference
+from tests.e2e.oracle import Oracle
 
 API = "/api/2.0/mlflow"
 JSON = (("Content-Type", "application/json"),)
@@ -110,7 +110,7 @@ def done(wire: Wire, request: Request) -> Answer:
 
 def assert_same(request: Request, through: Wire, mlflow_itself: Wire) -> None:
     """Assert that a route answers as MLflow itself does."""
-    if found := difference(request, through, mlflow_itself):
+    if found := Oracle(mlflow_itself).difference(request, through):
         raise AssertionError(found)
 
 

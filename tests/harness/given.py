@@ -1,0 +1,50 @@
+"""A plug-in with which a run takes a target that is up already, from the file that the environment variable GIVEN_TARGET names."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from fixtures import options
+from fixtures.stack import ReadyService
+from fixtures.target import Target
+
+VARIABLE = "GIVEN_TARGET"
+
+
+class GivenStack:
+    """Somebody else's stack: it is neither started nor ended."""
+
+    def __init__(self) -> None:
+        self.say: Callable[[str], None] = lambda _: None
+        self._target = Target.from_data(json.loads(Path(os.environ[VARIABLE]).read_text()))
+
+    def outline(self) -> Target:
+        """Return the target."""
+        return self._target
+
+    def start(self) -> Target:
+        """Return the target."""
+        return self._target
+
+    def until_ready(self) -> Iterator[ReadyService]:
+        """Return at once."""
+        return iter(())
+
+    def logs(self) -> Iterator[tuple[str, str]]:
+        """Return no logs."""
+        return iter(())
+
+    def keep(self) -> str:
+        """Do nothing."""
+        return ""
+
+    def stop(self) -> None:
+        """Do nothing."""
+
+
+def pytest_configure() -> None:
+    """Take the target in place of a stack."""
+    options.stack = lambda _: GivenStack()  # type: ignore[assignment]
