@@ -105,6 +105,11 @@ class Gate:
         """Return a word that nothing else has in it. All marks of one gate begin alike."""
         return f"{self._word}-{next(self._numbers)}-"
 
+    def successes_at(self, path: str) -> list[bytes]:
+        """Return with what success, if any, a path is answered without a key: to say that again gives nothing away."""
+        came = ask(Wire(self.origin, timeout=SECONDS), Request("GET", path))
+        return [came.body] if isinstance(came, Answer) and came.status < 300 else []
+
     def is_open(self) -> Answer:
         """Return what the plain read answers to who may make it. A refusal counts after that."""
         mark = self.new_mark()

@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from fixtures.target import Identity, Target
-from fixtures.wire import Answer, Headers, Request, Wire
-from tests.e2e.gate import READ, SEARCH, SECONDS, Gate, ask
+from fixtures.wire import Headers, Request, Wire
+from tests.e2e.gate import READ, SEARCH, SECONDS, Gate
 
 NO_LENGTH = ("Connection", "Content-Length")
 CHUNKED = ("Transfer-Encoding", "chunked")
@@ -227,10 +227,7 @@ def test_upgrade_of_permitted_read(gate: Gate, control: Identity) -> None:
 
 def test_odd_method_without_key(gate: Gate) -> None:
     """Without a key no method opens the gate, be it one that echoes, makes a tunnel, or is none."""
-    for method in (
-        *("TRACE", "TRACK", "CONNECT", "OPTIONS", "HEAD", "get", "Get", "GETT", "PROPFIND", "PURGE", "DEBUG", "X", "*"),
-        "",
-    ):
+    for method in ("TRACE", "TRACK", "CONNECT", "OPTIONS", "HEAD", "get", "Get", "GETT", "PROPFIND", "PURGE", "X", "*", ""):
         mark = gate.new_mark()
         request = replace(gate.subject.read(gate.base + READ), method=method).marked(mark)
         gate.attempt(Wire(gate.origin, timeout=SECONDS), request, mark)
@@ -264,11 +261,11 @@ def test_odd_request_line_without_key(gate: Gate) -> None:
         *("/health {0}", "/health\t{0}", "/health HTTP/1.1\nGET {0}", "{0} HTTP/1.1\nX-Rest: x", "/health\x00{0}", "/health\r{0}"),
     )
     plain = gate.subject.read(gate.base + READ)
-    health = ask(Wire(gate.origin, timeout=SECONDS), Request("GET", "/health"))
+    health = gate.successes_at("/health")
     for shape in shapes:
         mark = gate.new_mark()
         request = replace(plain, path=shape.format(plain.marked(mark).path))
-        harmless = [health.body] if isinstance(health, Answer) and "/health HTTP" in shape else []
+        harmless = health if shape.startswith("/health HTTP") else ()
         gate.attempt(Wire(gate.origin, timeout=SECONDS), request, mark, harmless=harmless)
 
     gate.assert_shut()
