@@ -110,17 +110,23 @@ class Gate:
         came = ask(Wire(self.origin, timeout=SECONDS), Request("GET", path))
         return [came.body] if isinstance(came, Answer) and came.status < 300 else []
 
-    def is_open(self) -> Answer:
+    def is_open(self, mark: str | None = None) -> Answer:
         """Return what the plain read answers to who may make it. A refusal counts after that."""
-        mark = self.new_mark()
-        request = self.subject.read().marked(mark)
+        request = self.subject.read().marked(mark or self.new_mark())
         came = ask(Wire(self.route, self.control, timeout=SECONDS), request)
         served = self._is_served(came)
         assert served, describe(Wire(self.route, self.control), request, came, "MLflow's answer, to who may read")
         assert isinstance(came, Answer)
-        if self.log:
-            self.log.await_line_with(mark)  # so whatever reached MLflow before is in the log, too
         return came
+
+    def reached(self) -> str:
+        """Return what MLflow's log has of this gate's marks, where there is a log. Who may is let in first."""
+        mark = self.new_mark()
+        self.is_open(mark)
+        if not self.log:
+            return ""
+        self.log.await_line_with(mark)  # then whatever reached MLflow before is in it, too
+        return "\n".join(self.log.lines_with(self._word))
 
     def is_open_to_writes(self) -> None:
         """Assert that the plain write succeeds for who may make it, and shows."""
@@ -155,8 +161,7 @@ class Gate:
 
     def assert_shut(self) -> None:
         """Assert that none of the attempts got past the gate, and that it is still open to who may."""
-        self.is_open()
-        written, reached = self.tags(), "\n".join(self.log.lines_with(self._word)) if self.log else ""
+        reached, written = self.reached(), self.tags()
         found = [
             describe(attempt.wire, attempt.shown, attempt.came, f"{expected(attempt)}, but {flaw}")
             for attempt in self.attempts
