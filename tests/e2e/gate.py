@@ -46,7 +46,7 @@ class Subject:
 
     def read(self, path: str = READ) -> Request:
         """Return a request whose answer has the canary in it."""
-        return Request("GET", f"{path}?experiment_id={self.experiment_id}")
+        return Request("GET", f"{path}{'&' if '?' in path else '?'}experiment_id={self.experiment_id}")
 
     def write(self, mark: str, path: str = WRITE) -> Request:
         """Return a request that gives the run a tag named by the mark. Sent to SEARCH it is a read, and as good a one."""

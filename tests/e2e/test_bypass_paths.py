@@ -12,6 +12,7 @@ from fixtures.wire import Answer, Request, Wire, describe
 from tests.e2e.gate import READ, SEARCH, SECONDS, WRITE, Gate, ask, leads_elsewhere, report
 
 # {base} is the route's path, {inner} MLflow's own: {root}/{rest}, or {head}/{last}. None of these but {base} begins with a slash.
+ENDS_EXEMPT = "ends-exempt"
 SPELLINGS: Mapping[str, tuple[str, ...]] = {
     "slashes": (
         *("{base}//{inner}", "{base}///{inner}", "/{base}/{inner}", "//{base}//{inner}"),
@@ -124,6 +125,27 @@ SPELLINGS: Mapping[str, tuple[str, ...]] = {
             ),
         )
     ),
+    # Who tidies this up, and does not forward what is left, takes it for a path that needs no key.
+    ENDS_EXEMPT: (
+        *(f"{{base}}/{{inner}}{up}/health" for up in ("/.." * 8, "/%2e%2e" * 8, "/..;" * 8, ";/.." * 8, "%2f.." * 8, "\\.." * 8)),
+        *("{base}/{inner}/..%2f..%2f..%2f..%2f..%2f..%2f..%2f..%2fhealth", "{base}/{inner}%3f/health", "{base}/{inner}%00/health"),
+        *(
+            "{base}/{inner}/health",
+            "{base}/{inner};/health",
+            "{base}/{inner}%2fhealth",
+            "{base}/{inner}?x=/health",
+            "{base}/{inner}?/health",
+        ),
+        *(
+            "{base}/{inner}.css",
+            "{base}/{inner};.js",
+            "{base}/{inner}/.png",
+            "{base}/{inner}%00.ico",
+            "{base}/{inner}?x=.css",
+            "{base}/{inner}?.js",
+        ),
+        *("{base}/{inner}?x=/static-files/", "{base}/{inner}?/../../health", "{base}/{inner}?x=%2fhealth"),
+    ),
 }
 # Under the literal path or its tidied form this is the write, or nothing that MLflow has. Only who cuts it off sees the read.
 LIKE_READS = (
@@ -165,57 +187,58 @@ def spelled(spellings: Iterable[str], base: str, path: str) -> list[str]:
     return [spelling.format(**names) for spelling in spellings]
 
 
-@pytest.fixture
-def nowhere(gate: Gate) -> list[bytes]:
-    """Return with what success, if any, the route's server answers a path that means nothing."""
-    return gate.successes_at(f"/{gate.new_mark()}")
+def everybodys(gate: Gate, kind: str) -> list[bytes]:
+    """Return what a path of that kind may be answered, whoever asks: what one that means nothing is, or /health."""
+    return [*gate.successes_at(f"/{gate.new_mark()}"), *(gate.successes_at("/health") if kind == ENDS_EXEMPT else ())]
 
 
-def try_reads(gate: Gate, spellings: Iterable[str], nowhere: list[bytes]) -> None:
+def try_reads(gate: Gate, spellings: Iterable[str], harmless: list[bytes]) -> None:
     """Attempt every spelling of the read, without a key."""
     for odd in spelled(spellings, gate.base, READ):
         mark = gate.new_mark()
-        gate.attempt(Wire(gate.origin, timeout=SECONDS), gate.subject.read(odd).marked(mark), mark, harmless=nowhere)
+        gate.attempt(Wire(gate.origin, timeout=SECONDS), gate.subject.read(odd).marked(mark), mark, harmless=harmless)
 
 
-def try_writes(gate: Gate, caller: Identity, spellings: Iterable[str], nowhere: list[bytes]) -> None:
+def try_writes(gate: Gate, caller: Identity, spellings: Iterable[str], harmless: list[bytes]) -> None:
     """Attempt every spelling of the write."""
     for odd in spelled(spellings, gate.base, WRITE):
         mark = gate.new_mark()
-        gate.attempt(Wire(gate.origin, caller, timeout=SECONDS), gate.subject.write(mark, odd).marked(mark), mark, harmless=nowhere)
+        gate.attempt(
+            Wire(gate.origin, caller, timeout=SECONDS), gate.subject.write(mark, odd).marked(mark), mark, harmless=harmless
+        )
 
 
 @pytest.mark.parametrize("kind", SPELLINGS)
-def test_odd_path_without_key(kind: str, gate: Gate, nowhere: list[bytes]) -> None:
+def test_odd_path_without_key(kind: str, gate: Gate) -> None:
     """However the path is spelled, who shows no key reads nothing."""
-    try_reads(gate, SPELLINGS[kind], nowhere)
+    try_reads(gate, SPELLINGS[kind], everybodys(gate, kind))
 
     gate.assert_shut()
 
 
 @pytest.mark.capability("scopes")
 @pytest.mark.parametrize("kind", WRITE_SPELLINGS)
-def test_odd_path_of_denied_write(kind: str, gate: Gate, reader: Identity, nowhere: list[bytes]) -> None:
+def test_odd_path_of_denied_write(kind: str, gate: Gate, reader: Identity) -> None:
     """However the path of a write is spelled, like that of a read included, who may only read does not write."""
     gate.is_open_to_writes()
 
-    try_writes(gate, reader, WRITE_SPELLINGS[kind], nowhere)
+    try_writes(gate, reader, WRITE_SPELLINGS[kind], everybodys(gate, kind))
 
     gate.assert_shut()
 
 
 @pytest.mark.parametrize("kind", SPELLINGS)
-def test_odd_path_of_permitted_read(kind: str, gate: Gate, control: Identity, target: Target, nowhere: list[bytes]) -> None:
+def test_odd_path_of_permitted_read(kind: str, gate: Gate, control: Identity, target: Target) -> None:
     """However the path is spelled, who may read is refused, or gets what MLflow answers to that path or to its tidied form."""
     wanted = gate.is_open().body
-    found = []
+    found, harmless = [], everybodys(gate, kind)
     tried = spelled(SPELLINGS[kind], gate.base, READ)
     for odd in tried:
         wire, request = Wire(gate.origin, control, timeout=SECONDS), gate.subject.read(odd)
         came = ask(wire, request)
         if not isinstance(came, Answer) or came.status >= 400:
             continue
-        answers = {wanted, *nowhere, *as_it_is(target.direct, gate.base, request)}
+        answers = {wanted, *harmless, *as_it_is(target.direct, gate.base, request)}
         if (came.status < 300 and came.body not in answers) or leads_elsewhere(gate.route, came):
             found.append(describe(wire, request, came, "a refusal, or what MLflow answers to that path or to its tidied form"))
     report(found, len(tried))
