@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from fixtures.faults import fidelity, gate
+
 E2E = "tests/e2e"
 READ = (f"{E2E}/test_experiments.py::test_get_experiment",)
 CALLS = (f"{E2E}/test_denials.py::test_read",)
@@ -94,3 +96,6 @@ DETECTED_BY: Mapping[str, Detection] = {
     "status-rewritten": Detection((f"{CONVERSATION}",), ""),
     "answers-remembered": Detection((f"{E2E}/test_fidelity_connections.py::test_identities_take_turns", *READ), "turns"),
 }
+
+# The faults of proxies for which no other service need be started anew: see test_wrong_proxies.
+WITH_A_PROXY_OF_THEIR_OWN = tuple(fault.id for fault in (*gate.FAULTS, *fidelity.FAULTS))

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import requests
 
-from fixtures.faults import CATALOGUE, fidelity, gate
+from fixtures.faults import CATALOGUE
 from fixtures.faults.system import System
 from fixtures.services import Service, envoy
 from fixtures.services.edge.certificates import Authority
@@ -20,7 +20,7 @@ from fixtures.stack.ports import Ports
 from fixtures.stack.process import ProcessStack, start_process
 from fixtures.target import Route
 from tests.harness.conftest import StartRun, wait_until
-from tests.harness.detections import DETECTED_BY
+from tests.harness.detections import DETECTED_BY, WITH_A_PROXY_OF_THEIR_OWN
 from tests.harness.given import VARIABLE
 
 LISTENING_SECONDS = 10.0
@@ -79,7 +79,7 @@ def _listens(url: str) -> bool:
     return True
 
 
-@pytest.mark.parametrize("fault", [fault.id for fault in (*gate.FAULTS, *fidelity.FAULTS)])
+@pytest.mark.parametrize("fault", WITH_A_PROXY_OF_THEIR_OWN)
 def test_wrong_proxy_turns_its_tests_red(
     fault: str, shared: ProcessStack, start_proxy: StartProxy, start_run: StartRun, tmp_path: Path
 ) -> None:
