@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
+import threading
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +14,9 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from fixtures.options import TARGET
+from fixtures.wire import Answer, Request, Wire
 
+URL_PATH = re.compile(r"/[!-~]*")
 FOLDER = "BENCH_RECORDING"  # the environment variable that names the folder for the recordings, one of each worker
 
 
@@ -29,18 +33,23 @@ class Exchange(NamedTuple):
     answer: Any
 
 
+REFUSED = (401, 403, 429)  # by the proxy: what MLflow never had to answer is no part of the floor
+METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")  # of requests that any client can send again
+
+
 class Recorder:
     """Writes each exchange to a file as it happens."""
 
     def __init__(self, path: Path, bases: list[str]) -> None:
         self._file = path.open("wb")
         self._bases = bases
+        self._lock = threading.Lock()
 
     def record(self, request: requests.PreparedRequest, response: requests.Response, *, stream: bool) -> None:
-        """Record one exchange."""
+        """Record one exchange of a session's."""
         url = request.url or ""
         base = next((base for base in self._bases if url.startswith(base)), None)
-        if base is None:
+        if base is None or response.status_code in REFUSED:
             return
         body = request.body.encode() if isinstance(request.body, str) else request.body
         answer = None
@@ -48,7 +57,18 @@ class Recorder:
             answer = response.json()
         content_type = request.headers.get("Content-Type")
         size = body if body is None or isinstance(body, bytes) else requests.utils.super_len(body)
-        pickle.dump(tuple(Exchange(str(request.method), url[len(base) :], content_type, size, answer)), self._file)
+        self._write(Exchange(str(request.method), url[len(base) :], content_type, size, answer))
+
+    def record_on_wire(self, request: Request, came: Answer) -> None:
+        """Record one exchange of a Wire's. What only a Wire can send is not what a floor is made of."""
+        if came.status in REFUSED or request.method not in METHODS or not URL_PATH.fullmatch(request.path):
+            return
+        answer = came.json() if came.body and "json" in (came.header("Content-Type") or "") else None
+        self._write(Exchange(request.method, request.path, request.header("Content-Type"), request.body or None, answer))
+
+    def _write(self, exchange: Exchange) -> None:
+        with self._lock:
+            pickle.dump(tuple(exchange), self._file)
 
 
 @pytest.hookimpl(trylast=True)
@@ -59,11 +79,17 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     target = session.config.stash[TARGET]
     bases = [route.url for route in (*target.routes, target.direct) if route]
     recorder = Recorder(Path(os.environ[FOLDER], worker), bases)
-    send = HTTPAdapter.send
+    send, ask = HTTPAdapter.send, Wire.ask
 
     def send_and_record(adapter: HTTPAdapter, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
         response = send(adapter, request, *args, **options)
         recorder.record(request, response, stream=bool(options.get("stream")))
         return response
 
+    def ask_and_record(wire: Wire, request: Request) -> Answer:
+        answer = ask(wire, request)
+        recorder.record_on_wire(request, answer)
+        return answer
+
     HTTPAdapter.send = send_and_record  # type: ignore[assignment]
+    Wire.ask = ask_and_record  # type: ignore[assignment, method-assign]
