@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
 import requests
 from mlflow.exceptions import MlflowException
 from urllib3.exceptions import InvalidHeader, ResponseError
 from urllib3.util import Retry
 
-from fixtures.target import Denial
-from fixtures.wire import Answer
+from fixtures.target import Denial, Route
+from fixtures.wire import Answer, Request, Wire, describe
 
 IDENTITY_HEADERS = ("X-Auth-User", "X-Auth-Key-Id")  # what the proxy tells MLflow about the caller
 
 
 def assert_denied(answer: requests.Response, denial: Denial) -> None:
     """Assert the exact refusal: status, MLflow's JSON shape with the error code and a message, and the header that goes with it."""
-    assert wrong_in_denial(Answer(answer.status_code, tuple(answer.headers.items()), answer.content), denial) == []
+    came = Answer(answer.status_code, tuple(answer.headers.items()), answer.content)
+    wrong = wrong_in_denial(came, denial, str(answer.request.method))
+    assert not wrong, _message(answer.request, came, denial, wrong)
     assert_discreet(answer)
+
+
+def _message(sent: requests.PreparedRequest, came: Answer, denial: Denial, wrong: Sequence[str]) -> str:
+    url = urlsplit(sent.url or "")
+    carriers = (("Authorization", "Bearer $KEY"), ("X-API-Key", "$KEY"))
+    shown = tuple((name, value) for name, value in carriers if name in sent.headers)
+    request = Request(str(sent.method), str(sent.path_url), shown, sent.body if isinstance(sent.body, bytes) else b"")
+    return describe(Wire(Route("this route", f"{url.scheme}://{url.netloc}")), request, came, denial, wrong)
 
 
 def wrong_in_denial(answer: Answer, denial: Denial, method: str = "GET") -> list[str]:

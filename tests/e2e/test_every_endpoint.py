@@ -72,6 +72,12 @@ def table(coverage: Coverage) -> Sequence[Endpoint]:
 
 
 @pytest.fixture
+def judged(request: pytest.FixtureRequest) -> Callable[[int], None]:
+    """Return what takes note of how many calls a test has judged."""
+    return lambda count: request.node.user_properties.append((CELLS, count))
+
+
+@pytest.fixture
 def callers(route: Route, witness: Caller) -> Callers:
     """Return the connections to call through the route with, of each thread its own."""
     return Callers(route, witness)
@@ -93,7 +99,7 @@ def test_who_may_call(
     table: Sequence[Endpoint],
     mlflow_log: AccessLog | None,
     coverage: Coverage,
-    record_property: Callable[[str, object], None],
+    judged: Callable[[int], None],
 ) -> None:
     """Who may call an endpoint gets what MLflow itself answers. Who may not is refused, and the call never reaches MLflow."""
     mark = f"denied-{uuid.uuid4().hex}"
@@ -113,7 +119,7 @@ def test_who_may_call(
 
     outcomes = _in_threads(call, _calls_to_make(area, table, target))
 
-    record_property(CELLS, len(outcomes))
+    judged(len(outcomes))
     assert_none_wrong(outcomes)
     _assert_never_reached(mark, callers.of(control), mlflow_log)
 
@@ -126,7 +132,7 @@ def test_verbs_that_endpoints_do_not_have(
     target: Target,
     table: Sequence[Endpoint],
     mlflow_log: AccessLog | None,
-    record_property: Callable[[str, object], None],
+    judged: Callable[[int], None],
 ) -> None:
     """Whatever the verb, nobody gets in without a key. With one, HEAD is answered by MLflow, and OPTIONS by MLflow or refused."""
     mark = f"denied-{uuid.uuid4().hex}"
@@ -148,7 +154,7 @@ def test_verbs_that_endpoints_do_not_have(
     one_for_each_path = {endpoint.template: endpoint for endpoint in _calls_to_make(area, table, target)}
     outcomes = _in_threads(call, one_for_each_path.values())
 
-    record_property(CELLS, len(outcomes))
+    judged(len(outcomes))
     assert_none_wrong(outcomes)
     _assert_never_reached(mark, callers.of(control), mlflow_log)
 

@@ -98,3 +98,5 @@ def test_wrong_proxy_turns_its_tests_red(
     failed = {name for name, outcome in outcomes.items() if outcome != "passed"}
     assert failed == {name for name in outcomes if re.search(red, name)}, run.output
     assert failed
+    for part in ("sent      ", "came      ", "expected  ", "again     curl "):
+        assert part in run.output
