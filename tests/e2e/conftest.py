@@ -55,8 +55,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         "cannot_write": selected(config, "--identity", target.who_may_not("write")),
         "carrier": sorted(target.carriers),
     }
+    marks = [mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")]
+    chosen = {name for names in marks for name in ([names] if isinstance(names, str) else names)}
     for name, values in axes.items():
-        if name in metafunc.fixturenames:
+        if name in metafunc.fixturenames and name not in chosen:
             metafunc.parametrize(name, values, ids=str)
 
 
@@ -72,8 +74,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     for name in (name for marker in item.iter_markers("capability") for name in marker.args):
         if name not in target.capabilities:
             pytest.skip(f"the target does not declare the capability '{name}': {CAPABILITIES[name]}")
-    parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
-    who = [str(parameter) for parameter in parameters if isinstance(parameter, Route | Identity)]
+    parameters = item.callspec.params if hasattr(item, "callspec") else {}
+    if (carrier := parameters.get("carrier", target.carriers[0])) not in target.carriers:
+        pytest.skip(f"the target does not take a key as {carrier}")
+    who = [str(parameter) for parameter in parameters.values() if isinstance(parameter, Route | Identity)]
     item.user_properties.append((CELL, " x ".join([*who, item.originalname])))
 
 

@@ -35,9 +35,9 @@ def feedback(witness: Caller, trace_id: str) -> Feedback:
     return _feedback(witness, trace_id, "concise")
 
 
-def test_log_assessments(route: Route, can_write: Identity, witness: Caller, trace_id: str) -> None:
+def test_log_assessments(route: Route, control: Identity, witness: Caller, trace_id: str) -> None:
     """A feedback and an expectation that are logged through a route are the trace's, with who said so, why, and any JSON value."""
-    with signed_in(route, can_write):
+    with signed_in(route, control):
         mlflow.log_feedback(
             trace_id=trace_id, name="correct", value=True, source=ZOE, rationale="50 % is größer.", metadata={"form": "a&b"}
         )
@@ -51,31 +51,31 @@ def test_log_assessments(route: Route, can_write: Identity, witness: Caller, tra
     assert [(given.source.source_type, given.source.source_id) for given in (correct, answer)] == [("HUMAN", "zoe@example.com")] * 2
 
 
-def test_get_assessment(route: Route, can_read: Identity, assessed: Feedback) -> None:
+def test_get_assessment(route: Route, control: Identity, assessed: Feedback) -> None:
     """Whoever may read is told of an assessment what MLflow itself told when it was logged."""
     assert assessed.trace_id
     assert assessed.assessment_id
 
-    with signed_in(route, can_read):
+    with signed_in(route, control):
         seen = mlflow.get_assessment(assessed.trace_id, assessed.assessment_id)
 
     assert seen == assessed
 
 
-def test_search_by_feedback(route: Route, can_read: Identity, experiment_id: str, assessed: Feedback) -> None:
+def test_search_by_feedback(route: Route, control: Identity, experiment_id: str, assessed: Feedback) -> None:
     """Whoever may read finds the traces on which a feedback was given that is looked for, and the feedback with them."""
-    with signed_in(route, can_read) as client:
+    with signed_in(route, control) as client:
         found = client.search_traces(locations=[experiment_id], filter_string="feedback.helpful = 'true'", include_spans=False)
 
     assert [trace.info.trace_id for trace in found] == [assessed.trace_id]
     assert found[0].info.assessments == [assessed]
 
 
-def test_update_assessment(route: Route, can_write: Identity, witness: Caller, trace_id: str, feedback: Feedback) -> None:
+def test_update_assessment(route: Route, control: Identity, witness: Caller, trace_id: str, feedback: Feedback) -> None:
     """An assessment takes a new value and a new reason, and remains the same assessment."""
     assert feedback.assessment_id
 
-    with signed_in(route, can_write):
+    with signed_in(route, control):
         mlflow.update_assessment(trace_id, feedback.assessment_id, Feedback(name="concise", value=False, rationale="Zu groß."))
 
     (updated,) = _all(witness, trace_id)
@@ -84,11 +84,11 @@ def test_update_assessment(route: Route, can_write: Identity, witness: Caller, t
     assert (updated.value, updated.rationale) == (False, "Zu groß.")
 
 
-def test_override_feedback(route: Route, can_write: Identity, witness: Caller, trace_id: str, feedback: Feedback) -> None:
+def test_override_feedback(route: Route, control: Identity, witness: Caller, trace_id: str, feedback: Feedback) -> None:
     """Who overrides a feedback has it stand beside theirs, which counts, and which gives way to it again when it is deleted."""
     assert feedback.assessment_id
 
-    with signed_in(route, can_write):
+    with signed_in(route, control):
         own = mlflow.override_feedback(trace_id=trace_id, assessment_id=feedback.assessment_id, value=False, source=ZOE)
     assert own.assessment_id
     assert _standing(witness, trace_id) == {
@@ -96,18 +96,18 @@ def test_override_feedback(route: Route, can_write: Identity, witness: Caller, t
         own.assessment_id: (False, True, feedback.assessment_id),
     }
 
-    with signed_in(route, can_write):
+    with signed_in(route, control):
         mlflow.delete_assessment(trace_id, own.assessment_id)
     assert _standing(witness, trace_id) == {feedback.assessment_id: (True, True, None)}
 
 
-def test_delete_assessment(route: Route, can_write: Identity, witness: Caller, trace_id: str, feedback: Feedback) -> None:
+def test_delete_assessment(route: Route, control: Identity, witness: Caller, trace_id: str, feedback: Feedback) -> None:
     """An assessment that is deleted is gone from its trace and is not found by its id; others stay."""
     assert feedback.assessment_id
     with signed_in(*witness):
         mlflow.log_expectation(trace_id=trace_id, name="answer", value=1.5)
 
-    with signed_in(route, can_write):
+    with signed_in(route, control):
         mlflow.delete_assessment(trace_id, feedback.assessment_id)
 
     assert [left.name for left in _all(witness, trace_id)] == ["answer"]
@@ -116,11 +116,11 @@ def test_delete_assessment(route: Route, can_write: Identity, witness: Caller, t
     assert unknown.value.error_code == "RESOURCE_DOES_NOT_EXIST"
 
 
-def test_assess_nothing(route: Route, can_write: Identity) -> None:
+def test_assess_nothing(route: Route, control: Identity) -> None:
     """Who gives a feedback on a trace that is not there is told so."""
     nowhere = "tr-" + "0" * 32
 
-    with signed_in(route, can_write), pytest.raises(MlflowException, match=nowhere) as unknown:
+    with signed_in(route, control), pytest.raises(MlflowException, match=nowhere) as unknown:
         mlflow.log_feedback(trace_id=nowhere, name="correct", value=True)
 
     assert unknown.value.error_code == "RESOURCE_DOES_NOT_EXIST"

@@ -52,11 +52,11 @@ def dataset(witness: Caller, scratch: Scratch, experiment_id: str) -> Evaluation
         return mlflow_itself.get_dataset(created.dataset_id)
 
 
-def test_create_dataset(route: Route, can_write: Identity, witness: Caller, scratch: Scratch, experiment_id: str) -> None:
+def test_create_dataset(route: Route, control: Identity, witness: Caller, scratch: Scratch, experiment_id: str) -> None:
     """A data set that is created through a route is there once, in its experiment, with its tags."""
     name = scratch.dataset(" größer")
 
-    with signed_in(route, can_write):
+    with signed_in(route, control):
         created = datasets.create_dataset(name, experiment_id, {"team": "fraud & risk"})
 
     with signed_in(*witness) as mlflow_itself:
@@ -67,9 +67,9 @@ def test_create_dataset(route: Route, can_write: Identity, witness: Caller, scra
     assert experiments == [experiment_id]
 
 
-def test_merge_records(route: Route, can_write: Identity, witness: Caller, dataset: EvaluationDataset) -> None:
+def test_merge_records(route: Route, control: Identity, witness: Caller, dataset: EvaluationDataset) -> None:
     """Records are added, unless the same inputs are there: then what was expected of those is brought up to date."""
-    with signed_in(route, can_write):
+    with signed_in(route, control):
         datasets.get_dataset(dataset_id=dataset.dataset_id).merge_records(
             [
                 {"inputs": {"question": "50 % of 3?"}, "expectations": {"answer": "1½"}},
@@ -85,13 +85,13 @@ def test_merge_records(route: Route, can_write: Identity, witness: Caller, datas
 
 
 @pytest.mark.capability("traces")
-def test_merge_trace(route: Route, can_write: Identity, witness: Caller, dataset: EvaluationDataset, experiment_id: str) -> None:
+def test_merge_trace(route: Route, control: Identity, witness: Caller, dataset: EvaluationDataset, experiment_id: str) -> None:
     """What an application was asked becomes a record, from the trace of it, and says where it comes from."""
     with signed_in(*witness) as mlflow_itself:
         trace_id = mlflow_itself.start_trace("answer", inputs={"question": "traced?"}, experiment_id=experiment_id).trace_id
         mlflow_itself.end_trace(trace_id)
 
-    with signed_in(route, can_write) as client:
+    with signed_in(route, control) as client:
         datasets.get_dataset(dataset_id=dataset.dataset_id).merge_records([client.get_trace(trace_id)])
 
     with signed_in(*witness) as mlflow_itself:
@@ -100,9 +100,9 @@ def test_merge_trace(route: Route, can_write: Identity, witness: Caller, dataset
     assert sources["traced?"].source_data["trace_id"] == trace_id
 
 
-def test_read_records(route: Route, can_read: Identity, witness: Caller, shelf: Shelf) -> None:
+def test_read_records(route: Route, control: Identity, witness: Caller, shelf: Shelf) -> None:
     """Whoever may read gets a data set by its name, and its records as a table, as MLflow itself gives them."""
-    with signed_in(route, can_read):
+    with signed_in(route, control):
         seen = datasets.get_dataset(name=shelf.names[0])
         table = seen.to_df()
 
@@ -113,21 +113,21 @@ def test_read_records(route: Route, can_read: Identity, witness: Caller, shelf: 
     assert sorted(table["inputs"], key=str) == sorted((record["inputs"] for record in RECORDS), key=str)
 
 
-def test_search_datasets(route: Route, can_read: Identity, shelf: Shelf) -> None:
+def test_search_datasets(route: Route, control: Identity, shelf: Shelf) -> None:
     """Whoever may read finds exactly the data sets that meet a condition, in the order asked for."""
     first, _, last = shelf.names
 
-    with signed_in(route, can_read):
+    with signed_in(route, control):
         found = datasets.search_datasets([shelf.experiment_id], "tags.team = 'fraud'", order_by=["name DESC"])
 
     assert [dataset.name for dataset in found] == [last, first]
 
 
-def test_page_datasets(route: Route, can_read: Identity, shelf: Shelf) -> None:
+def test_page_datasets(route: Route, control: Identity, shelf: Shelf) -> None:
     """The pages of a search follow each other without a gap or a repetition, and end."""
     by_name: dict[str, Any] = {"experiment_ids": [shelf.experiment_id], "order_by": ["name ASC"], "max_results": 2}
 
-    with signed_in(route, can_read) as client:
+    with signed_in(route, control) as client:
         page = client.search_datasets(**by_name)
         last_page = client.search_datasets(**by_name, page_token=page.token)
 
@@ -135,9 +135,9 @@ def test_page_datasets(route: Route, can_read: Identity, shelf: Shelf) -> None:
     assert (len(page), len(last_page), last_page.token or None) == (2, 1, None)
 
 
-def test_tag_dataset(route: Route, can_write: Identity, witness: Caller, dataset: EvaluationDataset) -> None:
+def test_tag_dataset(route: Route, control: Identity, witness: Caller, dataset: EvaluationDataset) -> None:
     """A tag is set, replaced or deleted, and the others stay as they are."""
-    with signed_in(route, can_write):
+    with signed_in(route, control):
         datasets.set_dataset_tags(dataset_id=dataset.dataset_id, tags={"reviewed by": "Zoë & co", "stage": "final"})
         datasets.delete_dataset_tag(dataset_id=dataset.dataset_id, key="team")
 
@@ -148,13 +148,13 @@ def test_tag_dataset(route: Route, can_write: Identity, witness: Caller, dataset
 
 
 def test_move_dataset(
-    route: Route, can_write: Identity, witness: Caller, dataset: EvaluationDataset, scratch: Scratch, experiment_id: str
+    route: Route, control: Identity, witness: Caller, dataset: EvaluationDataset, scratch: Scratch, experiment_id: str
 ) -> None:
     """A data set is added to an experiment and removed from another, and keeps its records."""
     with signed_in(*witness) as mlflow_itself:
         another = mlflow_itself.create_experiment(scratch.experiment())
 
-    with signed_in(route, can_write):
+    with signed_in(route, control):
         datasets.add_dataset_to_experiments(dataset.dataset_id, [another])
         datasets.remove_dataset_from_experiments(dataset.dataset_id, [experiment_id])
 
@@ -164,21 +164,21 @@ def test_move_dataset(
         assert len(moved.records) == len(RECORDS)
 
 
-def test_delete_records(route: Route, can_write: Identity, witness: Caller, dataset: EvaluationDataset) -> None:
+def test_delete_records(route: Route, control: Identity, witness: Caller, dataset: EvaluationDataset) -> None:
     """Of a data set's records those go that are named, and no others; how many is told."""
     with signed_in(*witness):
         ids = {record.inputs["question"]: record.dataset_record_id for record in dataset.records}
 
-    with signed_in(route, can_write):
+    with signed_in(route, control):
         deleted = datasets.get_dataset(dataset_id=dataset.dataset_id).delete_records([ids["Größer?"]])
 
     assert deleted == 1
     assert set(_expectations(witness, dataset.dataset_id)) == {"50 % of 3?"}
 
 
-def test_delete_dataset(route: Route, can_write: Identity, witness: Caller, dataset: EvaluationDataset) -> None:
+def test_delete_dataset(route: Route, control: Identity, witness: Caller, dataset: EvaluationDataset) -> None:
     """A data set that is deleted is neither found nor listed any more."""
-    with signed_in(route, can_write):
+    with signed_in(route, control):
         datasets.delete_dataset(dataset_id=dataset.dataset_id)
 
     with signed_in(*witness) as mlflow_itself:
@@ -189,9 +189,9 @@ def test_delete_dataset(route: Route, can_write: Identity, witness: Caller, data
     assert list(left) == []
 
 
-def test_unknown_dataset(route: Route, can_read: Identity) -> None:
+def test_unknown_dataset(route: Route, control: Identity) -> None:
     """Who asks for a data set that is not there is told so, and which."""
-    with signed_in(route, can_read), pytest.raises(MlflowException, match=UNKNOWN) as unknown:
+    with signed_in(route, control), pytest.raises(MlflowException, match=UNKNOWN) as unknown:
         datasets.get_dataset(dataset_id=UNKNOWN)
 
     assert unknown.value.error_code == "RESOURCE_DOES_NOT_EXIST"

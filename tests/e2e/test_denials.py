@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -57,7 +57,7 @@ class Call:
     path: str
     body: Mapping[str, Any] | str | None = None
     shown_by: str = ""
-    capability: str | None = None
+    capability: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def send(self, caller: Rest, subjects: Mapping[str, str], mark: str = "") -> requests.Response:
@@ -87,6 +87,8 @@ READS = (
     Call("get-model-version", "GET", MODEL_VERSION, capability="registry"),
     Call("get-logged-model", "GET", LOGGED_MODEL, capability="logged-models"),
     Call("download-artifact", "GET", ARTIFACT, capability="artifacts"),
+)
+READS_OF_PARTS = (
     Call(
         "search-traces",
         "POST",
@@ -170,6 +172,8 @@ WRITES = (
         "logged-models",
     ),
     Call("upload-artifact", "PUT", ARTIFACT, "{mark}", ARTIFACT, "artifacts"),
+)
+WRITES_OF_PARTS = (
     Call("tag-trace", "PATCH", f"{API_3}/traces/{{trace_id}}/tags", {"key": "by", "value": "{mark}"}, TRACE, "traces"),
     # OTLP: a span that is sent again takes the place of the one that is there.
     Call(
@@ -229,10 +233,16 @@ def mark(route: Route, identity: Identity, carrier: Carrier) -> str:
     return f"{route}-{identity}-{carrier}"
 
 
-def each(calls: tuple[Call, ...]) -> pytest.MarkDecorator:
-    """Have a test run once for every call, where the target promises what the call is about."""
-    marks = {call: [pytest.mark.capability(*call.capability.split())] if call.capability else [] for call in calls}
-    return pytest.mark.parametrize("call", [pytest.param(call, id=call.name, marks=marks[call]) for call in calls])
+def each(calls: Sequence[Call], of_parts: Sequence[Call]) -> pytest.MarkDecorator:
+    """Have a test run once for every call, where the target promises what the call is about: with every carrier, or in turns."""
+    pairs = [*itertools.product(calls, CARRIERS), *zip(of_parts, itertools.cycle(CARRIERS), strict=False)]
+    return pytest.mark.parametrize(
+        ("call", "carrier"),
+        [
+            pytest.param(call, carrier, id=f"{carrier}-{call.name}", marks=pytest.mark.capability(*call.capability.split()))
+            for call, carrier in pairs
+        ],
+    )
 
 
 @pytest.fixture(scope="module")
@@ -334,7 +344,7 @@ def both_carriers(target: Target) -> None:
         pytest.skip(f"the target takes keys one way only: {', '.join(target.carriers)}")
 
 
-@each(READS)
+@each(READS, READS_OF_PARTS)
 def test_read(call: Call, route: Route, can_read: Identity, carrier: Carrier, witness: Caller, subjects: Mapping[str, str]) -> None:
     """Who may read gets what MLflow itself answers, whichever way the key is sent, and nothing of the key's beside it."""
     with Rest(route, can_read, carrier) as caller:
@@ -347,7 +357,7 @@ def test_read(call: Call, route: Route, can_read: Identity, carrier: Carrier, wi
     assert_discreet(answer)
 
 
-@each(READS)
+@each(READS, READS_OF_PARTS)
 def test_denied_read(
     call: Call,
     route: Route,
@@ -366,7 +376,7 @@ def test_denied_read(
     assert_denied(answer, target.contract.denial(cannot_read))
 
 
-@each(WRITES)
+@each(WRITES, WRITES_OF_PARTS)
 def test_denied_write(
     call: Call,
     route: Route,

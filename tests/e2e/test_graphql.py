@@ -59,9 +59,9 @@ def experiment(witness: Caller, shared_scratch: Scratch) -> dict[str, str]:
     return {"name": name, "id": experiment_id, "run_id": run_id}
 
 
-def test_get_run(route: Route, can_read: Identity, witness: Caller, experiment: dict[str, str]) -> None:
+def test_get_run(route: Route, control: Identity, witness: Caller, experiment: dict[str, str]) -> None:
     """The query behind a run's page gets all of it at once, and byte for byte what MLflow itself says."""
-    found = _ask(route, can_read, witness, "GetRun", GET_RUN, {"data": {"runId": experiment["run_id"]}})
+    found = _ask(route, control, witness, "GetRun", GET_RUN, {"data": {"runId": experiment["run_id"]}})
 
     run = found["data"]["mlflowGetRun"]["run"]
     assert (run["info"]["runName"], run["experiment"]["name"]) == ("größer", experiment["name"])
@@ -70,21 +70,21 @@ def test_get_run(route: Route, can_read: Identity, witness: Caller, experiment: 
     assert {"key": "team", "value": "fraud & risk"} in run["data"]["tags"]
 
 
-def test_search_runs(route: Route, can_read: Identity, witness: Caller, experiment: dict[str, str]) -> None:
+def test_search_runs(route: Route, control: Identity, witness: Caller, experiment: dict[str, str]) -> None:
     """The query behind a comparison of runs finds what its filter describes, and the experiment of each."""
     search = {"experimentIds": [experiment["id"]], "filter": "metrics.loss < 1"}
 
-    found = _ask(route, can_read, witness, "SearchRuns", SEARCH_RUNS, {"data": search})
+    found = _ask(route, control, witness, "SearchRuns", SEARCH_RUNS, {"data": search})
 
     runs = found["data"]["mlflowSearchRuns"]["runs"]
     assert runs == [{"info": {"runName": "größer"}, "experiment": {"name": experiment["name"]}}]
 
 
-def test_get_experiment(route: Route, can_read: Identity, witness: Caller, experiment: dict[str, str]) -> None:
+def test_get_experiment(route: Route, control: Identity, witness: Caller, experiment: dict[str, str]) -> None:
     """The query behind an experiment's page gets it."""
     variables = {"input": {"experimentId": experiment["id"]}}
 
-    found = _ask(route, can_read, witness, "MlflowGetExperimentQuery", GET_EXPERIMENT, variables)
+    found = _ask(route, control, witness, "MlflowGetExperimentQuery", GET_EXPERIMENT, variables)
 
     got = found["data"]["mlflowGetExperiment"]["experiment"]
     assert (got["experimentId"], got["name"], got["lifecycleStage"]) == (experiment["id"], experiment["name"], "active")

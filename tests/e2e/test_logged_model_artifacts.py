@@ -43,13 +43,13 @@ def model_with_files(witness: Caller, model: LoggedModel) -> LoggedModel:
         return mlflow_itself.finalize_logged_model(model.model_id, "READY")
 
 
-def test_upload_folder(route: Route, can_write: Identity, witness: Caller, model: LoggedModel, tmp_path: Path) -> None:
+def test_upload_folder(route: Route, control: Identity, witness: Caller, model: LoggedModel, tmp_path: Path) -> None:
     """A model's folder is uploaded with the folders in it, to the byte, and no run is asked for."""
     for name, content in FILES.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(content)
 
-    with signed_in(route, can_write) as client:
+    with signed_in(route, control) as client:
         client.log_model_artifacts(model.model_id, str(tmp_path))
 
     with Rest(*witness) as mlflow_itself:
@@ -57,20 +57,20 @@ def test_upload_folder(route: Route, can_write: Identity, witness: Caller, model
         assert {name: mlflow_itself.get(_served(model, name)).content for name in FILES} == FILES
 
 
-def test_upload_file(route: Route, can_write: Identity, witness: Caller, model_with_files: LoggedModel, tmp_path: Path) -> None:
+def test_upload_file(route: Route, control: Identity, witness: Caller, model_with_files: LoggedModel, tmp_path: Path) -> None:
     """A file that is added to a model stands beside those that there are."""
     (tmp_path / "card.md").write_text("Scores card payments.")
 
-    with signed_in(route, can_write) as client:
+    with signed_in(route, control) as client:
         client.log_model_artifact(model_with_files.model_id, str(tmp_path / "card.md"))
 
     with Rest(*witness) as mlflow_itself:
         assert _held(mlflow_itself, model_with_files) == {**LISTED, "card.md": 21}
 
 
-def test_list_and_download(route: Route, can_read: Identity, model_with_files: LoggedModel, tmp_path: Path) -> None:
+def test_list_and_download(route: Route, control: Identity, model_with_files: LoggedModel, tmp_path: Path) -> None:
     """Whoever deploys a model sees its files, folders within folders, and has all of them by the model's name alone."""
-    with signed_in(route, can_read) as client:
+    with signed_in(route, control) as client:
         # First, since a client that is always told of the same folders would walk down them for ever.
         assert _listed(client, model_with_files) == LISTED
         folder = Path(mlflow.artifacts.download_artifacts(f"models:/{model_with_files.model_id}", dst_path=str(tmp_path)))

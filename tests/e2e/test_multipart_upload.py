@@ -41,11 +41,11 @@ def in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("api", ["api", "ajax-api"])
-def test_step_is_answered_by_mlflow(step: str, api: str, route: Route, can_write: Identity, witness: Caller, run: RunInfo) -> None:
+def test_step_is_answered_by_mlflow(step: str, api: str, route: Route, control: Identity, witness: Caller, run: RunInfo) -> None:
     """Every step of an upload in parts is answered with MLflow's 501, word for word: the client goes by the words."""
     path = _step(run, step, api)
 
-    with Rest(*witness) as mlflow_itself, Rest(route, can_write) as rest:
+    with Rest(*witness) as mlflow_itself, Rest(route, control) as rest:
         expected, answer = (caller.post(path, json=STEPS[step]) for caller in (mlflow_itself, rest))
 
     assert (answer.status_code, answer.json()["error_code"]) == (501, "NOT_IMPLEMENTED")
@@ -55,14 +55,14 @@ def test_step_is_answered_by_mlflow(step: str, api: str, route: Route, can_write
 
 @pytest.mark.usefixtures("in_parts")
 def test_client_falls_back(
-    route: Route, can_write: Identity, witness: Caller, run: RunInfo, requests_sent: list[str], tmp_path: Path
+    route: Route, control: Identity, witness: Caller, run: RunInfo, requests_sent: list[str], tmp_path: Path
 ) -> None:
     """A client that is told to upload in parts, and is told that it cannot be, sends the file whole: it arrives so."""
     content = hashlib.shake_128(b"weights").digest(1_000_000)
     file = tmp_path / "weights.bin"
     file.write_bytes(content)
 
-    with signed_in(route, can_write) as client:
+    with signed_in(route, control) as client:
         client.log_artifact(run.run_id, str(file), "model")  # a Path is more than the client can say of it in JSON
     sent = list(requests_sent)
 
@@ -73,11 +73,11 @@ def test_client_falls_back(
     assert hashlib.sha256(held).hexdigest() == hashlib.sha256(content).hexdigest()
 
 
-def test_presigned_download_is_answered_by_mlflow(route: Route, can_read: Identity, witness: Caller, run: RunInfo) -> None:
+def test_presigned_download_is_answered_by_mlflow(route: Route, control: Identity, witness: Caller, run: RunInfo) -> None:
     """Who would download past the tracking server is told by MLflow that there is no other way."""
     path = f"/api/2.0/mlflow-artifacts/presigned{_served(run)}/weights.bin"
 
-    with Rest(*witness) as mlflow_itself, Rest(route, can_read) as rest:
+    with Rest(*witness) as mlflow_itself, Rest(route, control) as rest:
         expected, answer = mlflow_itself.get(path), rest.get(path)
 
     assert (answer.status_code, answer.json()["error_code"]) == (501, "NOT_IMPLEMENTED")

@@ -83,11 +83,11 @@ def destination(witness: Caller, scratch: Scratch) -> str:
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
-def test_send_spans(route: Route, can_write: Identity, witness: Caller, destination: str, encoding: str) -> None:
+def test_send_spans(route: Route, control: Identity, witness: Caller, destination: str, encoding: str) -> None:
     """Spans that an exporter sends, in any encoding, are acknowledged as the protocol has it, and make a trace that says it all."""
     sent, how = Sent(), ENCODINGS[encoding]
 
-    with Rest(route, can_write) as rest:
+    with Rest(route, control) as rest:
         answer = rest.post(OTLP, data=how.encode(sent), headers={**how.headers, "x-mlflow-experiment-id": destination})
 
     # An acknowledgement without reservations is an empty message.
@@ -99,14 +99,14 @@ def test_send_spans(route: Route, can_write: Identity, witness: Caller, destinat
     assert spans == {"answer": (None, "größer?"), "look up": (sent.root_id.hex(), None)}
 
 
-def test_send_spans_of_run(route: Route, can_write: Identity, witness: Caller, destination: str) -> None:
+def test_send_spans_of_run(route: Route, control: Identity, witness: Caller, destination: str) -> None:
     """A run that is named in a header beside the spans has their trace."""
     with signed_in(*witness) as mlflow_itself:
         run_id = mlflow_itself.create_run(destination).info.run_id
     sent = Sent()
     headers = {**PROTOBUF, "x-mlflow-experiment-id": destination, "x-mlflow-run-id": run_id}
 
-    with Rest(route, can_write) as rest:
+    with Rest(route, control) as rest:
         answer = rest.post(OTLP, data=sent.request().SerializeToString(), headers=headers)
 
     assert answer.status_code == 200
@@ -124,14 +124,14 @@ def test_send_spans_of_run(route: Route, can_write: Identity, witness: Caller, d
     ],
 )
 def test_refused_spans(
-    route: Route, can_write: Identity, witness: Caller, destination: str, body: bytes | None, lacking: str | None, status: int
+    route: Route, control: Identity, witness: Caller, destination: str, body: bytes | None, lacking: str | None, status: int
 ) -> None:
     """Spans that MLflow cannot make anything of are refused in its own words, and nothing comes of them."""
     headers = {**PROTOBUF, "x-mlflow-experiment-id": destination}
     body = body or Sent().request().SerializeToString()
     headers.pop(lacking or "", None)
 
-    with Rest(*witness) as mlflow_itself, Rest(route, can_write) as rest:
+    with Rest(*witness) as mlflow_itself, Rest(route, control) as rest:
         expected, answer = (caller.post(OTLP, data=body, headers=headers) for caller in (mlflow_itself, rest))
 
     assert (answer.status_code, answer.headers["Content-Type"]) == (status, expected.headers["Content-Type"])

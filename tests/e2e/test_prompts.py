@@ -54,11 +54,11 @@ def prompt(witness: Caller, scratch: Scratch) -> str:
     return name
 
 
-def test_register_prompt(route: Route, can_write: Identity, witness: Caller, scratch: Scratch) -> None:
+def test_register_prompt(route: Route, control: Identity, witness: Caller, scratch: Scratch) -> None:
     """A prompt that is registered through a route is there, with each of its versions as it was written."""
     name = scratch.prompt()
 
-    with _signed_in(route, can_write):
+    with _signed_in(route, control):
         genai.register_prompt(name, TEXT, commit_message="First try.", tags={"team": "fraud"})
         genai.register_prompt(name, CHAT, commit_message="As a chat.", response_format=FORMAT)
 
@@ -71,13 +71,13 @@ def test_register_prompt(route: Route, can_write: Identity, witness: Caller, scr
 
 
 def test_prompt_of_experiment(
-    route: Route, can_write: Identity, witness: Caller, scratch: Scratch, experiment_id: str, monkeypatch: pytest.MonkeyPatch
+    route: Route, control: Identity, witness: Caller, scratch: Scratch, experiment_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A prompt that is registered while working on an experiment is found as that experiment's: the client sees to it by itself."""
     name = scratch.prompt()
     monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", experiment_id)
 
-    with _signed_in(route, can_write):
+    with _signed_in(route, control):
         genai.register_prompt(name, TEXT)
 
     with _signed_in(*witness):
@@ -85,11 +85,11 @@ def test_prompt_of_experiment(
     assert [prompt.name for prompt in found] == [name]
 
 
-def test_load_prompt(route: Route, can_read: Identity, shelf: Shelf) -> None:
+def test_load_prompt(route: Route, control: Identity, shelf: Shelf) -> None:
     """Whoever may read loads a prompt by its version, by an alias, or the latest, ready to be filled in."""
     name = shelf.names[0]
 
-    with _signed_in(route, can_read):
+    with _signed_in(route, control):
         by_version = genai.load_prompt(name, version=2, cache_ttl_seconds=FRESH)
         by_alias = genai.load_prompt(f"prompts:/{name}@champion", cache_ttl_seconds=FRESH)
         latest = genai.load_prompt(f"prompts:/{name}@latest", cache_ttl_seconds=FRESH)
@@ -98,9 +98,9 @@ def test_load_prompt(route: Route, can_read: Identity, shelf: Shelf) -> None:
     assert by_alias.format(number=51) == "Is 51 größer than 50 %?\nAnswer & explain."
 
 
-def test_search_prompts(route: Route, can_read: Identity, shelf: Shelf) -> None:
+def test_search_prompts(route: Route, control: Identity, shelf: Shelf) -> None:
     """Whoever may read finds exactly the prompts that meet a condition; nobody finds them among the registered models."""
-    with _signed_in(route, can_read) as client:
+    with _signed_in(route, control) as client:
         prompts = genai.search_prompts(f"tags.team = '{shelf.team}'")
         versions = client.search_prompt_versions(shelf.names[0])
         models = client.search_registered_models(f"tags.team = '{shelf.team}'")
@@ -110,23 +110,23 @@ def test_search_prompts(route: Route, can_read: Identity, shelf: Shelf) -> None:
     assert list(models) == []
 
 
-def test_set_alias(route: Route, can_write: Identity, witness: Caller, prompt: str) -> None:
+def test_set_alias(route: Route, control: Identity, witness: Caller, prompt: str) -> None:
     """An alias that is set anew points to the other version, and one that is deleted to none."""
-    with _signed_in(route, can_write):
+    with _signed_in(route, control):
         genai.set_prompt_alias(prompt, "champion", 2)
     assert _aliases(witness, prompt) == {1: [], 2: ["champion"]}
 
-    with _signed_in(route, can_write):
+    with _signed_in(route, control):
         genai.delete_prompt_alias(prompt, "champion")
     assert _aliases(witness, prompt) == {1: [], 2: []}
 
 
-def test_tag_prompt(route: Route, can_write: Identity, witness: Caller, prompt: str) -> None:
+def test_tag_prompt(route: Route, control: Identity, witness: Caller, prompt: str) -> None:
     """A tag of a prompt or of a version is set or deleted, and other tags and versions are left alone."""
     with _signed_in(*witness) as mlflow_itself:
         before = mlflow_itself.get_prompt(prompt).tags
 
-    with _signed_in(route, can_write):
+    with _signed_in(route, control):
         genai.set_prompt_tag(prompt, "reviewed by", "Zoë & co")
         genai.delete_prompt_tag(prompt, "team")
         genai.set_prompt_version_tag(prompt, 2, "stage", "final")
@@ -139,27 +139,27 @@ def test_tag_prompt(route: Route, can_write: Identity, witness: Caller, prompt: 
         assert [mlflow_itself.get_prompt_version(prompt, version).tags for version in (1, 2)] == [{}, {"stage": "final"}]
 
 
-def test_delete_prompt(route: Route, can_write: Identity, witness: Caller, prompt: str) -> None:
+def test_delete_prompt(route: Route, control: Identity, witness: Caller, prompt: str) -> None:
     """A version that is deleted leaves the others, and a prompt that is deleted takes them along."""
-    with _signed_in(route, can_write) as client:
+    with _signed_in(route, control) as client:
         client.delete_prompt_version(prompt, "1")
     with _signed_in(*witness) as mlflow_itself:
         assert [version.version for version in mlflow_itself.search_prompt_versions(prompt)] == [2]
 
-    with _signed_in(route, can_write) as client:
+    with _signed_in(route, control) as client:
         client.delete_prompt(prompt)
     with _signed_in(*witness) as mlflow_itself:
         assert list(mlflow_itself.search_prompts(f"name = '{prompt}'")) == []
         assert list(mlflow_itself.search_model_versions(f"name = '{prompt}'")) == []
 
 
-def test_prompt_is_no_model(route: Route, can_write: Identity, witness: Caller, scratch: Scratch) -> None:
+def test_prompt_is_no_model(route: Route, control: Identity, witness: Caller, scratch: Scratch) -> None:
     """A name that a registered model has is refused to a prompt, and the model keeps what it is."""
     name = scratch.model()
     with _signed_in(*witness) as mlflow_itself:
         mlflow_itself.create_registered_model(name, tags={"team": "fraud"})
 
-    with _signed_in(route, can_write), pytest.raises(MlflowException, match=name) as refusal:
+    with _signed_in(route, control), pytest.raises(MlflowException, match=name) as refusal:
         genai.register_prompt(name, TEXT)
 
     assert refusal.value.error_code == "INVALID_PARAMETER_VALUE"
@@ -168,11 +168,11 @@ def test_prompt_is_no_model(route: Route, can_write: Identity, witness: Caller, 
     assert (model.tags, model.latest_versions) == ({"team": "fraud"}, [])
 
 
-def test_unknown_prompt(route: Route, can_read: Identity, shelf: Shelf) -> None:
+def test_unknown_prompt(route: Route, control: Identity, shelf: Shelf) -> None:
     """Who loads a version that is not there is told so, unless they said that they would do without."""
     name = shelf.names[0]
 
-    with _signed_in(route, can_read):
+    with _signed_in(route, control):
         assert genai.load_prompt(name, version=3, allow_missing=True) is None
         with pytest.raises(MlflowException, match=name) as unknown:
             genai.load_prompt(name, version=3)

@@ -29,26 +29,26 @@ def experiment(witness: Caller, scratch: Scratch) -> str:
     return _experiment(witness, scratch)
 
 
-def test_register_scorer(route: Route, can_write: Identity, witness: Caller, experiment: str) -> None:
+def test_register_scorer(route: Route, control: Identity, witness: Caller, experiment: str) -> None:
     """A scorer that is registered through a route is there, and so is the next version of one of the same name."""
-    with signed_in(route, can_write):
+    with signed_in(route, control):
         Guidelines(name="style", guidelines=FIRST).register(experiment_id=experiment)
         Guidelines(name="style", guidelines=SECOND).register(experiment_id=experiment)
 
     assert _held(witness, experiment, "style") == {1: FIRST, 2: SECOND}
 
 
-def test_get_scorer(route: Route, can_read: Identity, shelf: str) -> None:
+def test_get_scorer(route: Route, control: Identity, shelf: str) -> None:
     """Whoever may read gets a scorer as it was written, in its latest version unless another is asked for."""
-    with signed_in(route, can_read):
+    with signed_in(route, control):
         scorers = get_scorer(name="manners", experiment_id=shelf), get_scorer(name="manners", experiment_id=shelf, version=1)
 
     assert [scorer.guidelines for scorer in scorers if isinstance(scorer, Guidelines)] == [SECOND, FIRST]
 
 
-def test_list_scorers(route: Route, can_read: Identity, shelf: str) -> None:
+def test_list_scorers(route: Route, control: Identity, shelf: str) -> None:
     """Whoever may read is told of every scorer of an experiment once, and of all versions of one."""
-    with signed_in(route, can_read):
+    with signed_in(route, control):
         scorers = list_scorers(experiment_id=shelf)
         versions = list_scorer_versions(experiment_id=shelf, name="manners")
 
@@ -56,17 +56,17 @@ def test_list_scorers(route: Route, can_read: Identity, shelf: str) -> None:
     assert sorted(version for _, version in versions if version) == [1, 2]
 
 
-def test_delete_version(route: Route, can_write: Identity, witness: Caller, experiment: str) -> None:
+def test_delete_version(route: Route, control: Identity, witness: Caller, experiment: str) -> None:
     """A version that is deleted is gone; the other is left."""
-    with signed_in(route, can_write):
+    with signed_in(route, control):
         delete_scorer(name="manners", experiment_id=experiment, version=1)
 
     assert _held(witness, experiment, "manners") == {2: SECOND}
 
 
-def test_delete_scorer(route: Route, can_write: Identity, witness: Caller, experiment: str) -> None:
+def test_delete_scorer(route: Route, control: Identity, witness: Caller, experiment: str) -> None:
     """A scorer that is deleted is gone with all its versions; others stay."""
-    with signed_in(route, can_write):
+    with signed_in(route, control):
         delete_scorer(name="manners", experiment_id=experiment, version="all")
 
     with signed_in(*witness):
@@ -74,9 +74,9 @@ def test_delete_scorer(route: Route, can_write: Identity, witness: Caller, exper
     assert [scorer.name for scorer in left] == ["honesty"]
 
 
-def test_unknown_scorer(route: Route, can_read: Identity, shelf: str) -> None:
+def test_unknown_scorer(route: Route, control: Identity, shelf: str) -> None:
     """Who asks for a scorer that is not there is told so, and which."""
-    with signed_in(route, can_read), pytest.raises(MlflowException, match="'taste'") as unknown:
+    with signed_in(route, control), pytest.raises(MlflowException, match="'taste'") as unknown:
         get_scorer(name="taste", experiment_id=shelf)
 
     assert unknown.value.error_code == "RESOURCE_DOES_NOT_EXIST"

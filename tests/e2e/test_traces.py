@@ -51,9 +51,9 @@ def trace_id(witness: Caller, experiment_id: str) -> str:
     return _trace(witness, experiment_id, {"team": "fraud", "stage": "draft"})
 
 
-def test_record_spans(route: Route, can_write: Identity, witness: Caller, destination: MlflowExperimentLocation) -> None:
+def test_record_spans(route: Route, control: Identity, witness: Caller, destination: MlflowExperimentLocation) -> None:
     """A trace that is recorded through a route is there once, with its spans one below the other and what went in and came out."""
-    with signed_in(route, can_write), mlflow.start_span("answer", "CHAIN", {"model": "größer"}, destination) as answer:
+    with signed_in(route, control), mlflow.start_span("answer", "CHAIN", {"model": "größer"}, destination) as answer:
         answer.set_inputs({"question": "What is 50 % of 3?"})
         with mlflow.start_span("look up", "RETRIEVER") as look_up:
             look_up.set_outputs(["1.5", "ü"])
@@ -69,14 +69,14 @@ def test_record_spans(route: Route, can_write: Identity, witness: Caller, destin
     assert {span.name: span.get_attribute("model") for span in trace.data.spans} == {"answer": "größer", "look up": None}
 
 
-def test_record_failing_function(route: Route, can_write: Identity, witness: Caller, destination: MlflowExperimentLocation) -> None:
+def test_record_failing_function(route: Route, control: Identity, witness: Caller, destination: MlflowExperimentLocation) -> None:
     """A traced function that raises leaves a trace that says what it was called with and how it failed."""
 
     @mlflow.trace(trace_destination=destination)
     def divide(a: int, b: int) -> float:
         return a / b
 
-    with signed_in(route, can_write), pytest.raises(ZeroDivisionError):
+    with signed_in(route, control), pytest.raises(ZeroDivisionError):
         divide(1, b=0)
 
     trace = _only(witness, destination)
@@ -121,9 +121,9 @@ def test_record_without_permission(
     assert _only(witness, destination).to_dict() == permitted.to_dict()
 
 
-def test_traces_of_run(route: Route, can_write: Identity, witness: Caller, experiment_id: str, trace_id: str) -> None:
+def test_traces_of_run(route: Route, control: Identity, witness: Caller, experiment_id: str, trace_id: str) -> None:
     """A trace that is recorded during a run is that run's, and so is one that is linked to it afterwards."""
-    with signed_in(route, can_write) as client:
+    with signed_in(route, control) as client:
         with mlflow.start_run(experiment_id=experiment_id) as run, mlflow.start_span("answer") as answer:
             pass
         client.link_traces_to_run([trace_id], run.info.run_id)
@@ -133,9 +133,9 @@ def test_traces_of_run(route: Route, can_write: Identity, witness: Caller, exper
     assert {trace.info.trace_id for trace in found} == {answer.trace_id, trace_id}
 
 
-def test_get_trace(route: Route, can_read: Identity, witness: Caller, shelf: Shelf) -> None:
+def test_get_trace(route: Route, control: Identity, witness: Caller, shelf: Shelf) -> None:
     """Whoever may read is told of a trace what MLflow itself tells, spans included."""
-    with signed_in(route, can_read) as client:
+    with signed_in(route, control) as client:
         seen = client.get_trace(shelf.trace_ids[0])
 
     with signed_in(*witness) as mlflow_itself:
@@ -144,23 +144,23 @@ def test_get_trace(route: Route, can_read: Identity, witness: Caller, shelf: She
     assert [(span.name, span.inputs) for span in seen.data.spans] == [("answer", {"question": "größer?"})]
 
 
-def test_search_traces(route: Route, can_read: Identity, shelf: Shelf) -> None:
+def test_search_traces(route: Route, control: Identity, shelf: Shelf) -> None:
     """Whoever may read finds exactly the traces that meet a condition, in the order asked for, and with the spans of each."""
     first, _, last = shelf.trace_ids
     search: dict[str, Any] = {"filter_string": "tags.team = 'fraud'", "order_by": ["timestamp_ms DESC"]}
 
-    with signed_in(route, can_read) as client:
+    with signed_in(route, control) as client:
         found = client.search_traces(locations=[shelf.experiment_id], **search)
 
     assert [trace.info.trace_id for trace in found] == [last, first]
     assert [span.inputs for trace in found for span in trace.data.spans] == [{"question": "größer?"}] * 2
 
 
-def test_page_traces(route: Route, can_read: Identity, shelf: Shelf) -> None:
+def test_page_traces(route: Route, control: Identity, shelf: Shelf) -> None:
     """The pages of a search follow each other without a gap or a repetition, and end."""
     oldest_first: dict[str, Any] = {"locations": [shelf.experiment_id], "order_by": ["timestamp_ms ASC"], "max_results": 2}
 
-    with signed_in(route, can_read) as client:
+    with signed_in(route, control) as client:
         page = client.search_traces(**oldest_first)
         last_page = client.search_traces(**oldest_first, page_token=page.token)
 
@@ -168,11 +168,11 @@ def test_page_traces(route: Route, can_read: Identity, shelf: Shelf) -> None:
     assert (len(page), len(last_page), last_page.token or None) == (2, 1, None)
 
 
-def test_tag_trace(route: Route, can_write: Identity, witness: Caller, trace_id: str) -> None:
+def test_tag_trace(route: Route, control: Identity, witness: Caller, trace_id: str) -> None:
     """A tag is set, replaced or deleted, and the others stay as they are."""
     before = _get(witness, trace_id).info.tags
 
-    with signed_in(route, can_write) as client:
+    with signed_in(route, control) as client:
         client.set_trace_tag(trace_id, "reviewed by", "Zoë & co")
         client.set_trace_tag(trace_id, "stage", "final")
         client.delete_trace_tag(trace_id, "team")
@@ -182,25 +182,25 @@ def test_tag_trace(route: Route, can_write: Identity, witness: Caller, trace_id:
     assert _get(witness, trace_id).info.tags == expected
 
 
-def test_delete_traces(route: Route, can_write: Identity, witness: Caller, destination: MlflowExperimentLocation) -> None:
+def test_delete_traces(route: Route, control: Identity, witness: Caller, destination: MlflowExperimentLocation) -> None:
     """Of an experiment's traces those go that are named, or that are too old, and no others; how many is told."""
     first, second, third = (_trace(witness, destination.experiment_id) for _ in range(3))
 
-    with signed_in(route, can_write) as client:
+    with signed_in(route, control) as client:
         named = client.delete_traces(destination.experiment_id, trace_ids=[second, UNKNOWN])
     assert named == 1
     assert {trace.info.trace_id for trace in _all(witness, destination)} == {first, third}
 
-    with signed_in(route, can_write) as client:
+    with signed_in(route, control) as client:
         latest = round((time.time() + IN_AN_HOUR) * 1000)  # MLflow's clock need not be this machine's
         too_old = client.delete_traces(destination.experiment_id, max_timestamp_millis=latest, max_traces=1)
     assert too_old == 1
     assert [trace.info.trace_id for trace in _all(witness, destination)] == [third]
 
 
-def test_unknown_trace(route: Route, can_read: Identity) -> None:
+def test_unknown_trace(route: Route, control: Identity) -> None:
     """Who asks for a trace that is not there is told so, and which."""
-    with signed_in(route, can_read) as client, pytest.raises(MlflowException, match=UNKNOWN) as unknown:
+    with signed_in(route, control) as client, pytest.raises(MlflowException, match=UNKNOWN) as unknown:
         client.get_trace(UNKNOWN)
 
     assert unknown.value.error_code == "RESOURCE_DOES_NOT_EXIST"

@@ -34,9 +34,9 @@ def kept(request: pytest.FixtureRequest, assets: dict[str, str]) -> str:
     return PAGE if request.param == "page" else assets["ico"]
 
 
-def test_page(route: Route, can_read: Identity, witness: Caller) -> None:
+def test_page(route: Route, control: Identity, witness: Caller) -> None:
     """The page is the one that MLflow serves, and what it asks for is looked for beside it, not at the root of the host."""
-    answer = _assert_same(witness, Caller(route, can_read), PAGE)
+    answer = _assert_same(witness, Caller(route, control), PAGE)
 
     base = f"{route.url}/"
     links = [urljoin(base, link) for link in LINK.findall(answer)]
@@ -45,9 +45,9 @@ def test_page(route: Route, can_read: Identity, witness: Caller) -> None:
 
 
 @pytest.mark.parametrize("kind", ["ico", "json"])
-def test_asset(kind: str, route: Route, can_read: Identity, witness: Caller, assets: dict[str, str]) -> None:
+def test_asset(kind: str, route: Route, control: Identity, witness: Caller, assets: dict[str, str]) -> None:
     """What the page asks for is what MLflow serves, to the byte, with what a browser shows and keeps it by."""
-    _assert_same(witness, Caller(route, can_read), assets[kind])
+    _assert_same(witness, Caller(route, control), assets[kind])
 
 
 @pytest.mark.parametrize("kind", ["css", "js"])
@@ -81,9 +81,9 @@ def test_modified(route: Route, control: Identity, witness: Caller, kept: str) -
     assert answer.content == expected.content
 
 
-def test_head(route: Route, can_read: Identity, kept: str) -> None:
+def test_head(route: Route, control: Identity, kept: str) -> None:
     """HEAD is answered like GET, without the content."""
-    with Rest(route, can_read) as rest:
+    with Rest(route, control) as rest:
         whole, head = rest.get(kept), rest.head(kept)
 
     assert (whole.status_code, head.status_code) == (200, 200)
@@ -91,16 +91,16 @@ def test_head(route: Route, can_read: Identity, kept: str) -> None:
     assert head.content == b""
 
 
-def test_version(route: Route, can_read: Identity, witness: Caller) -> None:
+def test_version(route: Route, control: Identity, witness: Caller) -> None:
     """The version is MLflow's."""
-    version = _assert_same(witness, Caller(route, can_read), "/version")
+    version = _assert_same(witness, Caller(route, control), "/version")
 
     assert re.match(r"\d+\.\d+", version)
 
 
-def test_unknown_asset(route: Route, can_read: Identity, witness: Caller) -> None:
+def test_unknown_asset(route: Route, control: Identity, witness: Caller) -> None:
     """An asset that there is not is answered with MLflow's 404, not with the page."""
-    _assert_same(witness, Caller(route, can_read), "/static-files/static/js/main.unknown.js", 404)
+    _assert_same(witness, Caller(route, control), "/static-files/static/js/main.unknown.js", 404)
 
 
 @pytest.mark.parametrize(
@@ -110,16 +110,16 @@ def test_unknown_asset(route: Route, can_read: Identity, witness: Caller) -> Non
         pytest.param("/ajax-api/3.0/mlflow/ui-telemetry", id="telemetry"),
     ],
 )
-def test_start_page(path: str, route: Route, can_read: Identity, witness: Caller) -> None:
+def test_start_page(path: str, route: Route, control: Identity, witness: Caller) -> None:
     """What the page asks for before it shows anything is what MLflow says."""
-    _assert_same(witness, Caller(route, can_read), path)
+    _assert_same(witness, Caller(route, control), path)
 
 
-def test_search_jobs(route: Route, can_read: Identity, witness: Caller) -> None:
+def test_search_jobs(route: Route, control: Identity, witness: Caller) -> None:
     """Whoever may read finds the jobs of a kind: there are none. This search is a POST."""
     path, kind = "/ajax-api/3.0/jobs/search", {"job_name": "e2e-unknown"}
 
-    with Rest(*witness) as mlflow_itself, Rest(route, can_read) as rest:
+    with Rest(*witness) as mlflow_itself, Rest(route, control) as rest:
         expected, answer = mlflow_itself.post(path, json=kind), rest.post(path, json=kind)
 
     assert (answer.status_code, answer.json()) == (200, {"jobs": []})

@@ -80,9 +80,9 @@ def run(witness: Caller, experiment_id: str) -> RunInfo:
 
 
 @pytest.mark.parametrize("path", DOWNLOADS)
-def test_download(path: str, route: Route, can_read: Identity, witness: Caller, kept: Mapping[str, str]) -> None:
+def test_download(path: str, route: Route, control: Identity, witness: Caller, kept: Mapping[str, str]) -> None:
     """A file is what MLflow holds, to the byte, and is saved under its own name instead of being run by the browser."""
-    with Rest(*witness) as mlflow_itself, Rest(route, can_read) as rest:
+    with Rest(*witness) as mlflow_itself, Rest(route, control) as rest:
         expected = {name: mlflow_itself.get(path.format(**kept) + quote(name)) for name in FILES}
         answers = {name: rest.get(path.format(**kept) + quote(name)) for name in FILES}
 
@@ -95,9 +95,9 @@ def test_download(path: str, route: Route, can_read: Identity, witness: Caller, 
 
 
 @pytest.mark.parametrize("path", LISTINGS)
-def test_list(path: str, route: Route, can_read: Identity, kept: Mapping[str, str]) -> None:
+def test_list(path: str, route: Route, control: Identity, kept: Mapping[str, str]) -> None:
     """Folders within folders are listed with the names and sizes of what is in them, one at a time."""
-    with Rest(route, can_read) as rest:
+    with Rest(route, control) as rest:
         found = _listed(rest, path.format(**kept))
 
     files = {name: len(content) for name, content in FILES.items()}
@@ -138,9 +138,9 @@ def test_folder_is_no_file(route: Route, control: Identity, witness: Caller, kep
     assert answer.content == expected.content
 
 
-def test_upload(route: Route, can_write: Identity, witness: Caller, run: RunInfo) -> None:
+def test_upload(route: Route, control: Identity, witness: Caller, run: RunInfo) -> None:
     """Files that a page uploads are what MLflow holds, to the byte, under the names that were given in the query."""
-    with Rest(route, can_write) as rest:
+    with Rest(route, control) as rest:
         answers = [
             rest.post(f"{AJAX}/upload-artifact", params={"run_uuid": run.run_id, "path": name}, data=content)
             for name, content in FILES.items()
@@ -150,9 +150,9 @@ def test_upload(route: Route, can_write: Identity, witness: Caller, run: RunInfo
     assert _held(witness, run) == FILES
 
 
-def test_upload_served(route: Route, can_write: Identity, witness: Caller, run: RunInfo) -> None:
+def test_upload_served(route: Route, control: Identity, witness: Caller, run: RunInfo) -> None:
     """So are those that are put where artifacts are served to pages, and one that is deleted there is gone."""
-    with Rest(route, can_write) as rest:
+    with Rest(route, control) as rest:
         folder = f"{AJAX}-artifacts/artifacts{_served(run.artifact_uri)}"
         answers = [rest.put(f"{folder}/{quote(name)}", data=content) for name, content in FILES.items()]
         answers.append(rest.delete(f"{folder}/page.html"))

@@ -32,11 +32,11 @@ def webhook(witness: Caller, scratch: Scratch) -> Webhook:
         )
 
 
-def test_create_webhook(route: Route, can_write: Identity, witness: Caller, scratch: Scratch) -> None:
+def test_create_webhook(route: Route, control: Identity, witness: Caller, scratch: Scratch) -> None:
     """A webhook that is created through a route is there, with its address, its events and all else that was given."""
     name = scratch.webhook()
 
-    with signed_in(route, can_write) as client:
+    with signed_in(route, control) as client:
         webhook_id = client.create_webhook(name, URL, ["model_version_alias.created"], "Für Zoë.", status="DISABLED").webhook_id
 
     created = _held(witness, webhook_id)
@@ -44,11 +44,11 @@ def test_create_webhook(route: Route, can_write: Identity, witness: Caller, scra
     assert (_events(created), created.status) == ({"model_version_alias.created"}, WebhookStatus.DISABLED)
 
 
-def test_get_webhook(route: Route, can_read: Identity, witness: Caller, webhook: Webhook) -> None:
+def test_get_webhook(route: Route, control: Identity, witness: Caller, webhook: Webhook) -> None:
     """Whoever may read is told of a webhook what MLflow itself tells."""
     path = f"{API}/{webhook.webhook_id}"
 
-    with Rest(*witness) as mlflow_itself, Rest(route, can_read) as rest:
+    with Rest(*witness) as mlflow_itself, Rest(route, control) as rest:
         expected, answer = mlflow_itself.get(path), rest.get(path)
 
     assert answer.status_code == 200
@@ -56,20 +56,20 @@ def test_get_webhook(route: Route, can_read: Identity, witness: Caller, webhook:
     assert answer.content == expected.content
 
 
-def test_list_webhooks(route: Route, can_read: Identity, webhook: Webhook) -> None:
+def test_list_webhooks(route: Route, control: Identity, webhook: Webhook) -> None:
     """A webhook is among those that are listed, once, as it is."""
-    with signed_in(route, can_read) as client:
+    with signed_in(route, control) as client:
         listed = client.list_webhooks(max_results=1000)
 
     assert [vars(other) for other in listed if other.name == webhook.name] == [vars(webhook)]
 
 
-def test_page_webhooks(route: Route, can_read: Identity, witness: Caller, webhook: Webhook, scratch: Scratch) -> None:
+def test_page_webhooks(route: Route, control: Identity, witness: Caller, webhook: Webhook, scratch: Scratch) -> None:
     """A page has no more webhooks than were asked for, the newest first, and says where the next one begins."""
     with signed_in(*witness) as mlflow_itself:
         newer = mlflow_itself.create_webhook(scratch.webhook(), OTHER_URL, ["budget_policy.exceeded"], status="DISABLED")
 
-    with signed_in(route, can_read) as client:
+    with signed_in(route, control) as client:
         page = client.list_webhooks(max_results=1)
 
     assert len(page) == 1
@@ -77,11 +77,11 @@ def test_page_webhooks(route: Route, can_read: Identity, witness: Caller, webhoo
     assert page.token
 
 
-def test_update_webhook(route: Route, can_write: Identity, witness: Caller, webhook: Webhook, scratch: Scratch) -> None:
+def test_update_webhook(route: Route, control: Identity, witness: Caller, webhook: Webhook, scratch: Scratch) -> None:
     """A webhook is given another name, address, set of events and status in one call, and keeps its description."""
     name = scratch.webhook()
 
-    with signed_in(route, can_write) as client:
+    with signed_in(route, control) as client:
         client.update_webhook(webhook.webhook_id, name, url=OTHER_URL, events=["budget_policy.exceeded"], status="ACTIVE")
 
     updated = _held(witness, webhook.webhook_id)
@@ -89,9 +89,9 @@ def test_update_webhook(route: Route, can_write: Identity, witness: Caller, webh
     assert (_events(updated), updated.status) == ({"budget_policy.exceeded"}, WebhookStatus.ACTIVE)
 
 
-def test_delete_webhook(route: Route, can_write: Identity, witness: Caller, webhook: Webhook) -> None:
+def test_delete_webhook(route: Route, control: Identity, witness: Caller, webhook: Webhook) -> None:
     """A webhook that is deleted is neither found nor listed any more."""
-    with signed_in(route, can_write) as client:
+    with signed_in(route, control) as client:
         client.delete_webhook(webhook.webhook_id)
 
     with pytest.raises(MlflowException) as unknown:
@@ -100,9 +100,9 @@ def test_delete_webhook(route: Route, can_write: Identity, witness: Caller, webh
     assert _named(witness, webhook.name) == []
 
 
-def test_try_webhook(route: Route, can_write: Identity, webhook: Webhook) -> None:
+def test_try_webhook(route: Route, control: Identity, webhook: Webhook) -> None:
     """Who has MLflow try a webhook is told why that failed: the call succeeds."""
-    with signed_in(route, can_write) as client:
+    with signed_in(route, control) as client:
         result = client.test_webhook(webhook.webhook_id, "registered_model.created")
 
     assert (result.success, result.response_status) == (False, None)

@@ -31,11 +31,11 @@ WRITES = [
 ]
 
 
-def test_server_info(route: Route, can_read: Identity, witness: Caller) -> None:
+def test_server_info(route: Route, control: Identity, witness: Caller) -> None:
     """A client is told what the server can do, workspaces not among it, as MLflow itself tells it."""
     path = "/api/3.0/mlflow/server-info"
 
-    with Rest(*witness) as mlflow_itself, Rest(route, can_read) as rest:
+    with Rest(*witness) as mlflow_itself, Rest(route, control) as rest:
         expected, answer = mlflow_itself.get(path), rest.get(path)
 
     assert answer.status_code == 200
@@ -45,33 +45,33 @@ def test_server_info(route: Route, can_read: Identity, witness: Caller) -> None:
 
 @pytest.mark.parametrize(("method", "path", "body"), READS)
 def test_read_is_answered_by_mlflow(
-    method: str, path: str, body: dict[str, Any] | None, route: Route, can_read: Identity, witness: Caller
+    method: str, path: str, body: dict[str, Any] | None, route: Route, control: Identity, witness: Caller
 ) -> None:
     """Who looks for workspaces is told by MLflow that it has none, which is not what an outage looks like."""
-    _assert_without(witness, Caller(route, can_read), method, path, body)
+    _assert_without(witness, Caller(route, control), method, path, body)
 
 
 @pytest.mark.parametrize(("method", "path", "body"), WRITES)
 def test_write_is_answered_by_mlflow(
-    method: str, path: str, body: dict[str, Any] | None, route: Route, can_write: Identity, witness: Caller
+    method: str, path: str, body: dict[str, Any] | None, route: Route, control: Identity, witness: Caller
 ) -> None:
     """Who would change workspaces is told the same."""
-    _assert_without(witness, Caller(route, can_write), method, path, body)
+    _assert_without(witness, Caller(route, control), method, path, body)
 
 
-def test_client_lists_workspaces(route: Route, can_read: Identity) -> None:
+def test_client_lists_workspaces(route: Route, control: Identity) -> None:
     """MLflow's client, told not to retry, raises at once: it takes MLflow's 503 for an outage."""
-    with signed_in(route, can_read) as client, pytest.raises(MlflowException, match="too many 503 error responses"):
+    with signed_in(route, control) as client, pytest.raises(MlflowException, match="too many 503 error responses"):
         client.list_workspaces()
 
 
 def test_client_in_workspace(
-    route: Route, can_write: Identity, witness: Caller, scratch: Scratch, monkeypatch: pytest.MonkeyPatch
+    route: Route, control: Identity, witness: Caller, scratch: Scratch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A script that is set to a workspace is refused by its own client, which asks the server, and nothing is created."""
     name = scratch.experiment()
 
-    with monkeypatch.context() as environment, signed_in(route, can_write) as client:
+    with monkeypatch.context() as environment, signed_in(route, control) as client:
         environment.setenv("MLFLOW_WORKSPACE", "e2e-unknown")
         with pytest.raises(MlflowException, match="e2e-unknown") as refusal:
             client.create_experiment(name)
@@ -81,12 +81,12 @@ def test_client_in_workspace(
         assert mlflow_itself.get_experiment_by_name(name) is None
 
 
-def test_workspace_header(route: Route, can_write: Identity, witness: Caller, scratch: Scratch) -> None:
+def test_workspace_header(route: Route, control: Identity, witness: Caller, scratch: Scratch) -> None:
     """The header that names a workspace reaches MLflow, which refuses the call for it: it is not done in the default one."""
     name = scratch.experiment()
     sent: dict[str, Any] = {"json": {"name": name}, "headers": {"X-MLFLOW-WORKSPACE": "e2e-unknown"}}
 
-    with Rest(*witness) as mlflow_itself, Rest(route, can_write) as rest:
+    with Rest(*witness) as mlflow_itself, Rest(route, control) as rest:
         expected, answer = mlflow_itself.post(CREATE, **sent), rest.post(CREATE, **sent)
 
     assert (answer.status_code, answer.json()["error_code"]) == (500, "FEATURE_DISABLED")
