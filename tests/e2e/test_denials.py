@@ -344,6 +344,11 @@ def both_carriers(target: Target) -> None:
         pytest.skip(f"the target takes keys one way only: {', '.join(target.carriers)}")
 
 
+def content(answer: requests.Response) -> Any:
+    """Return what an answer says. Of two MLflow servers each writes the keys of an object in an order of its own."""
+    return answer.json() if "json" in answer.headers["Content-Type"] else answer.content
+
+
 @each(READS, READS_OF_PARTS)
 def test_read(call: Call, route: Route, can_read: Identity, carrier: Carrier, witness: Caller, subjects: Mapping[str, str]) -> None:
     """Who may read gets what MLflow itself answers, whichever way the key is sent, and nothing of the key's beside it."""
@@ -353,7 +358,7 @@ def test_read(call: Call, route: Route, can_read: Identity, carrier: Carrier, wi
     with Rest(*witness) as mlflow_itself:
         expected = call.send(mlflow_itself, subjects)
     assert (answer.status_code, expected.status_code) == (200, 200)
-    assert answer.content == expected.content
+    assert content(answer) == content(expected)
     assert_discreet(answer)
 
 
