@@ -10,7 +10,7 @@ import pytest
 
 from fixtures.clients import signed_in
 from fixtures.target import Identity, Target
-from fixtures.wire import Headers, Request, Wire
+from fixtures.wire import Headers, Request, Wire, describe
 from tests.e2e.conftest import Caller
 from tests.e2e.gate import READ, SEARCH, SECONDS, WRITE, Gate
 
@@ -174,7 +174,9 @@ def test_method_of_denied_delete(gate: Gate, reader: Identity, witness: Caller, 
 
     gate.assert_shut()
     with Wire(*witness) as mlflow_itself:
-        assert mlflow_itself.ask(Request("GET", path.removeprefix(gate.base))).status == 200
+        kept = mlflow_itself.ask(Request("GET", path.removeprefix(gate.base)))
+    sent = Request("GET", path, tuple(header for _, headers in tricks for header in headers))
+    assert kept.status == 200, describe(Wire(gate.origin, reader), sent, "a deletion", "that the model is kept")
 
 
 def hosts(gate: Gate, target: Target) -> Iterator[tuple[str, Headers]]:

@@ -164,7 +164,7 @@ def test_artifact_names(
 
     for wire, run_id in ((witness_wire, own), (through, others)):
         listing = get(f"artifacts/list?run_id={run_id}")
-        shown = {entry["path"]: int(entry["file_size"]) for entry in done(wire, listing).json().get("files", ())}
+        shown = {entry["path"]: int(entry.get("file_size", 0)) for entry in done(wire, listing).json().get("files", ())}
         assert_held(shown, sizes, wire, listing)
     for name, content in contents.items():
         download = Request("GET", at(others, name))
