@@ -14,6 +14,8 @@ from fixtures.wire import Answer, Request
 API, API3, FILES = "/api/2.0/mlflow", "/api/3.0/mlflow", "/api/2.0/mlflow-artifacts/artifacts"
 JSON = (("Content-Type", "application/json"),)
 
+# MLflow numbers experiments: whatever else is a number in a conversation is one that an experiment will not have.
+MANY = 10007  # times over, what is in a file
 # What MLflow makes up anew for every object. Ids that a conversation goes on with are not of that: they are given names, and where
 # they come again they must be the same.
 MOMENT = re.compile(r"(?<![\w.])1\d{12}(?![\w.])")  # in milliseconds
@@ -83,18 +85,26 @@ CONVERSATIONS: Mapping[str, tuple[str, Sequence[Step]]] = {  # each with the kin
         (
             EXPERIMENT,
             RUN,
-            Step("POST", f"{API}/runs/log-parameter", {"run_id": "$run", "key": "depth", "value": "3"}),
-            Step("POST", f"{API}/runs/log-parameter", {"run_id": "$run", "key": "depth", "value": "4"}),  # may not change
-            Step("POST", f"{API}/runs/log-metric", {"run_id": "$run", "key": "loss", "value": 0.1, "timestamp": 1, "step": 0}),
-            Step("POST", f"{API}/runs/log-metric", {"run_id": "$run", "key": "loss", "value": "NaN", "timestamp": 2, "step": 1}),
+            Step("POST", f"{API}/runs/log-parameter", {"run_id": "$run", "key": "depth", "value": "deep"}),
+            Step("POST", f"{API}/runs/log-parameter", {"run_id": "$run", "key": "depth", "value": "deeper"}),  # may not change
+            Step(
+                "POST",
+                f"{API}/runs/log-metric",
+                {"run_id": "$run", "key": "loss", "value": 0.5, "timestamp": 1700000000001, "step": 0},
+            ),
+            Step(
+                "POST",
+                f"{API}/runs/log-metric",
+                {"run_id": "$run", "key": "loss", "value": "NaN", "timestamp": 1700000000002, "step": 100003},
+            ),
             Step("POST", f"{API}/runs/set-tag", {"run_id": "$run", "key": "a/b c%2Fd?", "value": '"quoted"\n\t'}),
             get(f"{API}/runs/get?run_id=$run"),
             get(f"{API}/metrics/get-history?run_id=$run&metric_key=loss"),
             get("/ajax-api/2.0/mlflow/metrics/get-history-bulk?run_id=$run&run_id=$run&metric_key=loss"),
             get(f"{API}/artifacts/list?run_id=$run"),
-            search(f"{API}/runs/search", {"experiment_ids": ["$experiment"], "filter": "params.depth = '3'"}),
+            search(f"{API}/runs/search", {"experiment_ids": ["$experiment"], "filter": "params.depth = 'deep'"}),
             search(f"{API}/runs/search", {"experiment_ids": ["$experiment"], "filter": "no filter"}),
-            Step("POST", f"{API}/runs/update", {"run_id": "$run", "status": "FINISHED", "end_time": 7}),
+            Step("POST", f"{API}/runs/update", {"run_id": "$run", "status": "FINISHED", "end_time": 1700000000003}),
             Step("POST", f"{API}/runs/delete", {"run_id": "$run"}),
             Step("POST", f"{API}/runs/log-parameter", {"run_id": "$run", "key": "late", "value": "1"}),
             get(f"{API}/runs/get?run_id=$run"),
@@ -129,7 +139,7 @@ CONVERSATIONS: Mapping[str, tuple[str, Sequence[Step]]] = {  # each with the kin
             Step(
                 "POST",
                 f"{API}/logged-models",
-                {"experiment_id": "$experiment", "name": "scorer", "params": [{"key": "depth", "value": "3"}]},
+                {"experiment_id": "$experiment", "name": "scorer", "params": [{"key": "depth", "value": "deep"}]},
                 {"model": ("model", "info", "model_id")},
             ),
             get(f"{API}/logged-models/$model"),
@@ -145,9 +155,9 @@ CONVERSATIONS: Mapping[str, tuple[str, Sequence[Step]]] = {  # each with the kin
         "experiment",
         (
             EXPERIMENT,
-            Step("PUT", f"{FILES}/$experiment/a%20b/%25.txt", "text ü".encode()),
-            Step("PUT", f"{FILES}/$experiment/a%20b/page.html", b"<h1>a page</h1>"),
-            Step("PUT", f"{FILES}/$experiment/a%20b/model.bin", bytes(range(256))),
+            Step("PUT", f"{FILES}/$experiment/a%20b/%25.txt", "text ü\n".encode() * MANY),
+            Step("PUT", f"{FILES}/$experiment/a%20b/page.html", b"<h1>a page</h1>\n" * MANY),
+            Step("PUT", f"{FILES}/$experiment/a%20b/model.bin", bytes(range(256)) * MANY),
             Step("PUT", f"{FILES}/$experiment/a%20b/empty.json", b""),
             get(f"{FILES}?path=$experiment/a%20b"),
             get(f"{FILES}/$experiment/a%20b/%25.txt"),
@@ -179,7 +189,7 @@ def anonymous(answer: Answer, known: Mapping[str, str]) -> Answer:
     """Return an answer without what is of one conversation alone."""
     body = answer.body.decode("latin-1")
     for name, value in sorted(known.items(), key=lambda item: -len(item[1])):
-        body = re.sub(rf"(?<![\w-]){re.escape(value)}(?!\w)", f"${name}", body)
+        body = re.sub(rf"(?<![\w.-]){re.escape(value)}(?!\w|\.\d)", f"${name}", body)
     headers = tuple((name, value) for name, value in answer.headers if name.lower() not in HEADERS_OF_A_FILE)
     return Answer(answer.status, headers, MOMENT.sub("(a moment)", body).encode("latin-1"))
 
