@@ -33,7 +33,6 @@ class Exchange(NamedTuple):
     answer: Any
 
 
-REFUSED = (401, 403, 429)  # by the proxy: what MLflow never had to answer is no part of the floor
 METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")  # of requests that any client can send again
 
 
@@ -49,7 +48,7 @@ class Recorder:
         """Record one exchange of a session's."""
         url = request.url or ""
         base = next((base for base in self._bases if url.startswith(base)), None)
-        if base is None or response.status_code in REFUSED:
+        if base is None:
             return
         body = request.body.encode() if isinstance(request.body, str) else request.body
         answer = None
@@ -61,7 +60,7 @@ class Recorder:
 
     def record_on_wire(self, request: Request, came: Answer) -> None:
         """Record one exchange of a Wire's. What only a Wire can send is not what a floor is made of."""
-        if came.status in REFUSED or request.method not in METHODS or not URL_PATH.fullmatch(request.path):
+        if request.method not in METHODS or not URL_PATH.fullmatch(request.path):
             return
         answer = came.json() if came.body and "json" in (came.header("Content-Type") or "") else None
         self._write(Exchange(request.method, request.path, request.header("Content-Type"), request.body or None, answer))
