@@ -9,10 +9,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fixtures.wire import Answer, Request
+from fixtures.wire import JSON, Answer, Request
 
-API, API3, FILES = "/api/2.0/mlflow", "/api/3.0/mlflow", "/api/2.0/mlflow-artifacts/artifacts"
-JSON = (("Content-Type", "application/json"),)
+API, FILES = "/api/2.0/mlflow", "/api/2.0/mlflow-artifacts/artifacts"
 
 # MLflow numbers experiments: whatever else is a number in a conversation is one that an experiment will not have.
 MANY = 10007  # times over, what is in a file

@@ -10,9 +10,10 @@ from mlflow.exceptions import MlflowException
 from urllib3.exceptions import InvalidHeader, ResponseError
 from urllib3.util import Retry
 
-from fixtures.target import Denial, Route
+from fixtures.target import Denial, Identity, Route
 from fixtures.wire import Answer, Request, Wire, describe
 
+NO_KEY = Identity("no-key", refused="unauthenticated")  # who shows none
 IDENTITY_HEADERS = ("X-Auth-User", "X-Auth-Key-Id")  # what the proxy tells MLflow about the caller
 
 

@@ -10,11 +10,10 @@ from urllib.parse import quote
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
-from fixtures.wire import Answer, Request, Wire, describe
+from fixtures.wire import JSON, Answer, Request, Wire, describe
 from tests.e2e.oracle import Oracle
 
 API = "/api/2.0/mlflow"
-JSON = (("Content-Type", "application/json"),)
 UNRESERVED = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"  # escaped or not, they mean the same
 
 # Texts in which a mark, a join or a change of direction is lost as soon as somebody normalises, re-encodes or trims.

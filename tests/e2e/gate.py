@@ -18,14 +18,13 @@ from urllib.parse import urljoin, urlsplit
 
 from fixtures.access_log import AccessLog
 from fixtures.target import Denial, Identity, Route
-from fixtures.wire import Answer, Request, UnfinishedError, Wire, describe
+from fixtures.wire import JSON, Answer, Request, UnfinishedError, Wire, describe
 from tests.e2e.denials import wrong_in_denial
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Caller
 
 SECONDS = 5.0  # for an answer: who says nothing for so long has let nothing through either
-JSON = (("Content-Type", "application/json"),)
 READ = "/api/2.0/mlflow/experiments/get"
 SEARCH = "/api/2.0/mlflow/runs/search"  # a read by POST, as near to the write as can be
 WRITE = "/api/2.0/mlflow/runs/set-tag"

@@ -12,9 +12,9 @@ from fixtures.clients import signed_in
 from fixtures.target import Identity, Target
 from fixtures.wire import Headers, Request, Wire, describe
 from tests.e2e.conftest import Caller
+from tests.e2e.denials import NO_KEY
 from tests.e2e.gate import READ, SEARCH, SECONDS, WRITE, Gate
 
-NO_KEY = Identity("no-key", refused="unauthenticated")
 HEALTH = "/health"
 
 NAMES_OF_A_PATH = (

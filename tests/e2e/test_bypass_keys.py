@@ -12,9 +12,9 @@ import pytest
 from fixtures.clients import key_headers
 from fixtures.target import Carrier, Identity, Target
 from fixtures.wire import Answer, Headers, Request, Wire, describe
+from tests.e2e.denials import NO_KEY
 from tests.e2e.gate import SEARCH, SECONDS, Gate, ask, leads_elsewhere, report
 
-NO_KEY = Identity("no-key", refused="unauthenticated")
 LONG = 8192  # characters
 TELLING = 10  # characters of a key: fewer of them say little about it, and may be words
 

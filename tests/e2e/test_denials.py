@@ -19,7 +19,7 @@ from fixtures.clients import Rest, key_headers, signed_in
 from fixtures.scratch import Scratch
 from fixtures.target import CARRIERS, Carrier, Identity, Route, Secret, Target
 from tests.e2e.conftest import Caller
-from tests.e2e.denials import assert_denied, assert_discreet, assert_raised, echoes
+from tests.e2e.denials import NO_KEY, assert_denied, assert_discreet, assert_raised, echoes
 
 API = "/api/2.0/mlflow"
 EXPERIMENT = f"{API}/experiments/get?experiment_id={{experiment_id}}"
@@ -36,7 +36,6 @@ PROMPT = f"{API}/registered-models/get?name={{prompt}}"
 ARTIFACT = "/api/2.0/mlflow-artifacts/artifacts{artifacts}/notes.txt"
 WEBHOOK = f"{API}/webhooks/{{webhook_id}}"
 
-NO_KEY = Identity("no-key", refused="unauthenticated")
 MADE_UP = Identity("made-up", refused="unauthenticated", key=Secret("no-key-of-anybody"))
 
 

@@ -25,7 +25,7 @@ from fixtures.report.summary import CELLS
 from fixtures.target import Carrier, Denial, Identity, Route, Target
 from fixtures.wire import Answer, Request, Wire, describe
 from tests.e2e.conftest import Caller
-from tests.e2e.denials import wrong_in_denial
+from tests.e2e.denials import NO_KEY, wrong_in_denial
 from tests.e2e.oracle import VERSION, Oracle, assert_none_wrong
 
 AREAS: Mapping[str, tuple[str, ...]] = {  # the parts of MLflow's API, by how their paths begin
@@ -38,7 +38,6 @@ AREAS: Mapping[str, tuple[str, ...]] = {  # the parts of MLflow's API, by how th
 }
 FOR_PAGES = ("ajax-api-2.0", "ajax-api-3.0", "pages")
 THREADS = 4  # that make the calls of one test
-NO_KEY = Identity("no-key", refused="unauthenticated")
 A_READ = Request("GET", "/api/2.0/mlflow/experiments/get?experiment_id=0")
 SCOPES = Scopes()
 
@@ -135,8 +134,11 @@ def test_who_may_call(
     judged(len(outcomes))
     assert_none_wrong(outcomes)
     _assert_never_reached(mark, callers.of(control), mlflow_log)
-    if callers.oracle.ask(VERSION).body.decode() == mlflow.__version__:  # another version may lack some
+    version = callers.oracle.ask(VERSION)
+    assert version.status == 200
+    if version.body.decode() == mlflow.__version__:  # another version may lack some
         assert missing == []
+    assert outcomes  # but not all: who has none of them is no MLflow, or stands in front of it with a 404 of his own
 
 
 @each_area

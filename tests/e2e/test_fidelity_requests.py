@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from fixtures.access_log import AccessLog
 from fixtures.scratch import Scratch
-from fixtures.wire import Request, Wire, describe
-from tests.e2e.fidelity import API, AWKWARD, JSON, UNRESERVED, assert_same, done, escaped, examples, get, in_query, post, texts
+from fixtures.wire import JSON, Request, Wire, describe
+from tests.e2e.fidelity import API, AWKWARD, UNRESERVED, assert_same, done, escaped, examples, get, in_query, post, texts
 
 BY_NAME = "experiments/get-by-name"  # of an experiment that there is not, MLflow repeats the name that it was asked for
 NO_SUCH = "no-such-experiment"
@@ -113,15 +113,6 @@ def test_many_headers(through: Wire, mlflow_itself: Wire) -> None:
     headers = tuple((f"X-{'UPPER' if number % 2 else 'lower'}-{number % 20}", "v" * (number % 3) * 20) for number in range(40))
 
     assert_same(Request("GET", f"{API}/{BY_NAME}?experiment_name={NO_SUCH}", headers), through, mlflow_itself)
-
-
-def test_get_with_body(through: Wire, mlflow_itself: Wire) -> None:
-    """MLflow takes a read's parameters from its body, too."""
-    body = json.dumps({"experiment_name": NO_SUCH}).encode()
-    request = Request("GET", f"{API}/{BY_NAME}", JSON, body)
-
-    assert_same(request, through, mlflow_itself)
-    assert NO_SUCH in through.ask(request).json()["message"]
 
 
 @pytest.mark.capability("registry")

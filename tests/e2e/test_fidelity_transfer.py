@@ -5,14 +5,14 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fixtures.wire import Headers, Request, Wire, describe
-from tests.e2e.fidelity import API, AWKWARD, JSON, assert_same, done, examples, get, in_query
+from fixtures.wire import JSON, Headers, Request, Wire, describe
+from tests.e2e.fidelity import API, AWKWARD, assert_same, done, examples, get, in_query
 
 CONTENT = hashlib.shake_128(b"artifact").digest(5000)  # 5 kB that cannot be compressed, with every kind of byte in them
 CHUNKED = (("Transfer-Encoding", "chunked"),)
@@ -30,9 +30,8 @@ RANGES = {
 
 
 @pytest.fixture
-def place(new_run: object, experiment_id: str) -> str:
+def place(new_run: Callable[[], str], experiment_id: str) -> str:
     """Return the path below which a run of the test's own has its artifacts."""
-    assert callable(new_run)
     return f"/api/2.0/mlflow-artifacts/artifacts/{experiment_id}/{new_run()}/artifacts"
 
 

@@ -15,6 +15,7 @@ import mlflow
 import pytest
 import requests
 from mlflow import MlflowClient
+from mlflow.tracking._tracking_service import utils as tracking
 from mlflow.tracking.request_header.registry import resolve_request_headers
 
 from fixtures.clients import FAIL_AT_ONCE, SHADOWING, VARIABLE, Rest, signed_in
@@ -288,6 +289,15 @@ def test_blocks_may_be_nested(listener: Listener, route: Route) -> None:
     assert State.now() == before
     assert [request.path.split("/")[1] for request in listener.received] == ["elsewhere", "mlflow"]
     assert [request.credentials for request in listener.received] == [{"x-api-key": "hk_test_" + "r" * 32}, CARRIED["bearer"]]
+
+
+def test_artifacts_are_reached_by_the_route_that_counts(route: Route) -> None:
+    """What MLflow keeps of how it reached a run's artifacts does not outlast a block: the next one may be on another route."""
+    with signed_in(route, WRITER):
+        tracking._artifact_repos_cache["run"] = "reached through the outer block's route"
+
+        with signed_in(Route("direct", route.url)):
+            assert not tracking._artifact_repos_cache
 
 
 # --- the header provider
