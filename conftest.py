@@ -76,7 +76,7 @@ def pytest_runtestloop(session: pytest.Session) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    redact(report, (identity.key for identity in item.config.stash[TARGET].identities if identity.key))
+    redact(report, item.config.stash[TARGET].secrets)
     return report
 
 
