@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -20,6 +20,7 @@ from urllib3.connection import HTTPConnection
 
 from fixtures.access_log import AccessLog
 from fixtures.clients import signed_in
+from fixtures.exchanges import EXCHANGES, REQUESTS
 from fixtures.options import TARGET, selected
 from fixtures.report.coverage import COVERAGE, Coverage
 from fixtures.report.summary import CELL
@@ -81,6 +82,23 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     item.user_properties.append((CELL, " x ".join([*who, item.originalname])))
 
 
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Have all requests carry the name of the test that sends them."""
+    with EXCHANGES.of(item.nodeid):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Say which requests a failed test has sent last, and by which ids the logs of all hops know them."""
+    report = yield
+    if report.failed and EXCHANGES.last:
+        report.sections.append(("requests sent last", "\n".join(map(str, EXCHANGES.last))))
+        item.user_properties.extend((REQUESTS, exchange.request_id) for exchange in EXCHANGES.last)
+    return report
+
+
 @pytest.fixture(scope="session")
 def target(pytestconfig: pytest.Config) -> Target:
     """Return the target."""
@@ -106,14 +124,21 @@ def client_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
 
 @pytest.fixture(scope="session", autouse=True)
 def coverage(pytestconfig: pytest.Config, target: Target) -> Iterator[Coverage]:
-    """Take note of what is called through the routes, with urllib3 as all clients do, and answered as somebody wanted."""
+    """Sign what is sent with urllib3, as all clients do, and take note of what is called through the routes and answered well."""
     seen = pytestconfig.stash[COVERAGE]
     open_url = HTTPConnectionPool.urlopen
 
-    def noted(pool: HTTPConnectionPool, method: str, url: str, *args: Any, **options: Any) -> Any:
-        answer = open_url(pool, method, url, *args, **options)
+    def noted(pool: HTTPConnectionPool, method: str, url: str, body: Any = None, headers: Any = None, **options: Any) -> Any:
+        headers = dict(pool.headers if headers is None else headers)
+        request_id = EXCHANGES.sign(headers)
+        whole = f"{pool.scheme}://{pool.host}:{pool.port}{url}"
+        try:
+            answer = open_url(pool, method, url, body, headers, **options)
+        except Exception as error:
+            EXCHANGES.note(request_id, method, whole, type(error).__name__)
+            raise
+        EXCHANGES.note(request_id, method, whole, answer.status)
         if answer.status < requests.codes.bad_request:
-            whole = f"{pool.scheme}://{pool.host}:{pool.port}{url}"
             seen.calls |= {
                 (method, urlsplit(whole.removeprefix(r.url)).path) for r in target.routes if whole.startswith(f"{r.url}/")
             }

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from fixtures.exchanges import EXCHANGES, REQUEST_ID
 from fixtures.target import Identity, Route, Secret
 from fixtures.wire import Answer, Request, Wire, describe
 
@@ -36,10 +37,10 @@ def server(*answers: bytes) -> Iterator[tuple[Route, list[bytes]]]:
 
 
 def test_request_is_sent_as_it_is_written() -> None:
-    """Neither the path nor the headers are tidied up: what a test means to send is what arrives."""
-    request = Request("POST", "//a/../%2e%2E;x?b=&a=1&a=%20+", (("x-ODD", "1"), ("X-Odd", "2")), b"{}")
+    """Neither the path nor the headers are tidied up: what a test means to send is what arrives, with the request's own id."""
+    request = Request("POST", "//a/../%2e%2E;x?b=&a=1&a=%20+", (("x-ODD", "1"), ("X-Odd", "2"), (REQUEST_ID, "7")), b"{}")
 
-    with server(NOTHING) as (route, received), Wire(route, READER) as wire:
+    with server(NOTHING) as (route, received), Wire(route, READER) as wire, EXCHANGES.of("test_x"):
         wire.ask(request)
 
     head, _, body = received[0].partition(b"\r\n\r\n")
@@ -48,8 +49,10 @@ def test_request_is_sent_as_it_is_written() -> None:
         f"Host: {wire.authority}",
         "Content-Length: 2",
         f"Authorization: Bearer {KEY}",
+        "User-Agent: mlflow-proxy-e2e (test_x)",
         "x-ODD: 1",
         "X-Odd: 2",
+        "X-Request-ID: 7",
     ]
     assert body == b"{}"
 
