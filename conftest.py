@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Generator
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ from _pytest.mark.expression import Expression  # pytest has no public way to as
 
 from fixtures import options
 from fixtures.errors import SuiteError
+from fixtures.faults.pages import listing
 from fixtures.options import STACK, TARGET
 from fixtures.report import summary
 from fixtures.report.coverage import COVERAGE, Coverage
@@ -24,6 +26,13 @@ NEEDING_A_STACK = {"e2e": TESTS / "e2e", "containers": TESTS / "containers"}  # 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     options.declare(parser)
+
+
+def pytest_cmdline_main(config: pytest.Config) -> int | None:
+    if not config.option.list_faults:
+        return None
+    print(listing())  # noqa: T201
+    return pytest.ExitCode.OK
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -42,6 +51,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
             config.stash[STACK] = stack
             stack.say = partial(_say, config)
             config.stash[TARGET] = stack.start()
+            os.environ.update(stack.client)  # once the services have theirs, and before there are workers
     except SuiteError as error:
         config.option.keep_stack = False  # there is nothing to keep
         pytest.exit(f"{error}", error.exit_code)

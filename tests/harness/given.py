@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from fixtures import options
@@ -19,6 +19,7 @@ class GivenStack:
 
     def __init__(self) -> None:
         self.say: Callable[[str], None] = lambda _: None
+        self.client: Mapping[str, str] = {}
         self._target = Target.from_data(json.loads(Path(os.environ[VARIABLE]).read_text()))
 
     def outline(self) -> Target:

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from fixtures.faults import CATALOGUE
-from fixtures.faults.__main__ import page
+from fixtures.faults.pages import listing, page
 from tests.harness.conftest import ROOT, StartRun
 from tests.harness.detections import DETECTED_BY, WITH_A_PROXY_OF_THEIR_OWN
 
@@ -36,3 +36,13 @@ def test_page_of_faults() -> None:
 def test_every_fault_is_shown_to_be_detected() -> None:
     """No fault is in the catalogue without a test that it turns red."""
     assert set(CATALOGUE) == set(DETECTED_BY) | NEVER_STARTS
+
+
+def test_list_of_faults(start_run: StartRun) -> None:
+    """The catalogue is printed on its own: each fault below its hop, with what it looks like, and nothing is started."""
+    run = start_run("--list-faults")
+
+    assert run.wait() == pytest.ExitCode.OK
+    assert run.output.strip() == listing().strip()
+    for fault in CATALOGUE.values():
+        assert f"  {fault.id}\n    symptom  {fault.symptom}\n" in run.output
