@@ -18,13 +18,13 @@ from urllib.parse import urljoin, urlsplit
 
 from fixtures.access_log import AccessLog
 from fixtures.target import Denial, Identity, Route
+from fixtures.timeouts import ATTEMPT
 from fixtures.wire import JSON, Answer, Request, UnfinishedError, Wire, describe
 from tests.e2e.denials import wrong_in_denial
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Caller
 
-SECONDS = 5.0  # for an answer: who says nothing for so long has let nothing through either
 READ = "/api/2.0/mlflow/experiments/get"
 SEARCH = "/api/2.0/mlflow/runs/search"  # a read by POST, as near to the write as can be
 WRITE = "/api/2.0/mlflow/runs/set-tag"
@@ -103,13 +103,13 @@ class Gate:
 
     def successes_at(self, path: str) -> list[bytes]:
         """Return with what success, if any, a path is answered without a key: to say that again gives nothing away."""
-        came = ask(Wire(self.origin, timeout=SECONDS), Request("GET", path))
+        came = ask(Wire(self.origin, timeout=ATTEMPT), Request("GET", path))
         return [came.body] if isinstance(came, Answer) and came.status < 300 else []
 
     def is_open(self, mark: str | None = None) -> Answer:
         """Return what the plain read answers to who may make it. A refusal counts after that."""
         request = self.subject.read().marked(mark or self.new_mark())
-        came = ask(Wire(self.route, self.control, timeout=SECONDS), request)
+        came = ask(Wire(self.route, self.control, timeout=ATTEMPT), request)
         served = self._is_served(came)
         assert served, describe(Wire(self.route, self.control), request, came, "MLflow's answer, to who may read")
         assert isinstance(came, Answer)
@@ -128,7 +128,7 @@ class Gate:
         """Assert that the plain write succeeds for who may make it, and shows."""
         mark = self.new_mark()
         request = self.subject.write(mark)
-        came = ask(Wire(self.route, self.control, timeout=SECONDS), request)
+        came = ask(Wire(self.route, self.control, timeout=ATTEMPT), request)
         written = isinstance(came, Answer) and came.status == 200 and mark in self.tags()
         assert written, describe(Wire(self.route, self.control), request, came, "that it is written, for who may write")
 
@@ -152,7 +152,7 @@ class Gate:
             is_attack: on what others get, too: see what somebody's own read is answered next.
         """
         came = ask(wire, request)
-        after = ask(Wire(self.route, self.control, timeout=SECONDS), self.subject.read()) if is_attack else None
+        after = ask(Wire(self.route, self.control, timeout=ATTEMPT), self.subject.read()) if is_attack else None
         self.attempts.append(Attempt(mark, wire, shown or request, came, harmless, denial, trace or mark, after))
 
     def assert_shut(self) -> None:

@@ -10,8 +10,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from fixtures.target import Identity, Target
+from fixtures.timeouts import ATTEMPT
 from fixtures.wire import Headers, Request, Wire
-from tests.e2e.gate import READ, SEARCH, SECONDS, Gate
+from tests.e2e.gate import READ, SEARCH, Gate
 
 NO_LENGTH = ("Connection", "Content-Length")
 CHUNKED = ("Transfer-Encoding", "chunked")
@@ -180,7 +181,7 @@ def test_ride_on_a_read(kind: str, gate: Gate, control: Identity, target: Target
         mark = gate.new_mark()
         write = gate.subject.write(mark).marked(mark)
         ride = Ride(gate, mark, b"".join(write.encode(base, host) for base, host in hosts.items()))
-        wire = Wire(gate.origin, control, timeout=SECONDS)
+        wire = Wire(gate.origin, control, timeout=ATTEMPT)
         gate.attempt(wire, framing(ride), mark, harmless=None, is_attack=True)
 
     gate.assert_shut()
@@ -196,7 +197,7 @@ def test_ride_in_a_path(gate: Gate, control: Identity, target: Target) -> None:
             odd = f"{gate.base}{before}%20HTTP/1.1{end}Host:%20{mlflow_host(gate, target)}{end}{end}{rest}"
             # The odd path itself may get as far as MLflow, which has nothing there. What must not is a request of its own.
             trace = f'"GET {read.path}'
-            wire = Wire(gate.origin, control, timeout=SECONDS)
+            wire = Wire(gate.origin, control, timeout=ATTEMPT)
             gate.attempt(wire, Request("GET", odd), mark, harmless=None, trace=trace, is_attack=True)
 
     gate.assert_shut()
@@ -211,7 +212,7 @@ def test_upgrade_without_key(protocol: str, gate: Gate) -> None:
             request = replace(gate.subject.read(path), method=method, headers=UPGRADES[protocol]).marked(mark)
             # What a server says at its own doorstep is no matter, as long as it is not MLflow that says it.
             is_doorstep = path in ("/health", "/")
-            gate.attempt(Wire(gate.origin, timeout=SECONDS), request, mark, harmless=None if is_doorstep else ())
+            gate.attempt(Wire(gate.origin, timeout=ATTEMPT), request, mark, harmless=None if is_doorstep else ())
 
     gate.assert_shut()
 
@@ -220,7 +221,7 @@ def test_upgrade_of_permitted_read(gate: Gate, control: Identity) -> None:
     """A connection is not handed over to who may read either: what follows on it would be seen by nobody."""
     for headers in UPGRADES.values():
         request = replace(gate.subject.read(gate.base + READ), headers=headers)
-        gate.attempt(Wire(gate.origin, control, timeout=SECONDS), request, gate.new_mark(), harmless=None)
+        gate.attempt(Wire(gate.origin, control, timeout=ATTEMPT), request, gate.new_mark(), harmless=None)
 
     gate.assert_shut()
 
@@ -230,7 +231,7 @@ def test_odd_method_without_key(gate: Gate) -> None:
     for method in ("TRACE", "TRACK", "CONNECT", "OPTIONS", "HEAD", "get", "Get", "GETT", "PROPFIND", "PURGE", "X", "*", ""):
         mark = gate.new_mark()
         request = replace(gate.subject.read(gate.base + READ), method=method).marked(mark)
-        gate.attempt(Wire(gate.origin, timeout=SECONDS), request, mark)
+        gate.attempt(Wire(gate.origin, timeout=ATTEMPT), request, mark)
 
     gate.assert_shut()
 
@@ -240,7 +241,7 @@ def test_tunnel(gate: Gate, control: Identity, target: Target) -> None:
     for host in (mlflow_host(gate, target), "localhost:5000", urlsplit(gate.route.url).netloc, "example.com:443"):
         for caller in (None, control):
             request = Request("CONNECT", host, (("Host", host),))
-            gate.attempt(Wire(gate.origin, caller, timeout=SECONDS), request, gate.new_mark())
+            gate.attempt(Wire(gate.origin, caller, timeout=ATTEMPT), request, gate.new_mark())
 
     gate.assert_shut()
 
@@ -248,7 +249,7 @@ def test_tunnel(gate: Gate, control: Identity, target: Target) -> None:
 def test_trace_echoes_no_key(gate: Gate, control: Identity) -> None:
     """TRACE does not have the key come back, where a page's script could read it."""
     for path in (gate.base + READ, "/health", "/", "*"):
-        gate.attempt(Wire(gate.origin, control, timeout=SECONDS), Request("TRACE", path), gate.new_mark(), harmless=None)
+        gate.attempt(Wire(gate.origin, control, timeout=ATTEMPT), Request("TRACE", path), gate.new_mark(), harmless=None)
 
     gate.assert_shut()
 
@@ -266,6 +267,6 @@ def test_odd_request_line_without_key(gate: Gate) -> None:
         mark = gate.new_mark()
         request = replace(plain, path=shape.format(plain.marked(mark).path))
         harmless = health if shape.startswith("/health HTTP") else ()
-        gate.attempt(Wire(gate.origin, timeout=SECONDS), request, mark, harmless=harmless)
+        gate.attempt(Wire(gate.origin, timeout=ATTEMPT), request, mark, harmless=harmless)
 
     gate.assert_shut()

@@ -10,10 +10,11 @@ import pytest
 
 from fixtures.clients import signed_in
 from fixtures.target import Identity, Target
+from fixtures.timeouts import ATTEMPT
 from fixtures.wire import Headers, Request, Wire, describe
 from tests.e2e.conftest import Caller
 from tests.e2e.denials import NO_KEY
-from tests.e2e.gate import READ, SEARCH, SECONDS, WRITE, Gate
+from tests.e2e.gate import READ, SEARCH, WRITE, Gate
 
 HEALTH = "/health"
 
@@ -85,7 +86,7 @@ def with_headers(request: Request, headers: Headers, **names: str) -> Request:
 
 def nobody(gate: Gate) -> Wire:
     """Return a connection of somebody without a key."""
-    return Wire(gate.origin, timeout=SECONDS)
+    return Wire(gate.origin, timeout=ATTEMPT)
 
 
 def try_reads(gate: Gate, headers: Headers, target: Target, *, exact: bool = False) -> None:
@@ -99,7 +100,7 @@ def try_writes(gate: Gate, reader: Identity, headers: Headers, target: Target, *
     """Attempt the write with the reader's key and with these headers."""
     mark = gate.new_mark()
     request = with_headers(gate.subject.write(mark, gate.base + WRITE), headers, who=gate.control.name).marked(mark)
-    wire = Wire(gate.origin, reader, timeout=SECONDS)
+    wire = Wire(gate.origin, reader, timeout=ATTEMPT)
     gate.attempt(wire, request, mark, denial=target.contract.denial(reader) if exact else None)
 
 
@@ -129,7 +130,7 @@ def test_path_in_header_of_denied_write(gate: Gate, reader: Identity, target: Ta
             mark = gate.new_mark()
             search = gate.subject.write(mark, gate.base + SEARCH)
             hidden = gate.subject.write(mark, base + WRITE).marked(mark).path
-            gate.attempt(Wire(gate.origin, reader, timeout=SECONDS), with_headers(search, ((name, hidden),)), mark, harmless=None)
+            gate.attempt(Wire(gate.origin, reader, timeout=ATTEMPT), with_headers(search, ((name, hidden),)), mark, harmless=None)
 
     gate.assert_shut()
 
@@ -155,7 +156,7 @@ def test_method_in_header_of_denied_write(gate: Gate, reader: Identity, target: 
     for name in NAMES_OF_A_METHOD:
         mark = gate.new_mark()
         request = replace(gate.subject.write(mark, gate.base + WRITE), method="GET").marked(mark)
-        gate.attempt(Wire(gate.origin, reader, timeout=SECONDS), with_headers(request, ((name, "POST"),)), mark)
+        gate.attempt(Wire(gate.origin, reader, timeout=ATTEMPT), with_headers(request, ((name, "POST"),)), mark)
     gate.assert_shut()
 
 
@@ -170,7 +171,7 @@ def test_method_of_denied_delete(gate: Gate, reader: Identity, witness: Caller, 
 
     for odd, headers in tricks:
         # The mark is not in it: as the read that it is, it may reach MLflow.
-        gate.attempt(Wire(gate.origin, reader, timeout=SECONDS), Request("GET", odd, headers), gate.new_mark(), harmless=None)
+        gate.attempt(Wire(gate.origin, reader, timeout=ATTEMPT), Request("GET", odd, headers), gate.new_mark(), harmless=None)
 
     gate.assert_shut()
     with Wire(*witness) as mlflow_itself:
@@ -214,7 +215,7 @@ def test_host_of_denied_write(gate: Gate, reader: Identity, target: Target) -> N
     for before, headers in hosts(gate, target):
         mark = gate.new_mark()
         request = with_headers(gate.subject.write(mark, before + gate.base + WRITE), headers).marked(mark)
-        gate.attempt(Wire(gate.origin, reader, timeout=SECONDS), request, mark)
+        gate.attempt(Wire(gate.origin, reader, timeout=ATTEMPT), request, mark)
 
     gate.assert_shut()
 

@@ -11,9 +11,10 @@ import pytest
 
 from fixtures.clients import key_headers
 from fixtures.target import Carrier, Identity, Target
+from fixtures.timeouts import ATTEMPT
 from fixtures.wire import Answer, Headers, Request, Wire, describe
 from tests.e2e.denials import NO_KEY
-from tests.e2e.gate import SEARCH, SECONDS, Gate, ask, leads_elsewhere, report
+from tests.e2e.gate import SEARCH, Gate, ask, leads_elsewhere, report
 
 LONG = 8192  # characters
 TELLING = 10  # characters of a key: fewer of them say little about it, and may be words
@@ -170,7 +171,7 @@ class Placed:
         headers = tuple((name, self.filled(value)) for name, value in shown.headers)
         request = Request(shown.method, self.filled(shown.path), headers, self.filled(shown.body.decode()).encode())
         denial = target.contract.denial(NO_KEY) if target else None
-        self.gate.attempt(Wire(self.gate.route, timeout=SECONDS), request, mark, shown=shown, denial=denial)
+        self.gate.attempt(Wire(self.gate.route, timeout=ATTEMPT), request, mark, shown=shown, denial=denial)
 
     def filled(self, text: str) -> str:
         for name, value in self._names.items():
@@ -283,7 +284,7 @@ def test_several_keys(carrier: Carrier, gate: Gate, placed: Placed) -> None:
     found, ways = [], several(carrier)
     for headers in ways:
         shown = replace(gate.subject.read(), headers=headers)
-        wire = Wire(gate.route, timeout=SECONDS)
+        wire = Wire(gate.route, timeout=ATTEMPT)
         came = ask(wire, replace(shown, headers=tuple((name, placed.filled(value)) for name, value in headers)))
         if isinstance(came, Answer) and ((came.status < 400 and came.body != wanted) or leads_elsewhere(gate.route, came)):
             found.append(describe(wire, shown, came, "a refusal, or MLflow's answer"))
@@ -301,7 +302,7 @@ def test_keys_that_do_not_add_up(gate: Gate, reader: Identity, cannot_write: Ide
         mark = gate.new_mark()
         shown = gate.subject.write(mark).marked(mark)
         request = replace(shown, headers=(*one.items(), *other.items(), *shown.headers))
-        gate.attempt(Wire(gate.route, timeout=SECONDS), request, mark, shown=shown)
+        gate.attempt(Wire(gate.route, timeout=ATTEMPT), request, mark, shown=shown)
 
     gate.assert_shut()
 
@@ -312,7 +313,7 @@ def test_name_in_any_case(carrier: Carrier, gate: Gate, control: Identity) -> No
     [(name, value)] = key_headers(control, carrier).items()
 
     for spelled in (name.lower(), name.upper(), name.swapcase()):
-        came = ask(Wire(gate.route, timeout=SECONDS), replace(gate.subject.read(), headers=((spelled, value),)))
+        came = ask(Wire(gate.route, timeout=ATTEMPT), replace(gate.subject.read(), headers=((spelled, value),)))
 
         served = isinstance(came, Answer) and came.status == 200 and came.body == wanted
         assert served, f"{spelled} on {gate.route}: {came}"

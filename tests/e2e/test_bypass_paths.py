@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 
 from fixtures.target import Identity, Route, Target
+from fixtures.timeouts import ATTEMPT
 from fixtures.wire import Answer, Request, Wire, describe
-from tests.e2e.gate import READ, SEARCH, SECONDS, WRITE, Gate, ask, leads_elsewhere, report
+from tests.e2e.gate import READ, SEARCH, WRITE, Gate, ask, leads_elsewhere, report
 
 # {base} is the route's path, {inner} MLflow's own: {root}/{rest}, or {head}/{last}. None of these but {base} begins with a slash.
 ENDS_EXEMPT = "ends-exempt"
@@ -196,7 +197,7 @@ def try_reads(gate: Gate, spellings: Iterable[str], harmless: list[bytes]) -> No
     """Attempt every spelling of the read, without a key."""
     for odd in spelled(spellings, gate.base, READ):
         mark = gate.new_mark()
-        gate.attempt(Wire(gate.origin, timeout=SECONDS), gate.subject.read(odd).marked(mark), mark, harmless=harmless)
+        gate.attempt(Wire(gate.origin, timeout=ATTEMPT), gate.subject.read(odd).marked(mark), mark, harmless=harmless)
 
 
 def try_writes(gate: Gate, caller: Identity, spellings: Iterable[str], harmless: list[bytes]) -> None:
@@ -204,7 +205,7 @@ def try_writes(gate: Gate, caller: Identity, spellings: Iterable[str], harmless:
     for odd in spelled(spellings, gate.base, WRITE):
         mark = gate.new_mark()
         gate.attempt(
-            Wire(gate.origin, caller, timeout=SECONDS), gate.subject.write(mark, odd).marked(mark), mark, harmless=harmless
+            Wire(gate.origin, caller, timeout=ATTEMPT), gate.subject.write(mark, odd).marked(mark), mark, harmless=harmless
         )
 
 
@@ -234,7 +235,7 @@ def test_odd_path_of_permitted_read(kind: str, gate: Gate, control: Identity, ta
     found, harmless = [], everybodys(gate, kind)
     tried = spelled(SPELLINGS[kind], gate.base, READ)
     for odd in tried:
-        wire, request = Wire(gate.origin, control, timeout=SECONDS), gate.subject.read(odd)
+        wire, request = Wire(gate.origin, control, timeout=ATTEMPT), gate.subject.read(odd)
         came = ask(wire, request)
         if not isinstance(came, Answer) or came.status >= 400:
             continue
@@ -247,6 +248,6 @@ def test_odd_path_of_permitted_read(kind: str, gate: Gate, control: Identity, ta
 def as_it_is(direct: Route | None, base: str, request: Request) -> Iterable[bytes]:
     """Return what MLflow itself answers to the path below the base path, untidied, where it can be asked."""
     if direct and request.path.startswith(f"{base}/"):
-        came = ask(Wire(direct, timeout=SECONDS), replace(request, path=request.path.removeprefix(base)))
+        came = ask(Wire(direct, timeout=ATTEMPT), replace(request, path=request.path.removeprefix(base)))
         if isinstance(came, Answer):
             yield came.body

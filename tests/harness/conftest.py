@@ -16,11 +16,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+from fixtures import timeouts
 from fixtures.stack import engine
 
 ROOT = Path(__file__).parents[2]
 RUN_SECONDS = 300.0  # for a whole run to end by itself
-GONE_SECONDS = 10.0  # for everything to be gone after the runner was killed: what is promised
 ONE_TEST = ("tests/e2e/test_experiments.py", "-k", "test_create_experiment", "--route", "internal", "--identity", "writer")
 
 
@@ -69,7 +69,7 @@ class Run:
             ]
         return [str(name) for name, labels in things if (labels or {}).get(engine.RUN_LABEL, "").startswith(str(self.temp))]
 
-    def assert_nothing_left(self, seconds: float = GONE_SECONDS) -> None:
+    def assert_nothing_left(self, seconds: float = timeouts.GONE) -> None:
         """Assert that within some seconds there is no process, no port, no file and nothing in Docker left of the run."""
         wait_until(lambda: not self.processes() and not list(self.temp.iterdir()), seconds)
         assert self.in_docker() == []

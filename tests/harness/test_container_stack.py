@@ -16,14 +16,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from fixtures import errors
+from fixtures import errors, timeouts
 from fixtures.stack import engine
 from tests.harness.conftest import ONE_TEST, RUN_SECONDS, StartRun, wait_until
 
 pytestmark = pytest.mark.docker
 
 CONTAINERS = (*ONE_TEST, "--stack", "container")
-GONE_SECONDS = 30.0  # for everything in Docker to be gone after the runner was killed: what is promised
 STAND_IN = "mlflow-proxy-e2e-test:{}"  # an image that these tests make
 PROXY_TOML = """
 port = {port}
@@ -49,7 +48,7 @@ def test_after_kill(start_run: StartRun, options: tuple[str, ...], containers: i
     run.process.kill()
 
     run.process.wait()
-    wait_until(lambda: run.in_docker() == [] and not list(run.temp.iterdir()), GONE_SECONDS)
+    wait_until(lambda: run.in_docker() == [] and not list(run.temp.iterdir()), timeouts.GONE_FROM_DOCKER)
     run.assert_nothing_left()
     assert all_volumes() <= volumes
 
@@ -79,7 +78,7 @@ def test_kept_stack(start_run: StartRun) -> None:
 
     os.kill(int(pid), signal.SIGTERM)
 
-    wait_until(lambda: run.in_docker() == [], GONE_SECONDS)
+    wait_until(lambda: run.in_docker() == [], timeouts.GONE_FROM_DOCKER)
     assert run.in_docker() == []
     run.assert_nothing_left()
 

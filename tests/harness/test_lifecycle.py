@@ -13,7 +13,8 @@ import psutil
 import pytest
 import requests
 
-from tests.harness.conftest import GONE_SECONDS, ONE_TEST, RUN_SECONDS, Run, StartRun, wait_until
+from fixtures import timeouts
+from tests.harness.conftest import ONE_TEST, RUN_SECONDS, Run, StartRun, wait_until
 
 SEVERAL_TESTS = ("tests/e2e/test_experiments.py", "tests/e2e/test_runs.py")
 SAMPLE_SECONDS = 0.2  # between two looks at the processes' arguments
@@ -135,7 +136,7 @@ def test_kept_stack(start_run: StartRun) -> None:
             f"{variables['MLFLOW_TRACKING_URI']}/api/2.0/mlflow/experiments/get?experiment_id=0",
             headers={"Authorization": f"Bearer {variables['MLFLOW_TRACKING_TOKEN']}"},
             verify=variables["MLFLOW_TRACKING_SERVER_CERT_PATH"],
-            timeout=GONE_SECONDS,
+            timeout=timeouts.GONE,
         )
     assert found.status_code == 200
 
