@@ -14,7 +14,7 @@ from _pytest.mark.expression import Expression  # pytest has no public way to as
 from fixtures import options
 from fixtures.errors import SuiteError
 from fixtures.faults.pages import listing
-from fixtures.options import STACK, TARGET
+from fixtures.options import ISSUED, STACK, TARGET
 from fixtures.report import summary
 from fixtures.report.coverage import COVERAGE, Coverage
 from fixtures.report.redaction import redact
@@ -40,6 +40,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     """Start the stack before anything else, so that MLflow comes up while the workers start and collect."""
     config = session.config
     config.stash[COVERAGE] = Coverage()
+    config.stash[ISSUED] = []
     try:
         if hasattr(config, "workerinput"):
             config.stash[TARGET] = Target.from_data(config.workerinput["target"])
@@ -86,7 +87,7 @@ def pytest_runtestloop(session: pytest.Session) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    redact(report, item.config.stash[TARGET].secrets)
+    redact(report, (*item.config.stash[TARGET].secrets, *item.config.stash[ISSUED]))
     return report
 
 

@@ -128,12 +128,14 @@ def coverage(pytestconfig: pytest.Config, target: Target) -> Iterator[Coverage]:
     seen = pytestconfig.stash[COVERAGE]
     open_url = HTTPConnectionPool.urlopen
 
-    def noted(pool: HTTPConnectionPool, method: str, url: str, body: Any = None, headers: Any = None, **options: Any) -> Any:
+    def noted(
+        pool: HTTPConnectionPool, method: str, url: str, body: Any = None, headers: Any = None, *args: Any, **options: Any
+    ) -> Any:
         headers = dict(pool.headers if headers is None else headers)
         request_id = EXCHANGES.sign(headers)
         whole = f"{pool.scheme}://{pool.host}:{pool.port}{url}"
         try:
-            answer = open_url(pool, method, url, body, headers, **options)
+            answer = open_url(pool, method, url, body, headers, *args, **options)
         except Exception as error:
             EXCHANGES.note(request_id, method, whole, type(error).__name__)
             raise

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from fixtures.keys import Keys
 from fixtures.services import Address
 from fixtures.services.auth import auth
 from fixtures.services.edge import PREFIX as EDGE_PREFIX
@@ -19,10 +20,10 @@ from fixtures.services.edge import edge
 from fixtures.services.edge.certificates import Authority
 from fixtures.services.proxy import PREFIX as PROXY_PREFIX
 from fixtures.services.proxy import proxy
-from fixtures.stack.identities import IDENTITIES, KeyIssuer
+from fixtures.stack.identities import IDENTITIES, SERVICE, equip
 from fixtures.stack.ports import LOOPBACK, Ports
 from fixtures.stack.process import start_process
-from fixtures.target import Identity, Route, Secret
+from fixtures.target import Identity, KeyService, Route, Secret
 from fixtures.wire import Request, Wire
 from tests.harness.conftest import wait_until
 
@@ -65,7 +66,7 @@ def hops(upstream: socket.socket, tmp_path_factory: pytest.TempPathFactory) -> I
             "external": Route("external", f"https://{at['edge']}{EDGE_PREFIX}", str(folder / "ca.pem")),
             "internal": Route("internal", f"http://{at['proxy']}{PROXY_PREFIX}"),
         }
-        yield routes, KeyIssuer(at["auth"], token).equip(IDENTITIES[0])
+        yield routes, equip(IDENTITIES[0], Keys(KeyService(f"http://{at['auth']}", SERVICE, token)))
 
 
 @pytest.fixture(params=["external", "internal"])

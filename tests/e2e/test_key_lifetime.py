@@ -1,0 +1,296 @@
+"""Keys while they are in use: they are revoked, expire and come to their limit, and only what was acknowledged has happened."""
+
+from __future__ import annotations
+
+import itertools
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta, timezone
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import requests
+from mlflow import MlflowClient
+from mlflow.entities import RunStatus
+from mlflow.exceptions import MlflowException
+from urllib3.util import Retry
+
+from fixtures import timeouts
+from fixtures.clients import MLFLOW_DEFAULTS, Rest, key_headers, signed_in
+from fixtures.keys import Keys
+from fixtures.options import ISSUED
+from fixtures.report.summary import EXPIRED, REVOKED
+from fixtures.target import Identity, Refusal, Route, Scope, Target
+from fixtures.waiting import wait_until
+from fixtures.wire import Request, Wire, describe
+from tests.e2e.conftest import Caller
+from tests.e2e.denials import assert_denied, assert_raised
+from tests.e2e.fidelity import get, post
+
+pytestmark = pytest.mark.capability("key-lifetime")
+
+READ: tuple[Scope, ...] = ("read",)
+READ_WRITE: tuple[Scope, ...] = ("read", "write")
+API = "/api/2.0/mlflow"
+METRIC = "loss"
+STEPS = 3  # that are logged before anything happens
+IN_A_ROW = 10  # refusals, until a key counts as refused: of two proxies, one that lets it in is asked, too
+HOURLY = 6  # calls, for a key that is limited
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who has a key of a test's own."""
+
+    identity: Identity
+    revoke: Callable[[], None]
+
+    def once(self, refused: Refusal) -> Identity:
+        """Return the holder, whose key has come to be refused."""
+        return replace(self.identity, refused=refused)
+
+
+IssueKey = Callable[..., Holder]
+
+
+@pytest.fixture
+def issue_key(target: Target, pytestconfig: pytest.Config) -> Iterator[IssueKey]:
+    """Return a function that has a key issued for the test: see ``Keys.issue``. What it has issued is revoked afterwards."""
+    assert target.keys, "a target with the capability 'key-lifetime' says who issues keys"
+    keys = Keys(target.keys)
+    with ExitStack() as afterwards:
+
+        def issue(scopes: tuple[Scope, ...], *, user: str = "", **options: Any) -> Holder:
+            name = user or f"e2e-{uuid.uuid4().hex[:12]}"
+            key = keys.issue(name, scopes, **options)
+            pytestconfig.stash[ISSUED].append(key.secret)
+            afterwards.callback(keys.revoke, key.key_id)
+            return Holder(Identity(name, frozenset(scopes), key=key.secret), lambda: keys.revoke(key.key_id))
+
+        yield issue
+
+
+@pytest.fixture
+def run_id(experiment_id: str, witness: Caller) -> str:
+    """Return a run for the test to log to."""
+    with signed_in(*witness) as mlflow_itself:
+        return str(mlflow_itself.create_run(experiment_id).info.run_id)
+
+
+@dataclass
+class Training:
+    """A run that logs step after step, as trainings do, and what becomes of that."""
+
+    client: MlflowClient
+    run_id: str
+    acknowledged: int = 0  # steps, from the first on
+    refusal: MlflowException | None = None
+
+    def log(self) -> bool:
+        """Log the next step, and tell whether that was refused."""
+        try:
+            self.client.log_metric(self.run_id, METRIC, self.acknowledged, step=self.acknowledged)
+        except MlflowException as refusal:
+            self.refusal = refusal
+            return True
+        self.acknowledged += 1
+        return False
+
+
+def assert_intact(training: Training, witness: Caller) -> None:
+    """Assert that the run goes on, and has exactly the steps that were acknowledged."""
+    with signed_in(*witness) as mlflow_itself:
+        assert mlflow_itself.get_run(training.run_id).info.status == RunStatus.to_string(RunStatus.RUNNING)
+        history = mlflow_itself.get_metric_history(training.run_id, METRIC)
+    assert sorted(metric.step for metric in history) == list(range(training.acknowledged))
+
+
+def assert_goes_on(training: Training, route: Route, somebody_else: Identity, witness: Caller) -> None:
+    """Assert that who may can log the next step and end the run."""
+    with signed_in(route, somebody_else) as client:
+        assert not Training(client, training.run_id, training.acknowledged).log()
+        client.set_terminated(training.run_id)
+    with signed_in(*witness) as mlflow_itself:
+        run = mlflow_itself.get_run(training.run_id)
+    assert run.info.status == RunStatus.to_string(RunStatus.FINISHED)
+    assert run.data.metrics == {METRIC: training.acknowledged}
+
+
+@dataclass
+class Reads:
+    """One read, made again and again by one key."""
+
+    caller: Rest
+    path: str
+    on_new_connections: bool
+    answers: list[requests.Response] = field(default_factory=list)
+    refused_since: float = 0.0
+
+    def is_refused(self) -> bool:
+        """Tell whether it is refused several times in a row, from now on."""
+        self.refused_since = time.monotonic()
+        return all(self.once().status_code != requests.codes.ok for _ in range(IN_A_ROW))
+
+    def once(self) -> requests.Response:
+        """Make it once."""
+        if self.on_new_connections:
+            self.caller.close()
+        self.answers.append(self.caller.get(self.path))
+        return self.answers[-1]
+
+
+@pytest.mark.parametrize("connection", ["kept", "new"])
+def test_revocation(
+    route: Route, connection: str, issue_key: IssueKey, experiment_id: str, target: Target, request: pytest.FixtureRequest
+) -> None:
+    """A key that was let in is refused soon after it was revoked, on the connection that it has used and on new ones."""
+    holder = issue_key(READ)
+    with Rest(route, holder.identity) as caller:
+        reads = Reads(caller, f"{API}/experiments/get?experiment_id={experiment_id}", connection == "new")
+        assert reads.once().status_code == 200
+
+        holder.revoke()
+        began = time.monotonic()
+        wait_until(reads.is_refused, target.contract.revocation_seconds, "a revoked key is to be refused")
+
+    request.node.user_properties.append((REVOKED, round(reads.refused_since - began, 3)))
+    assert_denied(reads.answers[-1], target.contract.denial(holder.once("unauthenticated")))
+
+
+def test_revocation_in_mid_run(
+    route: Route, issue_key: IssueKey, run_id: str, target: Target, control: Identity, witness: Caller
+) -> None:
+    """When its key is revoked, a training run is refused: the run has every step that was acknowledged and no other, and goes on
+    with another key."""
+    holder = issue_key(READ_WRITE)
+    with signed_in(route, holder.identity) as client:
+        training = Training(client, run_id)
+        assert [training.log() for _ in range(STEPS)] == [False] * STEPS
+
+        holder.revoke()
+        wait_until(training.log, target.contract.revocation_seconds, "a revoked key is to be refused")
+
+    assert training.refusal
+    assert_raised(training.refusal, target.contract.denial(holder.once("unauthenticated")))
+    assert_intact(training, witness)
+    assert_goes_on(training, route, control, witness)
+
+
+def test_expiry_in_mid_run(
+    route: Route,
+    issue_key: IssueKey,
+    run_id: str,
+    target: Target,
+    control: Identity,
+    witness: Caller,
+    request: pytest.FixtureRequest,
+) -> None:
+    """A key with which a training run logs is refused when it expires: not earlier, and not much later."""
+    latest = timeouts.KEY_LIFE + target.contract.revocation_seconds + timeouts.CLOCK
+    expiry = datetime.now(timezone.utc) + timedelta(seconds=timeouts.KEY_LIFE)
+    holder = issue_key(READ_WRITE, expires_at=expiry)
+    with signed_in(route, holder.identity) as client:
+        training = Training(client, run_id)
+        assert not training.log(), "the key is refused before it expires"
+
+        wait_until(training.log, latest, "a key that has expired is to be refused")
+
+    seconds = (datetime.now(timezone.utc) - expiry).total_seconds()
+    request.node.user_properties.append((EXPIRED, round(seconds, 3)))
+    assert seconds > -timeouts.CLOCK, f"the key is refused {-seconds:.1f} s before it expires"
+    assert training.refusal
+    assert_raised(training.refusal, target.contract.denial(holder.once("unauthenticated")))
+    assert_intact(training, witness)
+    assert_goes_on(training, route, control, witness)
+
+
+def test_keys_of_one_user(route: Route, issue_key: IssueKey, run_id: str, experiment_id: str, target: Target) -> None:
+    """Two keys of one user are two keys: on one connection each call is judged by its own, and revoking one leaves the other."""
+    user = f"e2e-{uuid.uuid4().hex[:12]}"
+    reader, writer = issue_key(READ, user=user), issue_key(READ_WRITE, user=user)
+    read = get(f"experiments/get?experiment_id={experiment_id}")
+    write = post("runs/set-tag", {"run_id": run_id, "key": "by", "value": user})
+    forbidden, unauthenticated = target.contract.forbidden, target.contract.unauthenticated
+    with Wire(route) as wire:
+
+        def status(holder: Holder, request: Request) -> int:
+            keyed = replace(request, headers=(*key_headers(holder.identity, "bearer").items(), *request.headers))
+            return wire.ask(keyed).status
+
+        turns = [(writer, write), (reader, write), (writer, write), (reader, read), (writer, read), (reader, write)]
+        assert [status(*turn) for turn in turns] == [200, forbidden, 200, 200, 200, forbidden], describe(wire, write, "", "")
+
+        writer.revoke()
+        refused = lambda: status(writer, write) == unauthenticated  # noqa: E731
+        wait_until(refused, target.contract.revocation_seconds, "a revoked key is to be refused")
+
+        assert [status(*turn) for turn in turns[:4]] == [unauthenticated, forbidden, unauthenticated, 200]
+
+
+@pytest.mark.capability("rate-limit")
+def test_rate_limit(issue_key: IssueKey, run_id: str, target: Target, control: Identity, witness: Caller) -> None:
+    """Of a key's calls exactly as many pass as its limit permits, over all routes together; then it is told when to come again."""
+    holder = issue_key(READ_WRITE, rate_limit_per_hour=HOURLY)
+    numbers = itertools.count()
+
+    def log(caller: Rest) -> requests.Response:
+        metric = {"run_id": run_id, "key": METRIC, "value": 1, "timestamp": 1, "step": next(numbers)}
+        return caller.post(f"{API}/runs/log-metric", json=metric)
+
+    with ExitStack() as connections:
+        callers = [connections.enter_context(Rest(route, holder.identity)) for route in target.routes]
+        permitted = [log(caller).status_code for caller in itertools.islice(itertools.cycle(callers), HOURLY)]
+        refused = [log(caller) for caller in callers]
+        others = [connections.enter_context(Rest(route, control)) for route in target.routes]
+        assert [caller.get(f"{API}/runs/get?run_id={run_id}").status_code for caller in others] == [200] * len(others)
+
+    assert permitted == [200] * HOURLY
+    for answer in refused:
+        assert_denied(answer, target.contract.denial(holder.once("throttled")))
+        assert 0 < seconds_to_wait(answer) <= timeouts.RETRY_AFTER
+    with signed_in(*witness) as mlflow_itself:
+        assert {metric.step for metric in mlflow_itself.get_metric_history(run_id, METRIC)} == set(range(HOURLY))
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Return the seconds for which HTTP clients want to wait before they try again. They need not: it may be an hour."""
+    seconds: list[float] = []
+    monkeypatch.setattr("urllib3.util.retry.time", SimpleNamespace(sleep=seconds.append, time=time.time))
+    return seconds
+
+
+@pytest.mark.capability("rate-limit")
+def test_client_waits_as_told(
+    route: Route, issue_key: IssueKey, experiment_id: str, waits: list[float], requests_sent: list[str]
+) -> None:
+    """MLflow's client, which tries again when a key is over its limit, waits each time for as long as it was told to."""
+    holder = issue_key(READ, rate_limit_per_hour=1)
+    with signed_in(route, holder.identity, patience=MLFLOW_DEFAULTS) as client:
+        client.get_experiment(experiment_id)
+        assert waits == []
+
+        told_before = told(route, holder, experiment_id)
+        requests_sent.clear()
+        with pytest.raises(MlflowException):
+            client.get_experiment(experiment_id)
+        asked = len(requests_sent)
+        told_after = told(route, holder, experiment_id)
+
+    assert len(waits) == asked - 1 > 0
+    assert 0 < told_after <= min(waits) <= max(waits) <= told_before <= timeouts.RETRY_AFTER
+
+
+def told(route: Route, holder: Holder, experiment_id: str) -> float:
+    """Return for how long a caller is told to wait."""
+    with Rest(route, holder.identity) as caller:
+        return seconds_to_wait(caller.get(f"{API}/experiments/get?experiment_id={experiment_id}"))
+
+
+def seconds_to_wait(answer: requests.Response) -> float:
+    """Return for how long an answer has clients wait, as they read it."""
+    return Retry().parse_retry_after(answer.headers["Retry-After"])
