@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Generator
 from functools import partial
 from pathlib import Path
@@ -21,7 +22,7 @@ from fixtures.report.redaction import redact
 from fixtures.target import Target
 
 TESTS = Path(__file__).parent / "tests"
-NEEDING_A_STACK = {"e2e": TESTS / "e2e", "containers": TESTS / "containers"}  # by the mark of their tests
+NEEDING_A_STACK = {"e2e": TESTS / "e2e", "smoke": TESTS / "e2e", "containers": TESTS / "containers"}  # by the mark of their tests
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -68,7 +69,11 @@ def pytest_testnodedown(node: Any) -> None:
     node.config.stash[COVERAGE].add(getattr(node, "workeroutput", {}).get("coverage", {}))
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
+    hypothesis = session.config.pluginmanager.get_plugin("hypothesispytest")
+    if hypothesis and "hypothesis" not in sys.modules:  # no test has used it, and its summary imports it: 1.5 s at the end of a run
+        session.config.pluginmanager.unregister(hypothesis)
     if hasattr(session.config, "workeroutput"):
         session.config.workeroutput["coverage"] = session.config.stash[COVERAGE].to_data()
 

@@ -30,6 +30,7 @@ from fixtures.wire import Request, Wire
 from tests.e2e.gate import Gate, Subject
 
 HERE = Path(__file__).parent
+SMOKE = "test_smoke.py"
 UNWANTED = (
     *("MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_RUN_ID", "MLFLOW_WORKSPACE"),
     # Each of these has traces sent elsewhere, or not at all.
@@ -45,12 +46,19 @@ class Caller(NamedTuple):
     identity: Identity | None
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave the other files unread where only smoke tests are asked for: they take as long to import as those to run."""
+    others = config.option.markexpr == "smoke" and collection_path.is_file() and collection_path.name != SMOKE
+    return True if others else None
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     config = metafunc.config
     target = config.stash[TARGET]
     axes: dict[str, Sequence[Route | Identity | Carrier]] = {
         "route": selected(config, "--route", target.routes),
         "can_read": selected(config, "--identity", target.who_may("read")),
+        "can_only_read": selected(config, "--identity", (i for i in target.who_may("read") if not i.may("write"))),
         "can_write": selected(config, "--identity", target.who_may("write")),
         "cannot_read": selected(config, "--identity", target.who_may_not("read")),
         "cannot_write": selected(config, "--identity", target.who_may_not("write")),
