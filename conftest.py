@@ -16,9 +16,10 @@ from fixtures import options
 from fixtures.errors import SuiteError
 from fixtures.faults.pages import listing
 from fixtures.options import ISSUED, STACK, TARGET
-from fixtures.report import summary
+from fixtures.report import summary, verdicts
 from fixtures.report.coverage import COVERAGE, Coverage
 from fixtures.report.redaction import redact
+from fixtures.report.verdicts import VERDICTS
 from fixtures.target import Target
 
 TESTS = Path(__file__).parent / "tests"
@@ -99,6 +100,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     stack = config.stash.get(STACK, None)
     covered = config.stash.get(COVERAGE, Coverage())
+    verdicts.write(terminalreporter, config.stash.get(VERDICTS, []))
     summary.write(terminalreporter, stack.logs() if stack else (), covered)
     if covered.table and (file := config.option.endpoints):
         covered.write(Path(config.invocation_params.dir, file))
