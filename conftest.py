@@ -71,12 +71,15 @@ def pytest_testnodedown(node: Any) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    hypothesis = session.config.pluginmanager.get_plugin("hypothesispytest")
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    config = session.config
+    hypothesis = config.pluginmanager.get_plugin("hypothesispytest")
     if hypothesis and "hypothesis" not in sys.modules:  # no test has used it, and its summary imports it: 1.5 s at the end of a run
-        session.config.pluginmanager.unregister(hypothesis)
-    if hasattr(session.config, "workeroutput"):
-        session.config.workeroutput["coverage"] = session.config.stash[COVERAGE].to_data()
+        config.pluginmanager.unregister(hypothesis)
+    if hasattr(config, "workeroutput"):
+        config.workeroutput["coverage"] = config.stash[COVERAGE].to_data()
+    elif STACK in config.stash and exitstatus == pytest.ExitCode.TESTS_FAILED:
+        config.stash[VERDICTS] = verdicts.find(config.pluginmanager.get_plugin("terminalreporter"), config.stash[TARGET])
 
 
 @pytest.hookimpl(tryfirst=True)

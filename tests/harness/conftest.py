@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -52,6 +53,12 @@ class Run:
         """Return the outcome of each test by its name: passed, failed, error or skipped."""
         cases = ElementTree.parse(self.junit).iter("testcase")
         return {case.attrib["name"]: next((child.tag for child in case if child.tag in OUTCOMES), "passed") for case in cases}
+
+    @property
+    def verdict(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return the hops and the causes that the verdict names: nothing where there is none."""
+        said = re.search(r"=+ verdict =+\nhop +(.+)\ncause +(?:one of \d+: )?(.+)\n", self.output)
+        return (tuple(said[1].split(" or ")), tuple(said[2].split(" or "))) if said else ((), ())
 
     def processes(self) -> list[psutil.Process]:
         """Return every living process that has to do with the run."""

@@ -1,0 +1,1 @@
+"""Whether faults are caught and named, and nothing else is."""
