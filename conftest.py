@@ -79,7 +79,8 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     if hasattr(config, "workeroutput"):
         config.workeroutput["coverage"] = config.stash[COVERAGE].to_data()
     elif STACK in config.stash and exitstatus == pytest.ExitCode.TESTS_FAILED:
-        config.stash[VERDICTS] = verdicts.find(config.pluginmanager.get_plugin("terminalreporter"), config.stash[TARGET])
+        reporter: Any = config.pluginmanager.get_plugin("terminalreporter")
+        config.stash[VERDICTS] = verdicts.find(reporter, config.stash[TARGET])
 
 
 @pytest.hookimpl(tryfirst=True)

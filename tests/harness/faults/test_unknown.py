@@ -1,0 +1,112 @@
+"""Faults that the diagnosis has never heard of: it says where, and does not guess what."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import pytest
+
+from fixtures.endpoints.scopes import TABLE
+from fixtures.faults.auth import SCOPES_FILE
+from fixtures.faults.fault import Fault
+from fixtures.faults.system import Configuration, System, script
+from fixtures.services import envoy
+from fixtures.services.auth import SCOPES_VARIABLE
+from fixtures.stack.process import ProcessStack
+from fixtures.stack.reaper import ROOT
+from tests.harness.detections import E2E, READ
+from tests.harness.faults.conftest import RunOn, StartBranch
+
+TEAPOT_FOR_PARAMETERS = """
+function envoy_on_request(handle)
+  if string.find(handle:headers():get(":path"), "log%-parameter") then handle:respond({[":status"] = "418"}, "") end
+end
+"""
+UPPER_CASE_NAMES = """
+function envoy_on_response(handle)
+  local body = handle:body(true)
+  body:setBytes((string.gsub(body:getBytes(0, body:length()), '"run_id"', '"RUN_ID"')))
+end
+"""
+
+
+# An MLflow with an error of its own, in the place of one that somebody will find some day.
+FAILS_AT_PARAMETERS = """
+import importlib.abc, sys
+
+class Breaker(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "mlflow.server.fastapi_app":
+            from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+            SqlAlchemyStore.log_param = lambda *_: 1 / 0
+        return None
+
+sys.meta_path.insert(0, Breaker())
+"""
+
+
+class Unknown(NamedTuple):
+    """What is wrong, where, and tests that turn red."""
+
+    inject: Callable[[System], None]
+    hop: str
+    tests: tuple[str, ...]
+
+
+def _refuse_at_edge(system: System) -> None:
+    def edit(configuration: Configuration) -> None:
+        runs = {"prefix": "/api/mlflow/api/2.0/mlflow/runs/"}
+        envoy.routes(configuration).insert(0, {"match": runs, "direct_response": {"status": 451}})
+
+    system.reconfigure("edge", edit)
+
+
+def _forget_in_table(system: System) -> None:
+    rules = [line for line in TABLE.read_text().splitlines(keepends=True) if "/mlflow/runs/" not in line]
+    system.add_files("auth", **{SCOPES_FILE: "".join(rules)})
+    service = system.services["auth"]
+    system.change("auth", environment={**service.environment, SCOPES_VARIABLE: SCOPES_FILE})
+
+
+def _break_mlflow(system: System) -> None:
+    service = system.services["mlflow"]
+    system.add_files("mlflow", **{"sitecustomize.py": FAILS_AT_PARAMETERS})
+    system.change("mlflow", environment={**service.environment, "PYTHONPATH": f".{os.pathsep}{ROOT}"})
+
+
+RUNS = (f"{E2E}/test_runs.py",)
+UNKNOWN: Mapping[str, Unknown] = {
+    "edge-refuses-runs": Unknown(_refuse_at_edge, "edge", RUNS),
+    "proxy-is-a-teapot": Unknown(script(TEAPOT_FOR_PARAMETERS), "proxy", RUNS),
+    "proxy-shouts": Unknown(script(UPPER_CASE_NAMES), "proxy", RUNS),
+    "auth-forgets-runs": Unknown(_forget_in_table, "auth", RUNS),
+}
+
+
+@pytest.mark.parametrize("name", sorted(UNKNOWN))
+def test_unknown_fault(name: str, branches: StartBranch, run_on: RunOn) -> None:
+    """The verdict says at which hop something is wrong, with evidence, and names no cause."""
+    inject, hop, tests = UNKNOWN[name]
+
+    run = run_on(branches(inject).start(), *tests, *READ)
+
+    assert run.wait() == pytest.ExitCode.TESTS_FAILED, run.output
+    assert run.verdict == ((hop,), ("unknown cause",)), run.output
+    assert "evidence" in run.output
+
+
+def test_unknown_fault_of_mlflow(run_on: RunOn) -> None:
+    """The verdict says that MLflow itself fails."""
+    stack = ProcessStack(fault=Fault("not-in-the-catalogue", "mlflow", "", "", "", _break_mlflow))
+    try:
+        target = stack.start()
+        list(stack.until_ready())
+
+        run = run_on(target, *RUNS)
+
+        assert run.wait() == pytest.ExitCode.TESTS_FAILED, run.output
+        assert run.verdict == (("mlflow",), ("unknown cause",)), run.output
+    finally:
+        stack.stop()

@@ -1,0 +1,115 @@
+"""Systems that are another way than ours, and right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from fixtures.faults import CATALOGUE
+from fixtures.faults.system import Configuration, System, script_first
+from fixtures.services import envoy
+from fixtures.target import Target
+
+OTHER_PREFIX = "/registry/v2"
+OTHER_WORDS = """
+function envoy_on_response(handle)
+  local status = handle:headers():get(":status")
+  if status == "401" then
+    handle:body(true):setBytes('{"error_code": "UNAUTHENTICATED", "message": "Who are you?"}')
+    handle:headers():replace("www-authenticate", "Bearer")
+  end
+end
+"""
+HEADERS_OF_OTHERS = """
+function envoy_on_response(handle)
+  local headers = handle:headers()
+  headers:replace("server", "nginx/1.27.3")
+  headers:add("via", "1.1 some-gateway")
+  headers:add("strict-transport-security", "max-age=31536000")
+  headers:add("x-amzn-trace-id", "Root=1-67891233-abcdef012345678912345678")
+end
+"""
+HTTP2 = {
+    "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+        "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+        "explicit_http_config": {"http2_protocol_options": {}},
+    }
+}
+BUFFER = {"@type": "type.googleapis.com/envoy.extensions.filters.http.buffer.v3.Buffer", "max_request_bytes": 2**30}
+DELAY = {
+    "@type": "type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault",
+    "delay": {"fixed_delay": "0.05s", "percentage": {"numerator": 100}},
+}
+
+
+@dataclass(frozen=True)
+class Variation:
+    """A change of the system that leaves it right, and of what is known of it."""
+
+    change: Callable[[System], None] = lambda _: None
+    retarget: Callable[[Target], Target] = lambda target: target
+
+
+def edge(edit: Callable[[Configuration], None]) -> Callable[[System], None]:
+    """Return a change of the edge's configuration."""
+    return lambda system: system.reconfigure("edge", edit)
+
+
+def proxy(edit: Callable[[Configuration], None]) -> Callable[[System], None]:
+    """Return a change of the proxy's configuration."""
+    return lambda system: system.reconfigure("proxy", edit)
+
+
+def _other_prefix(configuration: Configuration) -> None:
+    for route in envoy.routes(configuration):
+        for kind in ("prefix", "path"):
+            if route["match"].get(kind, "").startswith("/api/mlflow"):
+                route["match"][kind] = route["match"][kind].replace("/api/mlflow", OTHER_PREFIX)
+
+
+def _without_tls(configuration: Configuration) -> None:
+    configuration["static_resources"]["listeners"][0]["filter_chains"][0].pop("transport_socket")
+
+
+def _http2_to_proxy(configuration: Configuration) -> None:
+    configuration["static_resources"]["clusters"][0]["typed_extension_protocol_options"] = HTTP2
+
+
+def _with_filter(name: str, settings: Mapping[str, Any]) -> Callable[[Configuration], None]:
+    return lambda configuration: envoy.add_filter(configuration, name, dict(settings), first=True)
+
+
+def _connects_again(configuration: Configuration) -> None:
+    for route in envoy.routes(configuration):
+        if "route" in route:
+            route["route"]["retry_policy"] = {"retry_on": "connect-failure,refused-stream", "num_retries": 2}
+
+
+def _external_url(change: Callable[[str], str]) -> Callable[[Target], Target]:
+    def retarget(target: Target) -> Target:
+        routes = (replace(r, url=change(r.url)) if r.name == "external" else r for r in target.routes)
+        return replace(target, routes=tuple(routes))
+
+    return retarget
+
+
+def _as_deployed(target: Target) -> Target:
+    return replace(target, hops=(), keys=None, direct=None)
+
+
+VARIATIONS: Mapping[str, Variation] = {
+    "as-it-is": Variation(),
+    "as-deployed": Variation(retarget=_as_deployed),
+    "bearer-only": Variation(CATALOGUE["carrier-ignored"].inject, lambda target: replace(target, carriers=("bearer",))),
+    "buffering": Variation(proxy(_with_filter("envoy.filters.http.buffer", BUFFER))),
+    "connects-again": Variation(proxy(_connects_again)),
+    "external-only": Variation(retarget=lambda target: replace(_as_deployed(target), routes=(target.route("external"),))),
+    "headers-of-others": Variation(script_first(HEADERS_OF_OTHERS)),
+    "http-only": Variation(edge(_without_tls), _external_url(lambda url: url.replace("https:", "http:"))),
+    "http2-between-hops": Variation(edge(_http2_to_proxy)),
+    "internal-only": Variation(retarget=lambda target: replace(target, routes=(target.route("internal"),))),
+    "other-prefix": Variation(edge(_other_prefix), _external_url(lambda url: url.replace("/api/mlflow", OTHER_PREFIX))),
+    "other-words": Variation(script_first(OTHER_WORDS)),
+    "slow": Variation(proxy(_with_filter("envoy.filters.http.fault", DELAY))),
+}
