@@ -7,8 +7,9 @@ for every identity that may or may not make such calls, and for every way to sen
 from __future__ import annotations
 
 import json
+import os
 import uuid
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -32,6 +33,7 @@ from tests.e2e.gate import Gate, Subject
 HERE = Path(__file__).parent
 SMOKE = "test_smoke.py"
 UNWANTED = (
+    *("MLFLOW_TRACKING_INSECURE_TLS", "MLFLOW_TRACKING_CLIENT_CERT_PATH"),
     *("MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_RUN_ID", "MLFLOW_WORKSPACE"),
     # Each of these has traces sent elsewhere, or not at all.
     *("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_SDK_DISABLED"),
@@ -113,13 +115,21 @@ def target(pytestconfig: pytest.Config) -> Target:
     return pytestconfig.stash[TARGET]
 
 
+@pytest.fixture(scope="session")
+def user_environment() -> Mapping[str, str]:
+    """Return the environment of whoever runs the suite, as it is before anything is kept out of the calls that are made."""
+    return dict(os.environ)
+
+
 @pytest.fixture(scope="session", autouse=True)
-def client_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def client_environment(tmp_path_factory: pytest.TempPathFactory, user_environment: Mapping[str, str]) -> Iterator[None]:  # noqa: ARG001
     """Keep what this machine's user has set up for MLflow and for HTTP out of the calls that are made."""
     with pytest.MonkeyPatch.context() as environment:
         home = tmp_path_factory.mktemp("home")
         environment.setenv("HOME", str(home))  # ~/.mlflow/credentials takes the place of a token
         environment.setenv("NETRC", str(home / ".netrc"))  # so does a .netrc
+        environment.setenv("NO_PROXY", "*")  # a proxy of this machine's is none of the hops
+        environment.setenv("no_proxy", "*")  # which counts where it is set
         environment.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
         environment.setenv("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         environment.setenv("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
@@ -267,3 +277,9 @@ def new_run(witness_wire: Wire, experiment_id: str) -> Callable[[], str]:
     content = json.dumps({"experiment_id": experiment_id}).encode()
     create = Request("POST", "/api/2.0/mlflow/runs/create", (("Content-Type", "application/json"),), content)
     return lambda: str(witness_wire.ask(create).json()["run"]["info"]["run_id"])
+
+
+@pytest.fixture
+def place(new_run: Callable[[], str], experiment_id: str) -> str:
+    """Return the path below which a run of the test's own has its artifacts."""
+    return f"/api/2.0/mlflow-artifacts/artifacts/{experiment_id}/{new_run()}/artifacts"

@@ -16,7 +16,7 @@ from fixtures.clients import key_headers
 from fixtures.target import Identity, Route, Target
 from fixtures.wire import Answer, Request, Wire, describe
 from tests.e2e.conftest import Caller
-from tests.e2e.fidelity import data_of, examples, get, post, values_of
+from tests.e2e.fidelity import data_of, done, examples, get, post, values_of
 
 IN_FLIGHT = 50
 
@@ -64,6 +64,16 @@ def test_same_connection_is_used(through: Wire) -> None:
     for request in (asking_for("one"), get("runs/get"), asking_for("two")):
         through.ask(request)
         assert through.is_open, describe(through, request, "an answer that ends the connection", "a connection that stays open")
+
+
+def test_what_is_written_is_read_every_time(route: Route, control: Identity, through: Wire, experiment_id: str) -> None:
+    """A run that has been created is found by each of ten reads, each on a connection of its own: all lead to one store."""
+    created = done(through, post("runs/create", {"experiment_id": experiment_id})).json()["run"]["info"]
+    read = get(f"runs/get?run_id={created['run_id']}")
+
+    for _ in range(10):
+        with Wire(route, control) as wire:
+            assert done(wire, read).json()["run"]["info"] == created
 
 
 def test_pipelining(through: Wire) -> None:

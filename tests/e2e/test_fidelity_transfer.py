@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import example, given
@@ -27,12 +27,6 @@ RANGES = {
     "rest": "bytes=4990-",
     "too-long": "bytes=4990-9999",
 }
-
-
-@pytest.fixture
-def place(new_run: Callable[[], str], experiment_id: str) -> str:
-    """Return the path below which a run of the test's own has its artifacts."""
-    return f"/api/2.0/mlflow-artifacts/artifacts/{experiment_id}/{new_run()}/artifacts"
 
 
 def chunked(content: bytes, sizes: Sequence[int], *, extension: str = "", trailers: str = "") -> bytes:

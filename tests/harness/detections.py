@@ -27,11 +27,78 @@ class Detection(NamedTuple):
     red: str
 
 
-DETECTED_BY: Mapping[str, Detection] = {
+EDGE = {
     "rule-straight-to-mlflow": Detection(READ, "external"),
+    "rule-to-wrong-service": Detection(READ, "external"),
     "tls-hostname": Detection(READ, "external"),
+    "tls-expired": Detection(READ, "external"),
+    "tls-chain": Detection(READ, "external"),
+    "tls-missing": Detection(READ, "external"),
+    "tls-listener-ruleless": Detection(READ, "external"),
+    "edge-strip-none": Detection(READ, "external"),
+    "edge-strip-twice": Detection(READ, "external"),
+    "api-ajax-split": Detection((f"{EVERY}[external-ajax-api-2.0]", *READ), "ajax-api"),
+    "api-unrouted": Detection((f"{E2E}/test_ui.py::test_search_jobs", *READ), "get_experiment.external"),
+    "v3-unrouted": Detection((f"{EVERY}[external-api-3.0]", *READ), "api-3"),
+    "otlp-unrouted": Detection((f"{E2E}/test_otlp.py::test_send_spans", *READ), "send_spans.external"),
+    "artifacts-unrouted": Detection((f"{E2E}/test_artifacts.py::test_delete_artifact", *READ), "artifact.external"),
+    "ui-blank-under-prefix": Detection((f"{E2E}/test_ui.py::test_asset", *READ), "asset.external"),
+    "catchall-to-mlflow": Detection((f"{PATHS}::test_odd_path_without_key[external-prefixes]", *READ), "prefixes"),
+    "catchall-shadow": Detection((f"{E2E}/test_health.py::test_health", *READ), "edge"),
+    "redirect-post-to-get": Detection((f"{E2E}/test_experiments.py::test_create_experiment", *READ), "create_experiment.external"),
+    "redirect-drops-auth": Detection(READ, "external"),
+    "sso-login": Detection(READ, "external"),
     "auth-stripped": Detection(CALLS, "external.*bearer"),
-    "body-limit": Detection((f"{E2E}/test_artifacts.py::test_large_file",), "external"),
+    "edge-port-refused": Detection(READ, "external"),
+    "network-closed-edge": Detection(READ, "external"),
+    "edge-target-silent": Detection(READ, "external"),
+    "no-healthy-target": Detection(READ, "external"),
+    "health-path-mismatch": Detection(READ, "external"),
+    "health-behind-auth": Detection(READ, "external"),
+    "idle-timeout": Detection((f"{E2E}/test_slow_calls.py::test_upload_with_pause", *READ), "upload_with_pause.external"),
+    "call-timeout": Detection((f"{E2E}/test_slow_calls.py::test_download_with_pause", *READ), "download_with_pause.external"),
+    "body-limit": Detection((f"{E2E}/test_artifacts.py::test_large_file", *READ), "large_file.external"),
+    "waf-blocks": Detection((f"{E2E}/test_experiments.py::test_search_experiments", *READ), "search_experiments.external"),
+    "connection-closed-each-time": Detection(
+        (f"{E2E}/test_fidelity_connections.py::test_same_connection_is_used", *READ), "connection_is_used.external"
+    ),
+}
+LOCATION = (f"{E2E}/test_experiments.py::test_default_artifact_location", *READ)
+CREATE = f"{E2E}/test_experiments.py::test_create_experiment[external-writer]"
+UNKNOWN = f"{E2E}/test_experiments.py::test_get_unknown_experiment"
+WAITS = f"{E2E}/test_slow_calls.py::test_others_during_upload"
+MLFLOW = {
+    "artifacts-disabled": Detection(LOCATION, "artifact_location"),
+    "artifacts-only": Detection(READ, ""),
+    "direct-store": Detection(LOCATION, "artifact_location"),
+    "artifact-host-fixed": Detection(LOCATION, "artifact_location"),
+    "artifact-store-missing": Detection((f"{E2E}/test_artifacts.py::test_upload", *READ), "upload"),
+    "disk-full": Detection((f"{E2E}/test_artifacts.py::test_large_file", *READ), "large"),
+    "host-403": Detection(READ, ""),
+    "prefix-era-drift": Detection(READ, ""),
+    "native-routes-missing": Detection((f"{E2E}/test_otlp.py::test_send_spans", WAITS, *READ), "send_spans"),
+    "too-few-workers": Detection((WAITS, *READ), "others_during_upload"),
+    "replica-split": Detection((f"{E2E}/test_fidelity_connections.py::test_what_is_written_is_read_every_time",), "every_time"),
+    "database-read-only": Detection((CREATE, UNKNOWN), "create_experiment"),
+    "database-locked": Detection((CREATE, UNKNOWN), "create_experiment"),
+    "mlflow-down": Detection(READ, ""),
+    "mlflow-silent": Detection((f"{E2E}/test_traces.py::test_unknown_trace",), ""),
+}
+OWN_CLIENT = (f"{E2E}/test_own_client.py", *READ)
+CLIENT = {
+    "basic-shadows-bearer": Detection(OWN_CLIENT, "write_and_read|register_model"),
+    "netrc-override": Detection(OWN_CLIENT, "write_and_read|register_model"),
+    "env-proxy": Detection(OWN_CLIENT, "write_and_read|register_model"),
+    "registry-elsewhere": Detection(OWN_CLIENT, "register_model"),
+    "tls-settings-conflict": Detection(OWN_CLIENT, "(write_and_read|register_model).external"),
+    "client-timeout-zero": Detection(OWN_CLIENT, "write_and_read|register_model"),
+    "workspace-set": Detection(OWN_CLIENT, "write_and_read|register_model"),
+}
+
+DETECTED_BY: Mapping[str, Detection] = {
+    **EDGE,
+    **MLFLOW,
+    **CLIENT,
     "key-check-off": Detection(DENIED_READS, ""),
     "strip-none": Detection(READ, ""),
     "proxy-loop": Detection(READ, ""),
@@ -47,8 +114,6 @@ DETECTED_BY: Mapping[str, Detection] = {
     "rate-limit-not-enforced": Detection(DENIED_READS, "throttled"),
     "ratelimit-as-401": Detection(DENIED_READS, "throttled"),
     "service-not-checked": Detection(DENIED_READS, "other-service"),
-    "artifacts-disabled": Detection((f"{E2E}/test_experiments.py::test_default_artifact_location", *READ), "artifact_location"),
-    "host-403": Detection(READ, ""),
     "key-beginning-compared": Detection((f"{KEYS}::test_like_a_key",), ""),
     "key-case-ignored": Detection((f"{KEYS}::test_like_a_key",), ""),
     # Proxies that let in.
@@ -81,9 +146,6 @@ DETECTED_BY: Mapping[str, Detection] = {
     "chunked-refused": Detection((f"{TRANSFER}::test_chunked_upload", *READ), "chunked"),
     "compressed-refused": Detection((f"{TRANSFER}::test_coded_request", *READ), "coded"),
     "long-query-refused": Detection((f"{REQUESTS}::test_query",), "long"),
-    "api-ajax-split": Detection((f"{EVERY}[internal-ajax-api-2.0]", f"{EVERY}[internal-api-2.0]"), "ajax-api"),
-    "v3-unrouted": Detection((f"{EVERY}[internal-api-3.0]", f"{EVERY}[internal-api-2.0]"), "api-3"),
-    "otlp-unrouted": Detection((f"{EVERY}[internal-other]", *READ), "other"),
     "head-refused": Detection((f"{TRANSFER}::test_head", *READ), "head"),
     "range-dropped": Detection((f"{TRANSFER}::test_range", *READ), "range"),
     "conditions-dropped": Detection((f"{TRANSFER}::test_conditional_request",), "none|modified"),

@@ -66,7 +66,7 @@ def start_proxy(shared: ProcessStack, tmp_path: Path) -> Iterator[StartProxy]:
 
 def _faulty(stack: ProcessStack, folder: Path, fault: str) -> Service:
     services = {name: running.service for name, running in stack.running.items()}
-    system = System(services, Authority(folder / "ca.pem"))
+    system = System(services, Authority(folder / "ca.pem"), stack.new_address)
     CATALOGUE[fault].inject(system)
     return system.services["proxy"]
 

@@ -1,0 +1,36 @@
+"""A program of somebody who uses MLflow, run by itself: it writes with MLflow's client, reads that back and prints it as JSON.
+
+``python -m tests.e2e.own_client experiment NAME`` or ``... model NAME``. Where MLflow is, and by which key, the environment says.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+
+from mlflow import MlflowClient
+
+
+def experiment(name: str) -> dict[str, object]:
+    """Create an experiment with a run, and return what is read back."""
+    client = MlflowClient()
+    run_id = client.create_run(client.create_experiment(name)).info.run_id
+    client.log_param(run_id, "depth", "3")
+    found = client.get_experiment_by_name(name)
+    assert found
+    return {"experiment_id": found.experiment_id, "params": client.get_run(run_id).data.params}
+
+
+def model(name: str) -> dict[str, object]:
+    """Register a model, and return what is read back."""
+    client = MlflowClient()
+    client.create_registered_model(name, description="scores payments")
+    return {"description": client.get_registered_model(name).description}
+
+
+WORK: Mapping[str, Callable[[str], dict[str, object]]] = {"experiment": experiment, "model": model}
+
+if __name__ == "__main__":
+    what, name = sys.argv[1:]
+    print(json.dumps(WORK[what](name)))  # noqa: T201

@@ -1,0 +1,31 @@
+"""The hops' own health paths, by which balancers and schedulers go."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+import pytest
+
+from fixtures.options import TARGET
+from fixtures.target import Route, Target
+from fixtures.wire import Request, Wire, describe
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Have every test run once for each hop that can be asked by itself."""
+    hops = sorted(hop.name for hop in metafunc.config.stash[TARGET].hops if hop.url)
+    unknown = pytest.param(None, id="unknown", marks=pytest.mark.skip("the target's hops are not known"))
+    metafunc.parametrize("name", hops or [unknown])
+
+
+def test_health(name: str, target: Target) -> None:
+    """A hop's health path answers without a key, and says nothing of what stands behind it."""
+    hop = next(hop for hop in target.hops if hop.name == name)
+    assert hop.url
+    request = Request("GET", hop.health)
+
+    with Wire(Route(name, hop.url, hop.ca)) as wire:
+        answer = wire.ask(request)
+
+    assert answer.status == 200, describe(wire, request, answer, 200)
+    assert not [other for other in target.hops if other.url and urlsplit(other.url).netloc in str(answer)]
