@@ -53,6 +53,20 @@ def test_create_run(route: Route, can_write: Identity, witness: Caller, experime
     assert runs[0].data.tags["team"] == "fraud"
 
 
+def test_one_run_for_each_call(route: Route, control: Identity, witness: Caller, scratch: Scratch) -> None:
+    """Of ten calls each creates one run: nobody on the way sends one again, or sends a copy of it."""
+    with signed_in(*witness) as mlflow_itself:
+        experiment_id = mlflow_itself.create_experiment(scratch.experiment())
+
+    with Rest(route, control) as rest:
+        answers = [rest.post(f"{API}/create", json={"experiment_id": experiment_id}) for _ in range(10)]
+
+    assert [answer.status_code for answer in answers] == [200] * 10
+    with signed_in(*witness) as mlflow_itself:
+        created = {run.info.run_id for run in mlflow_itself.search_runs([experiment_id])}
+    assert created == {answer.json()["run"]["info"]["run_id"] for answer in answers}
+
+
 def test_nested_runs(route: Route, can_write: Identity, witness: Caller, experiment_id: str) -> None:
     """A training script's sweep has its trials beneath it, and a trial that breaks off is the only one that has failed."""
     with signed_in(route, can_write), mlflow.start_run(experiment_id=experiment_id) as sweep:

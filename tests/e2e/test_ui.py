@@ -8,7 +8,7 @@ from urllib.parse import urljoin
 import pytest
 import requests
 
-from fixtures.clients import Rest
+from fixtures.clients import Rest, signed_in
 from fixtures.target import Identity, Route
 from tests.e2e.conftest import Caller
 
@@ -124,6 +124,22 @@ def test_search_jobs(route: Route, control: Identity, witness: Caller) -> None:
 
     assert (answer.status_code, answer.json()) == (200, {"jobs": []})
     assert answer.content == expected.content
+
+
+def test_write_of_page(route: Route, control: Identity, witness: Caller, experiment_id: str) -> None:
+    """Under a name under which somebody may read, a page of that name may write: browsers say whose page it is that does."""
+    path = "/ajax-api/2.0/mlflow/experiments"
+    tag = {"experiment_id": experiment_id, "key": "by", "value": f"a page, through {route}"}
+
+    with Rest(route, control) as rest:
+        rest.headers["Host"] = "registry.example.com"
+        if rest.get(f"{path}/get?experiment_id={experiment_id}").status_code != 200:
+            pytest.skip("the target can be called by its own name alone, of which there may be no pages")
+        answer = rest.post(f"{path}/set-experiment-tag", json=tag, headers={"Origin": "https://registry.example.com"})
+
+    assert (answer.status_code, answer.text) == (200, "{}")
+    with signed_in(*witness) as mlflow_itself:
+        assert mlflow_itself.get_experiment(experiment_id).tags["by"] == tag["value"]
 
 
 def _shown_by(answer: requests.Response) -> dict[str, str | None]:

@@ -1,0 +1,65 @@
+"""What nobody is told: no log has a key in it, and no answer says where the services are that stand behind a route."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import pytest
+
+from fixtures.access_log import AccessLog
+from fixtures.target import Identity, Route, Target
+from fixtures.wire import JSON, Request, Wire, describe
+from tests.e2e.oracle import assert_none_wrong
+
+API = "/api/2.0/mlflow"
+REQUESTS: Mapping[str, Request] = {
+    "malformed": Request("POST", f"{API}/runs/create", JSON, b"{"),
+    "no-endpoint": Request("GET", f"{API}/no-such-endpoint"),
+    "read": Request("GET", f"{API}/experiments/get?experiment_id=0"),
+}
+KEYED: Mapping[str, Request] = {
+    "authorization": Request("GET", "", (("Authorization", "Bearer {key}"),)),
+    "query": Request("GET", "?api_key={key}"),
+    "x-api-key": Request("GET", "", (("X-API-Key", "{key}"),)),
+}
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+def test_no_answer_says_where(name: str, route: Route, target: Target) -> None:
+    """No answer, whoever asks, has the address of another service in it."""
+    urls = [*(hop.url for hop in target.hops), target.direct.url if target.direct else None]
+    addresses = {urlsplit(url).netloc for url in urls if url} - {urlsplit(route.url).netloc}
+    if not addresses:
+        pytest.skip("it is not known where the services behind the route are")
+
+    assert_none_wrong([_address_told(REQUESTS[name], route, identity, addresses) for identity in target.identities])
+
+
+def _address_told(request: Request, route: Route, identity: Identity, addresses: set[str]) -> str | None:
+    with Wire(route, identity) as wire:
+        answer = wire.ask(request)
+    told = [f"{address} is in it" for address in addresses if address in str((answer.headers, answer.body))]
+    return describe(wire, request, f"{answer} with {dict(answer.headers)}", "no address of a service", told) if told else None
+
+
+@pytest.mark.parametrize("place", KEYED)
+def test_no_log_has_a_key(place: str, route: Route, target: Target) -> None:
+    """What somebody sends as a key is in no service's log, wherever it was sent: more people read logs than may use keys."""
+    if not target.hops:
+        pytest.skip("the services' logs cannot be read")
+    key, mark = f"hk_test_{uuid4().hex}", f"logged-{uuid4().hex}"  # no key of anybody: it is refused, and not logged either
+    form = KEYED[place]
+    headers = tuple((name, value.format(key=key)) for name, value in form.headers)
+
+    with Wire(route) as wire:
+        answer = wire.ask(Request(form.method, f"{API}/{mark}{form.path.format(key=key)}", headers))
+
+    assert answer.status == target.contract.unauthenticated
+    for hop in target.hops:
+        if hop.name == "proxy" or urlsplit(hop.url or "").netloc == urlsplit(route.url).netloc:
+            with suppress(TimeoutError):  # of who logs nothing
+                AccessLog((hop.log,)).await_line_with(mark)
+    assert [hop.name for hop in target.hops if AccessLog((hop.log,)).lines_with(key)] == []
