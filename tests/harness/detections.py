@@ -5,19 +5,32 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from fixtures.faults import fidelity, gate
+from fixtures.faults import CATALOGUE
 
 E2E = "tests/e2e"
 READ = (f"{E2E}/test_experiments.py::test_get_experiment",)
 CALLS = (f"{E2E}/test_denials.py::test_read",)
-DENIED_READS = (f"{E2E}/test_denials.py::test_denied_read",)
-DENIED_WRITES = (f"{E2E}/test_denials.py::test_denied_write",)
 EVERY = f"{E2E}/test_every_endpoint.py::test_who_may_call"
 VERBS = f"{E2E}/test_every_endpoint.py::test_verbs_that_endpoints_do_not_have"
 CONVERSATION = f"{E2E}/test_same_answers.py::test_conversation"
 PATHS, HEADERS, KEYS = (f"{E2E}/test_bypass_{subject}.py" for subject in ("paths", "headers", "keys"))
 NAMES, JSON = (f"{E2E}/test_fidelity_{subject}.py" for subject in ("names", "json"))
 REQUESTS, TRANSFER = (f"{E2E}/test_fidelity_{subject}.py" for subject in ("requests", "transfer"))
+LIFETIME, SECRETS = (f"{E2E}/test_{subject}.py" for subject in ("key_lifetime", "secrets"))
+
+REFUSED = ("anonymous", "expired", "malformed", "other-service", "revoked", "throttled", "unknown")
+KEYLESS = "anonymous|expired|malformed|revoked|unknown"
+DENIED = tuple(f"{E2E}/test_denials.py::test_denied_read[internal-{who}-bearer-get-experiment]" for who in REFUSED)
+DENIED_WRITE = tuple(f"{E2E}/test_denials.py::test_denied_write[internal-{who}-bearer-log-metric]" for who in ("reader", *REFUSED))
+KEYLESS_READS = tuple(
+    f"{E2E}/test_denials.py::test_denied_read[internal-anonymous-{call}]" for call in ("bearer-get-run", "x-api-key-query-graphql")
+)
+ONE_CALL = (f"{REQUESTS}::test_query[internal-twice]",)  # which every outage turns red
+
+
+def reads(*names: str) -> tuple[str, ...]:
+    """Return the reads of those names, by one who may read."""
+    return tuple(f"{E2E}/test_denials.py::test_read[internal-reader-{name}]" for name in names)
 
 
 class Detection(NamedTuple):
@@ -99,21 +112,21 @@ DETECTED_BY: Mapping[str, Detection] = {
     **EDGE,
     **MLFLOW,
     **CLIENT,
-    "key-check-off": Detection(DENIED_READS, ""),
-    "strip-none": Detection(READ, ""),
-    "proxy-loop": Detection(READ, ""),
-    "port-refused": Detection(READ, ""),
-    "carrier-ignored": Detection(CALLS, "x-api-key"),
+    "key-check-off": Detection(DENIED, ""),
+    "strip-none": Detection(ONE_CALL, ""),
+    "proxy-loop": Detection(ONE_CALL, ""),
+    "port-refused": Detection(ONE_CALL, ""),
+    "carrier-ignored": Detection(reads("bearer-get-run", "x-api-key-get-run"), "x-api-key"),
     "query-collapse": Detection((f"{E2E}/test_metrics.py::test_metric_history_of_several_runs", *READ), "several_runs"),
     "error-shape": Detection((f"{E2E}/test_experiments.py::test_get_unknown_experiment", *READ), "unknown"),
     "method-filter": Detection((f"{E2E}/test_registered_models.py::test_delete_registered_model", *READ), "delete"),
-    "scope-not-checked": Detection(DENIED_WRITES, "reader"),
-    "read-key-denied-read": Detection(CALLS, "reader.*(search-|graphql)"),
-    "revocation-ignored": Detection(DENIED_READS, "revoked"),
-    "expiry-ignored": Detection(DENIED_READS, "expired"),
-    "rate-limit-not-enforced": Detection(DENIED_READS, "throttled"),
-    "ratelimit-as-401": Detection(DENIED_READS, "throttled"),
-    "service-not-checked": Detection(DENIED_READS, "other-service"),
+    "scope-not-checked": Detection(DENIED_WRITE, "reader"),
+    "read-key-denied-read": Detection(reads("bearer-get-run", "bearer-search-runs", "x-api-key-query-graphql"), "search|graphql"),
+    "revocation-ignored": Detection(DENIED, "revoked"),
+    "expiry-ignored": Detection(DENIED, "expired"),
+    "rate-limit-not-enforced": Detection(DENIED, "throttled"),
+    "ratelimit-as-401": Detection(DENIED, "throttled"),
+    "service-not-checked": Detection(DENIED, "other-service"),
     "key-beginning-compared": Detection((f"{KEYS}::test_like_a_key",), ""),
     "key-case-ignored": Detection((f"{KEYS}::test_like_a_key",), ""),
     # Proxies that let in.
@@ -130,10 +143,10 @@ DETECTED_BY: Mapping[str, Detection] = {
     "last-key-counts": Detection((f"{KEYS}::test_like_a_key", *READ), "like_a_key.*bearer"),
     "key-in-query-accepted": Detection((f"{KEYS}::test_key_in_query", *READ), "key_in_query"),
     "forwarded-before-check": Detection((f"{EVERY}[internal-other]", *READ), "other"),
-    "denial-in-other-shape": Detection((*DENIED_READS, *READ), "anonymous|expired|malformed|revoked|unknown"),
-    "login-redirect": Detection((*DENIED_READS, *READ), "anonymous|expired|malformed|revoked|unknown"),
-    "challenge-missing": Detection((*DENIED_READS, *READ), "anonymous|expired|malformed|revoked|unknown"),
-    "retry-after-missing": Detection((*DENIED_READS, *READ), "throttled"),
+    "denial-in-other-shape": Detection((*DENIED, *READ), KEYLESS),
+    "login-redirect": Detection((*DENIED, *READ), KEYLESS),
+    "challenge-missing": Detection((*DENIED, *READ), KEYLESS),
+    "retry-after-missing": Detection((*DENIED, *READ), "throttled"),
     # Proxies that change what they forward.
     "query-dropped": Detection((f"{REQUESTS}::test_text_in_query", *READ), ""),
     "blank-parameters-dropped": Detection((f"{REQUESTS}::test_query",), "blank-and-value"),
@@ -157,7 +170,60 @@ DETECTED_BY: Mapping[str, Detection] = {
     "nan-nulled": Detection((f"{JSON}::test_bare_word", *READ), "NaN"),
     "status-rewritten": Detection((f"{CONVERSATION}",), ""),
     "answers-remembered": Detection((f"{E2E}/test_fidelity_connections.py::test_identities_take_turns", *READ), "turns"),
+    # The way from the proxy to MLflow.
+    "stale-address": Detection(ONE_CALL, ""),
+    "one-address-stale": Detection((f"{E2E}/test_fidelity_connections.py::test_reads_in_flight",), ""),
+    "address-taken-over": Detection(ONE_CALL, ""),
+    "dns-fail": Detection(ONE_CALL, ""),
+    "network-closed": Detection(ONE_CALL, ""),
+    "half-open": Detection(ONE_CALL, ""),
+    "timeout-too-short": Detection((f"{E2E}/test_slow_calls.py::test_download_with_pause",), ""),
+    "upstream-by-https": Detection(ONE_CALL, ""),
+    "upstream-by-http2": Detection(ONE_CALL, ""),
+    "wrong-host-sent": Detection(ONE_CALL, ""),
+    "strip-twice": Detection(ONE_CALL, ""),
+    "loop-through-edge": Detection(ONE_CALL, ""),
+    "loop-unnoticed": Detection(ONE_CALL, ""),
+    "ghost-runs": Detection((f"{E2E}/test_runs.py::test_one_run_for_each_call", *READ), "one_run"),
+    "shadow-traffic": Detection((f"{E2E}/test_runs.py::test_one_run_for_each_call", *READ), "one_run"),
+    # More of what proxies let in, and tell.
+    "graphql-hole": Detection(KEYLESS_READS, "graphql"),
+    "path-differential": Detection((f"{PATHS}::test_odd_path_without_key[internal-letters]", *READ), "letters"),
+    "health-shadowed": Detection((f"{E2E}/test_health.py",), "proxy"),
+    "error-detail": Detection((*DENIED, *READ), "denied"),
+    "error-html": Detection((*DENIED, *READ), "denied"),
+    "internal-leak": Detection((f"{SECRETS}::test_no_answer_says_where", *READ), "says_where"),
+    "internal-leak-in-errors": Detection((f"{SECRETS}::test_no_answer_says_where", *READ), "says_where"),
+    "credential-leak": Detection((f"{SECRETS}::test_no_log_has_a_key", *READ), "log_has.*(authorization|x-api-key)"),
+    "query-logged": Detection((f"{SECRETS}::test_no_log_has_a_key", *READ), "log_has.*query"),
+    "key-echoed": Detection((*reads("bearer-get-run", "x-api-key-get-run"), *READ), "test_read"),
+    # More of what proxies change.
+    "origin-403": Detection((f"{E2E}/test_ui.py::test_write_of_page", *READ), "page"),
+    "http10-downgrade": Detection((f"{TRANSFER}::test_chunked_upload", *READ), "chunked"),
+    "answer-cut": Detection((f"{CONVERSATION}[internal-artifacts]", *READ), "artifacts"),
+    "body-cut": Detection((f"{CONVERSATION}[internal-artifacts]", *READ), "artifacts"),
+    "proxy-body-limit": Detection((f"{CONVERSATION}[internal-artifacts]", *READ), "artifacts"),
+    "keep-alive-off": Detection((f"{E2E}/test_fidelity_connections.py::test_same_connection_is_used", *READ), "same_connection"),
+    "content-recoded": Detection((f"{TRANSFER}::test_coded_answer",), "gzip"),
+    "requests-unpacked": Detection((f"{TRANSFER}::test_odd_upload", *READ), "gzip"),
+    "headers-limited": Detection((f"{REQUESTS}::test_many_headers", *READ), "many"),
+    # The auth service, and the way there.
+    "auth-down": Detection(ONE_CALL, ""),
+    "auth-slow": Detection(ONE_CALL, ""),
+    "auth-500": Detection(ONE_CALL, ""),
+    "auth-nonsense": Detection(ONE_CALL, ""),
+    "auth-404": Detection(ONE_CALL, ""),
+    "wrong-service-id": Detection(ONE_CALL, ""),
+    "outage-as-401": Detection(ONE_CALL, ""),
+    "outage-as-500": Detection(ONE_CALL, ""),
+    "fail-open": Detection(DENIED, ""),
+    "revocation-lag": Detection((f"{LIFETIME}::test_revocation", *DENIED), "test_revocation"),
+    "token-expiry": Detection(ONE_CALL, ""),
+    "clock-ahead": Detection((f"{LIFETIME}::test_expiry_in_mid_run", *DENIED), "mid_run"),
+    "clock-behind": Detection((f"{LIFETIME}::test_expiry_in_mid_run", *DENIED), "mid_run|expired"),
+    "scopes-table-old": Detection(reads("bearer-get-run", "bearer-search-traces"), "traces"),
+    "get-taken-for-read": Detection((f"{E2E}/test_denials.py::test_denied_get_that_acts",), "reader"),
 }
 
-# The faults of proxies for which no other service need be started anew: see test_wrong_proxies.
-WITH_A_PROXY_OF_THEIR_OWN = tuple(fault.id for fault in (*gate.FAULTS, *fidelity.FAULTS))
+# The faults for which MLflow need not be started anew: see test_wrong_proxies.
+WITH_A_SHARED_MLFLOW = tuple(fault.id for fault in CATALOGUE.values() if fault.hop in ("edge", "proxy", "auth"))

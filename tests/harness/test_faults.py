@@ -9,12 +9,12 @@ import pytest
 from fixtures.faults import CATALOGUE
 from fixtures.faults.pages import listing, page
 from tests.harness.conftest import ROOT, StartRun
-from tests.harness.detections import DETECTED_BY, WITH_A_PROXY_OF_THEIR_OWN
+from tests.harness.detections import DETECTED_BY, WITH_A_SHARED_MLFLOW
 
 NEVER_STARTS = {"database-missing"}  # there is no system to test: see test_bad_input
 
 
-@pytest.mark.parametrize("fault", sorted(set(DETECTED_BY) - set(WITH_A_PROXY_OF_THEIR_OWN)))
+@pytest.mark.parametrize("fault", sorted(set(DETECTED_BY) - set(WITH_A_SHARED_MLFLOW)))
 def test_fault_turns_its_tests_red(start_run: StartRun, fault: str) -> None:
     """A system with this fault fails the tests that the fault concerns, and no others."""
     tests, red = DETECTED_BY[fault]

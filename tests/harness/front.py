@@ -1,0 +1,44 @@
+"""Stacks that share one MLflow: it takes longer to start than all the rest, and most faults leave it alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from fixtures.faults.fault import Fault
+from fixtures.services import Address, Service
+from fixtures.stack.process import ProcessStack, ServiceProcess
+
+SHARED = "mlflow"
+
+
+class Front(ProcessStack):
+    """Edge, proxy and auth service of their own, in front of the MLflow of another stack.
+
+    Args:
+        behind: the stack whose MLflow it is. It must be up for as long as this one is.
+        fault: what to break in front of it.
+    """
+
+    def __init__(self, behind: ProcessStack, fault: Fault | None = None) -> None:
+        super().__init__(fault=fault)
+        shared = behind.running[SHARED]
+        assert isinstance(shared, ServiceProcess)
+        self._shared = shared
+
+    def addresses(self) -> Mapping[str, Address]:
+        """Return new addresses, and that of MLflow."""
+        return {name: self._held.take(name) for name in ("auth", "proxy", "edge")} | {SHARED: self._shared.reach}
+
+    def run(self, services: Iterable[Service]) -> Iterator[ServiceProcess]:
+        """Start all but MLflow."""
+        yield self._shared
+        yield from super().run(service for service in services if service.name != SHARED)
+
+    def where_log_is(self, service: Service) -> str:
+        """Return the file that a service writes its log to."""
+        return f"file:{self._shared.log_file}" if service.name == SHARED else super().where_log_is(service)
+
+    def stop(self) -> None:
+        """End everything but MLflow."""
+        self.running = {name: running for name, running in self.running.items() if name != SHARED}
+        super().stop()
