@@ -13,13 +13,14 @@ from typing import Any
 
 import pytest
 
-from fixtures.clients import TIMEOUT, signed_in
+from fixtures import timeouts
+from fixtures.clients import signed_in
 from fixtures.scratch import Scratch
 from fixtures.target import Identity, Route
 from tests.e2e import own_client
 from tests.e2e.conftest import Caller
 
-SECONDS = 2 * TIMEOUT  # for the whole program, which imports MLflow anew
+SECONDS = 2 * timeouts.ANSWER  # for the whole program, which imports MLflow anew
 RETRIES = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}  # not seven, which take four minutes
 
 Run = Callable[[str, str], Any]

@@ -225,5 +225,5 @@ DETECTED_BY: Mapping[str, Detection] = {
     "get-taken-for-read": Detection((f"{E2E}/test_denials.py::test_denied_get_that_acts",), "reader"),
 }
 
-# The faults for which MLflow need not be started anew: see test_wrong_proxies.
+# The faults for which MLflow need not be started anew: see faults/front.py.
 WITH_A_SHARED_MLFLOW = tuple(fault.id for fault in CATALOGUE.values() if fault.hop in ("edge", "proxy", "auth"))

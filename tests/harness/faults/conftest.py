@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.faults.system import System
-from fixtures.stack.branch import Branch
+from fixtures.faults.fault import Fault
 from fixtures.stack.process import ProcessStack
 from fixtures.target import Target
 from tests.harness.conftest import Run, StartRun
+from tests.harness.faults.front import Front
 from tests.harness.given import VARIABLE
 
 SCORE = "score"  # the user property of a test that says what it has found: caught, named, hop, false alarm
 EVERY = 3  # every so many faults are a sample of them, for every change
 
-StartBranch = Callable[[Callable[[System], None]], Branch]
+StartFront = Callable[[Fault | None], Front]
 RunOn = Callable[..., Run]
 
 
@@ -55,19 +55,19 @@ def trunk() -> Iterator[ProcessStack]:
 
 
 @pytest.fixture
-def branches(trunk: ProcessStack, tmp_path: Path) -> Iterator[StartBranch]:
-    """Return a function that makes a changed system, which the test starts."""
-    made: list[Branch] = []
+def start_front(trunk: ProcessStack) -> Iterator[StartFront]:
+    """Return a function that starts what stands in front of the MLflow that all share, with a fault in it or without."""
+    started: list[Front] = []
 
-    def make(change: Callable[[System], None]) -> Branch:
-        folder = tmp_path / f"branch-{len(made)}"
-        folder.mkdir()
-        made.append(Branch(trunk, change, folder))
-        return made[-1]
+    def start(fault: Fault | None) -> Front:
+        started.append(Front(trunk, fault))
+        started[-1].start()
+        list(started[-1].until_ready())
+        return started[-1]
 
-    yield make
-    for branch in made:
-        branch.stop()
+    yield start
+    for front in started:
+        front.stop()
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from fixtures.services.auth import SCOPES_VARIABLE
 from fixtures.stack.process import ProcessStack
 from fixtures.stack.reaper import ROOT
 from tests.harness.detections import E2E, READ
-from tests.harness.faults.conftest import RunOn, StartBranch
+from tests.harness.faults.conftest import RunOn, StartFront
 
 TEAPOT_FOR_PARAMETERS = """
 function envoy_on_request(handle)
@@ -86,11 +86,14 @@ UNKNOWN: Mapping[str, Unknown] = {
 
 
 @pytest.mark.parametrize("name", sorted(UNKNOWN))
-def test_unknown_fault(name: str, branches: StartBranch, run_on: RunOn) -> None:
+def test_unknown_fault(name: str, start_front: StartFront, run_on: RunOn) -> None:
     """The verdict says at which hop something is wrong, with evidence, and names no cause."""
     inject, hop, tests = UNKNOWN[name]
 
-    run = run_on(branches(inject).start(), *tests, *READ)
+    front = start_front(Fault(name, hop, "", "", "", inject))
+    assert front.target
+
+    run = run_on(front.target, *tests, *READ)
 
     assert run.wait() == pytest.ExitCode.TESTS_FAILED, run.output
     assert run.verdict == ((hop,), ("unknown cause",)), run.output
