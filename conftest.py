@@ -23,7 +23,12 @@ from fixtures.report.verdicts import VERDICTS
 from fixtures.target import Target
 
 TESTS = Path(__file__).parent / "tests"
-NEEDING_A_STACK = {"e2e": TESTS / "e2e", "smoke": TESTS / "e2e", "containers": TESTS / "containers"}  # by the mark of their tests
+NEEDING_A_STACK = {  # by the mark of their tests
+    "e2e": TESTS / "e2e",
+    "smoke": TESTS / "e2e",
+    "outages": TESTS / "outages",
+    "containers": TESTS / "containers",
+}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

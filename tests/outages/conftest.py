@@ -1,0 +1,68 @@
+"""What a test of outages can ask for: the stack itself, to break and to mend it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fixtures.options import STACK, TARGET
+from fixtures.stack.owned import OwnedStack
+from fixtures.target import Identity, Route, Target
+from tests.outages.outage import Outage
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.outages)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "route" in metafunc.fixturenames:
+        metafunc.parametrize("route", ("external", "internal"), indirect=True)
+
+
+@pytest.fixture(scope="session")
+def target(pytestconfig: pytest.Config) -> Target:
+    """Return the target."""
+    return pytestconfig.stash[TARGET]
+
+
+@pytest.fixture
+def route(target: Target, request: pytest.FixtureRequest) -> Route:
+    """Return each route."""
+    return target.route(request.param)
+
+
+@pytest.fixture
+def direct(target: Target) -> Route:
+    """Return the way to MLflow itself."""
+    assert target.direct
+    return target.direct
+
+
+@pytest.fixture
+def platform(target: Target) -> Identity:
+    """Return an identity that may do everything."""
+    return target.identity("platform")
+
+
+@pytest.fixture(scope="session")
+def stack(pytestconfig: pytest.Config) -> OwnedStack:
+    """Return the stack."""
+    stack = pytestconfig.stash.get(STACK, None)
+    if not isinstance(stack, OwnedStack):
+        pytest.fail("These tests break services and mend them: run them on a stack of our own, and without -n.")
+    return stack
+
+
+@pytest.fixture
+def outage(stack: OwnedStack, target: Target) -> Iterator[Outage]:
+    """Hand out the stack, in working order, and wait until it is that again."""
+    outage = Outage(stack, target)
+    outage.wait_until_over()
+    yield outage
+    outage.end()
+    outage.wait_until_over()

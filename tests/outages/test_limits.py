@@ -1,0 +1,46 @@
+"""How long each hop waits for the next one: what comes just in time is passed on, and what does not is refused."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from fixtures import timeouts
+from fixtures.clients import Rest
+from fixtures.services.mlflow import AUTHENTICATED_READ
+from fixtures.target import Identity, Target
+from tests.outages.outage import Outage, assert_unavailable
+
+LIMITS = {
+    "auth": (timeouts.AUTH_SILENCE, 503, ("external", "internal")),
+    "mlflow": (timeouts.MLFLOW_SILENCE, 504, ("external", "internal")),
+    "proxy": (timeouts.PROXY_SILENCE, 504, ("external",)),
+}
+
+
+@pytest.mark.parametrize("silent", LIMITS)
+def test_silence(outage: Outage, target: Target, platform: Identity, silent: str) -> None:
+    """While a service takes calls and says nothing, a call is refused when the hop in front of it has waited for as long as it
+    should, and not before; one that was made a little later is answered as soon as the service goes on."""
+    limit, status, names = LIMITS[silent]
+    routes = [target.route(name) for name in names]
+    little = min(limit / 2, timeouts.ATTEMPT)
+
+    def is_answered(name: str) -> bool:
+        with Rest(target.route(name), platform) as caller:
+            return caller.get(AUTHENTICATED_READ, timeout=limit + timeouts.AT_ONCE).status_code == 200
+
+    with ThreadPoolExecutor(2 * len(routes)) as callers:
+        outage.pause(silent)
+        too_early = [
+            callers.submit(assert_unavailable, route, platform, status, within=limit + timeouts.AT_ONCE) for route in routes
+        ]
+        outage.last_until(little)
+        in_time = [callers.submit(is_answered, name) for name in names]
+        waited = [refusal.result() for refusal in too_early]
+        outage.end()
+        assert [answer.result() for answer in in_time] == [True] * len(names)
+
+    assert min(waited) > limit - timeouts.CLOCK
+    assert max(waited) < limit + little

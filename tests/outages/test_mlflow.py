@@ -1,0 +1,136 @@
+"""What becomes of calls and of what they have written when MLflow dies, comes back or is slow."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import requests
+
+from fixtures import timeouts
+from fixtures.clients import MLFLOW_DEFAULTS, Rest, signed_in
+from fixtures.stack.owned import OwnedStack
+from fixtures.target import Identity, Route, Target
+from fixtures.waiting import wait_until
+from tests.outages.outage import RUNS, Outage, assert_unavailable, create_run, load, lost
+
+ENOUGH = 20  # calls that are to succeed, or to be refused, before the test goes on
+METRIC = "loss"
+TAG = "call"
+SLOW_SECONDS = 3  # for which MLflow waits for its database: not for ever, and longer than a hop waits that tries again early
+LOCK = f"""
+import sqlite3, time
+database = sqlite3.connect("mlflow.db", isolation_level=None)
+database.execute("BEGIN IMMEDIATE")
+print("locked", flush=True)
+time.sleep({SLOW_SECONDS})
+"""
+CREATES_RUN = f"POST /mlflow{RUNS}/create "  # as the auth service logs what it is asked about
+
+
+def test_killed(outage: Outage, target: Target, platform: Identity) -> None:
+    """While MLflow is away the answer is 502 on every route, and it comes at once."""
+    outage.kill("mlflow")
+
+    for route in target.routes:
+        for _ in range(2):  # on a connection that the proxy may have kept, and on one that it has to make
+            assert_unavailable(route, platform, 502)
+
+
+def test_nothing_acknowledged_is_lost(outage: Outage, target: Target, platform: Identity, direct: Route) -> None:
+    """MLflow is killed and started again while runs are created: each call is answered or refused as the contract says, and
+    every run whose creation was answered is there."""
+    acknowledged: list[str] = []
+    with Rest(target.route("external"), platform) as caller, load(lambda: create_run(caller, acknowledged)) as runs:
+        runs.wait_for("created", ENOUGH)
+        outage.kill("mlflow")
+        runs.wait_for("refused", ENOUGH)
+        outage.end()
+        runs.wait_for("created", ENOUGH)
+
+    assert set(runs.outcomes) - {"cut off"} == {"created", "refused"}
+    assert lost(acknowledged, direct) == []
+
+
+def test_restart_in_mid_run(outage: Outage, target: Target, platform: Identity, direct: Route) -> None:
+    """A training run whose MLflow is killed and started again goes on by itself, with MLflow's client as it is set up by default,
+    and has every step."""
+    over, steps = threading.Event(), 0
+    with signed_in(target.route("external"), platform, patience=MLFLOW_DEFAULTS) as client:
+        run_id = client.create_run("0").info.run_id
+
+        def train() -> None:
+            nonlocal steps
+            while not over.is_set():
+                client.log_metric(run_id, METRIC, steps, step=steps)
+                steps += 1
+
+        def has_logged(number: int) -> None:
+            wait_until(lambda: steps >= number or training.done(), timeouts.CLIENT_RECOVERY, f"step {number} is to be logged")
+
+        with ThreadPoolExecutor(1) as pool:
+            training = pool.submit(train)
+            try:
+                has_logged(ENOUGH)
+                outage.kill("mlflow")
+                outage.end()
+                has_logged(steps + ENOUGH)
+            finally:
+                over.set()
+            training.result()  # raises what the client has
+
+    with signed_in(direct) as mlflow_itself:
+        assert sorted(metric.step for metric in mlflow_itself.get_metric_history(run_id, METRIC)) == list(range(steps))
+
+
+@pytest.mark.usefixtures("outage")
+def test_slow_write_is_made_once(stack: OwnedStack, target: Target, platform: Identity, direct: Route) -> None:
+    """A run whose creation MLflow takes seconds for is there once: no hop has lost its patience and asked again."""
+    if "postgres" in stack.running:
+        pytest.skip("this has MLflow wait for SQLite: run it without --backend")
+    names = {route: uuid.uuid4().hex for route in target.routes}
+
+    with stack.running["mlflow"].executing(LOCK), ThreadPoolExecutor(len(names)) as pool:
+        answers = list(pool.map(lambda route: create_tagged_run(route, platform, names[route]), names))
+
+    assert [answer.status_code for answer in answers] == [200] * len(names)
+    assert min(answer.elapsed.total_seconds() for answer in answers) > SLOW_SECONDS / 2
+    assert [runs_of(name, direct) for name in names.values()] == [1] * len(names)
+
+
+def test_answer_lost_in_mid_flight(outage: Outage, stack: OwnedStack, target: Target, platform: Identity, direct: Route) -> None:
+    """When the edge dies with MLflow's answer, MLflow's client as it is set up by default makes the call again and gets a run: the
+    second one, for MLflow has kept the first. There are as many runs as calls of the client's have come to the proxy."""
+    name = uuid.uuid4().hex
+
+    def asked() -> int:
+        return stack.running["auth"].log().count(CREATES_RUN)
+
+    with signed_in(target.route("external"), platform, patience=MLFLOW_DEFAULTS) as client, ThreadPoolExecutor(1) as pool:
+        asked_before = asked()
+        outage.pause("mlflow")
+        creation = pool.submit(client.create_run, "0", tags={TAG: name})
+        wait_until(lambda: asked() > asked_before, timeouts.AT_ONCE, "the call is to be on its way to MLflow")
+        outage.pause("edge")
+        outage.mend("mlflow")
+        wait_until(lambda: runs_of(name, direct) == 1, timeouts.AT_ONCE, "MLflow is to make the run")
+        outage.kill("edge")
+        outage.mend("edge")
+        run_id = creation.result().info.run_id
+
+    assert asked() - asked_before == runs_of(name, direct) == 2
+    assert lost([run_id], direct) == []
+
+
+def create_tagged_run(route: Route, identity: Identity, name: str) -> requests.Response:
+    """Create a run that can be searched for."""
+    with Rest(route, identity) as caller:
+        return caller.post(f"{RUNS}/create", json={"experiment_id": "0", "tags": [{"key": TAG, "value": name}]})
+
+
+def runs_of(name: str, direct: Route) -> int:
+    """Return how many runs of that name MLflow has."""
+    with signed_in(direct) as mlflow_itself:
+        return len(mlflow_itself.search_runs(["0"], f"tags.{TAG} = '{name}'"))
