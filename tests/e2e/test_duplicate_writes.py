@@ -37,7 +37,7 @@ def lose_answer(monkeypatch: pytest.MonkeyPatch) -> LoseAnswer:
 
 def test_lost_answer(
     route: Route,
-    can_write: Identity,
+    control: Identity,
     experiment_id: str,
     lose_answer: LoseAnswer,
     requests_sent: list[str],
@@ -46,7 +46,7 @@ def test_lost_answer(
     """A call makes one run. One whose answer is lost is sent again by MLflow's client as it is set up by default, and makes one run
     more: as many as the client has sent requests."""
     name = uuid.uuid4().hex
-    with signed_in(route, can_write, patience=MLFLOW_DEFAULTS) as client:
+    with signed_in(route, control, patience=MLFLOW_DEFAULTS) as client:
         requests_sent.clear()
         client.create_run(experiment_id, tags={TAG: name})
         assert len(requests_sent) == 1
@@ -66,9 +66,7 @@ def runs_of(call: str, experiment_id: str, witness: Caller) -> int:
         return len(mlflow_itself.search_runs([experiment_id], f"tags.{TAG} = '{call}'"))
 
 
-def test_failed_write_is_forwarded_once(
-    route: Route, can_write: Identity, mlflow_itself: Wire, mlflow_log: AccessLog | None
-) -> None:
+def test_failed_write_is_forwarded_once(route: Route, control: Identity, mlflow_itself: Wire, mlflow_log: AccessLog | None) -> None:
     """A write that MLflow answers with an error of its own reaches it once: no hop knows what it did before it failed."""
     if mlflow_log is None:
         pytest.skip("MLflow's log, which alone can say how often a call has reached it, cannot be read")
@@ -76,7 +74,7 @@ def test_failed_write_is_forwarded_once(
     assert mlflow_itself.ask(failing).status == 500
     mark = uuid.uuid4().hex
 
-    with Wire(route, can_write) as wire:
+    with Wire(route, control) as wire:
         answer = wire.ask(failing.marked(mark))
 
     assert answer.status == 500, describe(wire, failing, answer, 500)
