@@ -13,12 +13,8 @@ from tests.harness.detections import DETECTED_BY, WITH_A_SHARED_MLFLOW
 from tests.harness.faults.conftest import SCORE, RunOn, StartFront
 
 # Of what these turn red the message has the request, and how to send it again. Others a client reports, or a log.
-DESCRIBED = {fault.id for fault in (*gate.FAULTS, *fidelity.FAULTS)} - {
-    "credential-leak",
-    "key-echoed",
-    "origin-403",
-    "query-logged",
-}
+SHOWN_OTHERWISE = {"credential-leak", "key-echoed", "origin-403", "proxy-body-limit", "query-logged"}
+DESCRIBED = {fault.id for fault in (*gate.FAULTS, *fidelity.FAULTS)} - SHOWN_OTHERWISE
 MOST_CAUSES = 2  # that a verdict may leave open
 
 
