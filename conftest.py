@@ -17,9 +17,13 @@ from fixtures.errors import SuiteError
 from fixtures.faults.pages import listing
 from fixtures.options import ISSUED, STACK, TARGET
 from fixtures.report import summary, verdicts
+from fixtures.report.blame import BLAME, SUITE, is_own
 from fixtures.report.coverage import COVERAGE, Coverage
-from fixtures.report.redaction import redact
+from fixtures.report.outputs import OUTPUTS, Outputs
+from fixtures.report.recorder import LEFT, RECORDER, RESULT, Recorder
+from fixtures.report.redaction import Redaction, redact
 from fixtures.report.verdicts import VERDICTS
+from fixtures.report.version import mlflow_version
 from fixtures.target import Target
 
 TESTS = Path(__file__).parent / "tests"
@@ -51,17 +55,25 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     try:
         if hasattr(config, "workerinput"):
             config.stash[TARGET] = Target.from_data(config.workerinput["target"])
+            config.pluginmanager.register(Redaction(config.stash[TARGET].secrets))
             return
         stack = options.stack(config)
         config.stash[TARGET] = stack.outline()
         options.check_selection(config, config.stash[TARGET])
         if _asks_for_stack(config):
+            config.stash[OUTPUTS] = Outputs.asked_for(config)
+            config.stash[RECORDER] = recorder = Recorder(config.stash[TARGET])
+            config.pluginmanager.register(recorder)
             config.stash[STACK] = stack
             stack.say = partial(_say, config)
-            config.stash[TARGET] = stack.start()
+            config.stash[TARGET] = recorder.target = stack.start()
+            config.pluginmanager.register(Redaction(config.stash[TARGET].secrets))
             os.environ.update(stack.client)  # once the services have theirs, and before there are workers
     except SuiteError as error:
         config.option.keep_stack = False  # there is nothing to keep
+        _note(config, error)
+        session.exitstatus = error.exit_code
+        pytest_deliver(session)  # pytest does not call it for a session that has not started
         pytest.exit(f"{error}", error.exit_code)
 
 
@@ -88,6 +100,27 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         config.stash[VERDICTS] = verdicts.find(reporter, config.stash[TARGET])
 
 
+@pytest.hookimpl(specname="pytest_sessionfinish", trylast=True)
+def pytest_deliver(session: pytest.Session) -> None:
+    """Write what came of the run to wherever that was asked for. A test that nothing came of is no success."""
+    config = session.config
+    if not (recorder := config.stash.get(RECORDER, None)):
+        return
+    session.exitstatus = recorder.exit_code(session.exitstatus)
+    config.stash[RESULT] = recorder.result(
+        session.exitstatus,
+        routes=map(str, options.selected(config, "--route", recorder.target.routes)),
+        mlflow=mlflow_version(recorder.target) if recorder.works() else None,
+        verdicts=config.stash.get(VERDICTS, []),
+        left_behind=config.stash.get(LEFT, []),
+    )
+    try:
+        config.stash[OUTPUTS].write(config.stash[RESULT], partial(_say, config))
+    except SuiteError as error:
+        _say(config, f"{error}")
+        session.exitstatus = session.exitstatus or error.exit_code
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop(session: pytest.Session) -> None:
     """Hold the first test back until the stack is ready."""
@@ -96,12 +129,17 @@ def pytest_runtestloop(session: pytest.Session) -> None:
             for service in stack.until_ready():
                 _say(session.config, f"{service.name:<7} ready after {service.seconds:4.1f} s")
         except SuiteError as error:
+            _note(session.config, error)
             pytest.exit(f"{error}", error.exit_code)
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
+    if call.excinfo and is_own(call.excinfo.value):
+        report.user_properties.append((BLAME, SUITE))
     redact(report, (*item.config.stash[TARGET].secrets, *item.config.stash[ISSUED]))
     return report
 
@@ -110,7 +148,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     stack = config.stash.get(STACK, None)
     covered = config.stash.get(COVERAGE, Coverage())
     verdicts.write(terminalreporter, config.stash.get(VERDICTS, []))
-    summary.write(terminalreporter, stack.logs() if stack else (), covered)
+    if result := config.stash.get(RESULT, None):
+        summary.write(terminalreporter, result, stack.logs() if stack else (), covered)
     if covered.table and (file := config.option.endpoints):
         covered.write(Path(config.invocation_params.dir, file))
 
@@ -121,6 +160,11 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         if config.option.keep_stack:
             _say(config, f"What is left running:\n{stack.keep()}")
         stack.stop()
+
+
+def _note(config: pytest.Config, error: SuiteError) -> None:
+    if recorder := config.stash.get(RECORDER, None):
+        recorder.note(error)
 
 
 def _asks_for_stack(config: pytest.Config) -> bool:

@@ -24,7 +24,8 @@ from fixtures.clients import signed_in
 from fixtures.exchanges import EXCHANGES, REQUESTS
 from fixtures.options import TARGET, selected
 from fixtures.report.coverage import COVERAGE, Coverage
-from fixtures.report.summary import CELL
+from fixtures.report.recorder import CAPABILITY, IDENTITY, ROUTE
+from fixtures.report.result import subject_of
 from fixtures.scratch import Scratch
 from fixtures.target import CAPABILITIES, Carrier, Identity, Route, Target
 from fixtures.wire import Request, Wire
@@ -77,6 +78,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.e2e)
+            item.user_properties.extend(_whom_and_what(item))
+
+
+def _whom_and_what(item: pytest.Item) -> Iterator[tuple[str, str]]:
+    """Return what reports count a test under."""
+    parameters = item.callspec.params.values() if isinstance(item, pytest.Function) and hasattr(item, "callspec") else ()
+    for name, kind in ((ROUTE, Route), (IDENTITY, Identity)):
+        yield from ((name, str(parameter)) for parameter in parameters if isinstance(parameter, kind))
+    marker = item.get_closest_marker("subject")
+    yield CAPABILITY, marker.args[0] if marker else subject_of(item.path.name)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -88,8 +99,6 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     parameters = item.callspec.params if hasattr(item, "callspec") else {}
     if (carrier := parameters.get("carrier", target.carriers[0])) not in target.carriers:
         pytest.skip(f"the target does not take a key as {carrier}")
-    who = [str(parameter) for parameter in parameters.values() if isinstance(parameter, Route | Identity)]
-    item.user_properties.append((CELL, " x ".join([*who, item.originalname])))
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

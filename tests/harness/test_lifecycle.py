@@ -27,7 +27,7 @@ def test_after_success(start_run: StartRun, kind: str) -> None:
     assert run.wait() == 0, run.output
     for service in ("auth", "mlflow", "proxy", "edge"):
         assert f"{service:<7} ready after" in run.output
-    assert "1 e2e items over 1 cells" in run.output
+    assert "1 checks over 1 cells (route x identity x capability)" in run.output
     run.assert_nothing_left(seconds=0)
 
 

@@ -1,0 +1,387 @@
+"""What people and their tools read of a result, and what they must never read in it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import threading
+import uuid
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta, timezone
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import jsonschema_rs
+import pytest
+
+from fixtures.diagnosis.verdict import Verdict
+from fixtures.errors import ReportError, SuiteError
+from fixtures.report import emf, github, history, prometheus
+from fixtures.report.matrix import Matrix
+from fixtures.report.outputs import Outputs
+from fixtures.report.recorder import Recorder
+from fixtures.report.redaction import without
+from fixtures.report.result import Check, Outcome, Result, Trouble, subject_of
+from fixtures.target import Identity, Route, Secret, Target
+from tests.harness.conftest import ROOT, Run, StartRun
+from tests.harness.given import VARIABLE
+
+SCHEMA = json.loads((ROOT / "docs" / "report.schema.json").read_text())
+BEGAN = datetime(2026, 1, 31, 23, 59, 58, tzinfo=timezone.utc)
+AWKWARD = "+/=&<>\"'%41\\:#"  # what a key may have in it, that is written in other ways in URLs, JSON, XML and Markdown
+VERDICT = Verdict(("proxy",), ("port-refused",), "the proxy asks the wrong port", ("502 at once",), "mend the port")
+
+
+def check(
+    capability: str,
+    outcome: Outcome = "passed",
+    *,
+    route: str | None = "external",
+    identity: str | None = "writer",
+    message: str = "",
+) -> Check:
+    """Return a check of its own cell."""
+    return Check(f"test_{capability}[{route}-{identity}]", route, identity, capability, outcome, 0.25, message)
+
+
+def result(*checks: Check, run: int = 0, **fields: Any) -> Result:
+    """Return the result of the n-th of several runs."""
+    given = {"exit_code": int(any(check.outcome == "failed" for check in checks)), "target": "staging", **fields}
+    return Result(
+        routes=("external", "internal"),
+        started=BEGAN + timedelta(hours=run),
+        seconds=8.5,
+        suite="0.1.0",
+        mlflow="3.17.2",
+        checks=checks,
+        **given,
+    )
+
+
+FAILED = result(
+    check("runs", "failed", message='said "no"\nto \\ all\r\n100%'),
+    check("runs", "passed", identity="reader"),
+    check("search", "skipped", message="not promised"),
+    check("gateway", "error", route=None, identity=None),
+    verdicts=(VERDICT,),
+    errors=(Trouble("tests/e2e/test_runs.py", "NameError: x"),),
+    left_behind=("e2e-1",),
+)
+
+
+@pytest.mark.parametrize("of", [FAILED, result()], ids=["failed", "empty"])
+def test_json_is_as_published(of: Result) -> None:
+    """The JSON result holds to the schema, which allows for what is not known."""
+    data = json.loads(json.dumps(of.to_data()))
+
+    assert [str(error) for error in jsonschema_rs.validator_for(SCHEMA).iter_errors(data)] == []
+    assert set(data) == set(SCHEMA["required"])
+
+
+def test_cells_have_the_worst_outcome_of_their_checks() -> None:
+    """One failed check makes a cell fail, and a cell is named the same in every run."""
+    cells = result(check("runs"), check("runs", "failed"), check("runs", "skipped")).cells
+
+    assert [(cell.id, cell.outcome, len(cell.checks)) for cell in cells] == [("external/writer/runs", "failed", 3)]
+
+
+def test_matrix_has_those_in_one_row_that_fare_alike() -> None:
+    """Identities and routes with the same outcomes share a row."""
+    everybody = [
+        check(capability, route=route, identity=identity)
+        for route in ("external", "internal")
+        for identity in ("platform", "writer")
+        for capability in ("runs", "search")
+    ]
+
+    matrix = Matrix.of(result(*everybody, check("search", "failed", identity="reader")))
+
+    assert [row.texts for row in matrix.rows] == [
+        ("external, internal", "platform, writer", "ok", "ok"),
+        ("external", "reader", "", "FAILED"),
+    ]
+
+
+def test_matrix_of_many_capabilities_has_those_that_fail() -> None:
+    """What is too wide to be read is left to what is wrong."""
+    many = [check(f"capability-{number}") for number in range(30)]
+
+    assert Matrix.of(result(*many)).rows == ()
+    assert Matrix.of(result(*many, check("runs", "failed"))).capabilities == ("runs",)
+
+
+def test_prometheus() -> None:
+    """Every sample is in the text format, skipped cells have none, and what a route lets through is told."""
+    text = prometheus.render(result(check("runs", "failed"), check("runs", identity='"odd"\n\\'), check("search", "skipped")))
+
+    samples = [line for line in text.splitlines() if not line.startswith("#")]
+    assert all(
+        re.fullmatch(r'[a-z0-9_]+\{[a-z]+="([^"\\]|\\[n"\\])*"(,[a-z]+="([^"\\]|\\[n"\\])*")*\} [0-9.]+', s) for s in samples
+    )
+    where = 'target="staging",route="external"'
+    assert f'mlflow_e2e_check_success{{{where},identity="writer",capability="runs"}} 0' in samples
+    assert f'mlflow_e2e_check_success{{{where},identity="\\"odd\\"\\n\\\\",capability="runs"}} 1' in samples
+    assert f"mlflow_e2e_up{{{where}}} 1" in samples
+    assert 'mlflow_e2e_up{target="staging",route="internal"} 0' in samples
+    assert 'capability="search"' not in text
+    assert f'mlflow_e2e_last_run_timestamp_seconds{{target="staging"}} {BEGAN.timestamp() + 8.5}' in samples
+
+
+def test_emf() -> None:
+    """Each route has a line, whose metrics are declared and are numbers, and whose dimensions are there."""
+    lines = [json.loads(line) for line in emf.render(FAILED).splitlines()]
+
+    assert [(line["Route"], line["Up"], line["Failed"], line["FailedCells"]) for line in lines] == [
+        ("external", 1, 1, ["writer/runs"]),
+        ("internal", 0, 0, []),
+        ("any", 0, 1, ["any/gateway"]),
+    ]
+    for line in lines:
+        (directive,) = line["_aws"]["CloudWatchMetrics"]
+        assert all(isinstance(line[metric["Name"]], int | float) for metric in directive["Metrics"])
+        assert all(line[name] for name in directive["Dimensions"][0])
+
+
+def test_github_annotations_are_one_line_each_and_few() -> None:
+    """What a target says cannot end a command and begin another, and GitHub gets no more of them than it shows."""
+    commands = list(github.commands(FAILED))
+
+    assert [command.partition("::error title=")[2].partition("::")[0] for command in commands] == [
+        "staging%3A the suite itself failed",
+        "staging%3A proxy",
+        "staging%3A any/any/gateway",
+        "staging%3A external/writer/runs",
+    ]
+    assert commands[-1].endswith('::said "no"%0Ato \\ all%0D%0A100%25')
+    assert len(list(github.commands(result(*(check(f"c{n}", "failed") for n in range(99)))))) == github.ANNOTATIONS
+
+
+def test_github_summary_shows_what_a_target_says_as_it_is() -> None:
+    """Nothing that a target says is taken for Markdown or HTML."""
+    text = github.step_summary(result(check("runs", "failed", message="<b>|`*_[x](y)")))
+
+    assert r"external/writer/runs: \<b\>\|\`\*\_\[x\](y)" in text
+
+
+def test_history(tmp_path: Path) -> None:
+    """What is different from the run before is told, and what has changed both ways is called flaky."""
+
+    def told(*of: Result) -> list[str]:
+        for one in of:
+            lines = list(history.changes(tmp_path, one))
+            history.file(tmp_path, one).write_text(json.dumps(one.to_data()))
+        return lines
+
+    good, bad = check("runs"), check("runs", "failed")
+    name = good.id
+    assert told(result(good, run=0), result(good, run=1)) == []
+    assert told(result(bad, run=2)) == [f"newly broken: {name}"]
+    assert told(result(bad, run=3)) == []
+    assert told(result(good, run=4)) == [f"flaky within the last 10 runs: {name}"]
+    assert told(*(result(good, run=5 + n) for n in range(history.RUNS))) == []
+    (tmp_path / f"staging.20990101T000000000000Z{history.SUFFIX}").write_text("{")  # half a file
+    assert told(result(bad, run=20), result(bad, run=21, target="staging.eu")) == []
+
+
+def test_history_tells_what_is_fixed_and_forgets_what_is_old(tmp_path: Path) -> None:
+    """A check that failed from the beginning and passes now is fixed; the oldest results make room."""
+    for run in range(history.KEPT + 5):
+        file = history.file(tmp_path, result(run=run))
+        file.write_text(json.dumps(result(check("runs", "failed"), run=run).to_data()))
+
+    assert list(history.changes(tmp_path, result(check("runs"), run=200))) == [f"fixed: {check('runs').id}"]
+    assert len(list(tmp_path.iterdir())) == history.KEPT
+
+
+def test_files_are_replaced_as_a_whole(tmp_path: Path) -> None:
+    """Results take the place of those before, can be read by whoever collects them, and leave nothing beside; a log grows."""
+    outputs = Outputs(json=tmp_path / "r.json", prometheus=tmp_path / "r.prom", emf=tmp_path / "log", history=tmp_path)
+
+    for run in range(2):
+        outputs.write(result(check("runs"), run=run), print)
+
+    assert json.loads((tmp_path / "r.json").read_text())["started"].startswith("2026-02-01T00:59:58")
+    assert (tmp_path / "r.prom").stat().st_mode & 0o777 == 0o644
+    assert len((tmp_path / "log").read_text().splitlines()) == 4
+    assert {file.suffix for file in tmp_path.iterdir()} == {".json", ".prom", ""}
+
+
+def test_target_that_is_to_blame_for_the_end_of_a_run() -> None:
+    """Where nobody answers, each route has failed; where the suite itself cannot go on, nothing is said of any."""
+    refused = SuiteError("refused")
+    refused.blames_target = True
+
+    def given_up(error: SuiteError) -> Result:
+        recorder = Recorder(Target("staging", (Route("external", "http://x"),), (), frozenset()))
+        recorder.note(error)
+        return recorder.result(error.exit_code, routes=["external"], mlflow=None, verdicts=(), left_behind=())
+
+    unreachable, own = given_up(refused), given_up(SuiteError("no room"))
+
+    assert (unreachable.outcome, [cell.id for cell in unreachable.bad], unreachable.errors) == (
+        "failed",
+        ["external/any/reachable"],
+        (),
+    )
+    assert (own.outcome, own.checks, own.errors) == ("error", (), (Trouble("SuiteError", "no room"),))
+
+
+def test_subject_of_a_file() -> None:
+    """A test counts under what its file is about."""
+    assert subject_of("tests/e2e/test_logged_models.py") == "logged-models"
+
+
+@pytest.mark.parametrize("write", [str, json.dumps, repr, ascii], ids=lambda write: write.__name__)
+def test_key_is_found_however_it_is_written(write: Any) -> None:
+    """A key is taken out in whatever way a library has written it."""
+    assert "canary" not in without([Secret(f"canary{AWKWARD}")], f"-- {write(f'canary{AWKWARD}')} --")
+
+
+def test_part_of_a_key_is_found() -> None:
+    """A key is taken out where it has been cut short, and what stands around it is left as it is."""
+    keys = [Secret("hk_test_0123456789abcdef"), Secret("short"), Secret("")]
+
+    assert without(keys, "'Bearer hk_test_01234567...'") == "'Bearer [key]...'"
+    assert without(keys, "...9abcdef, 456789abcdef, short; hk_test_0123456789abcdefhk_test_0123456789abcdef") == (
+        "...9abcdef, [key], [key]; [key]"
+    )
+
+
+class Echo(BaseHTTPRequestHandler):
+    """Refuses everything, and says in all places which key it was asked with."""
+
+    protocol_version = "HTTP/1.1"
+
+    def answer(self) -> None:
+        """Answer."""
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        key = self.headers.get("Authorization", "")
+        body = json.dumps({"error_code": "INTERNAL_ERROR", "message": f"what is {key}?"}).encode()
+        self.send_response(500)
+        for name, value in (("X-Key", key), ("Content-Type", "application/json"), ("Content-Length", str(len(body)))):
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = answer  # noqa: N815
+
+    def do_HEAD(self) -> None:
+        """Answer without a body, and with no more to come."""
+        self.send_response(500)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Print nothing."""
+
+
+@pytest.fixture
+def echo() -> Iterator[str]:
+    """Return the URL of a target that gives away every key."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Echo) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.fixture
+def canaries() -> Mapping[str, str]:
+    """Return what no output may have in it, by the identity whose key it is a part of."""
+    return {name: uuid.uuid4().hex for name in ("writer", "reader", "revoked")}
+
+
+@pytest.fixture
+def given(echo: str, canaries: Mapping[str, str], tmp_path: Path) -> Path:
+    """Return the file with the target that gives away every key."""
+    keys = {name: Secret(f"hk_{canary}{AWKWARD}{canary}") for name, canary in canaries.items()}
+    target = Target(
+        name="staging",
+        routes=(Route("external", echo),),
+        identities=(
+            Identity("writer", frozenset({"read", "write"}), key=keys["writer"]),
+            Identity("reader", frozenset({"read"}), key=keys["reader"]),
+            Identity("revoked", refused="unauthenticated", key=keys["revoked"]),
+        ),
+        capabilities=frozenset({"scopes", "artifacts", "registry", "traces"}),
+    )
+    file = tmp_path / "target.json"
+    file.touch(0o600)
+    file.write_text(json.dumps(target.to_data()))
+    return file
+
+
+def smoke(start_run: StartRun, given: Path, *arguments: str, **environment: str) -> Run:
+    """Start smoke tests against a target that is given."""
+    environment.setdefault("GITHUB_ACTIONS", "false")
+    environment.setdefault("GITHUB_STEP_SUMMARY", "")
+    return start_run("-p", "tests.harness.given", "-m", "smoke", *arguments, **{VARIABLE: str(given)}, **environment)
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_no_output_has_a_key_in_it(
+    workers: str, start_run: StartRun, given: Path, canaries: Mapping[str, str], tmp_path: Path
+) -> None:
+    """Whatever a target says of keys, no part of one is printed or written, whichever output is asked for."""
+    out = tmp_path / "out"
+    out.mkdir()
+    run = smoke(
+        start_run,
+        given,
+        *("-n", workers, "-vv", "--showlocals", "--tb=long", f"--history={out / 'history'}"),
+        *(f"--report-json={out / 'r.json'}", f"--report-prometheus={out / 'r.prom'}", f"--report-emf={out / 'r.log'}"),
+        GITHUB_ACTIONS="true",
+        GITHUB_STEP_SUMMARY=str(out / "summary.md"),
+    )
+
+    assert run.wait() == pytest.ExitCode.TESTS_FAILED, run.output
+    written = {file: file.read_text() for file in (run.junit, run.output_file, *out.rglob("*")) if file.is_file()}
+    assert len(written) == 7
+    for file, text in written.items():
+        assert text
+        assert not any(part in text for canary in canaries.values() for part in (canary[:16], canary[16:])), file.name
+    assert "[key]" in run.output
+    assert "::error title=staging%3A " in run.output
+    data = json.loads(written[out / "r.json"])
+    assert [str(error) for error in jsonschema_rs.validator_for(SCHEMA).iter_errors(data)] == []
+    assert {cell["outcome"] for cell in data["cells"]} <= {"failed", "error"}
+    properties = set(re.findall(r'<property name="(\w+)" value="([\w-]+)"', written[run.junit]))
+    assert {("route", "external"), ("identity", "reader"), ("capability", "denied-read")} <= properties
+
+
+def test_failure_of_the_suite_is_not_the_targets(start_run: StartRun, given: Path, tmp_path: Path) -> None:
+    """Where every test fails of the suite's own, the run ends as that, and says nothing about the target."""
+    (tmp_path / "mistaken.py").write_text("def pytest_runtest_setup():\n    raise NameError('mistaken')\n")
+
+    run = smoke(start_run, given, "-p", "mistaken", f"--report-json={tmp_path / 'r.json'}", PYTHONPATH=str(tmp_path))
+
+    assert run.wait() == SuiteError.exit_code, run.output
+    assert "the suite itself failed: this says nothing about the target" in run.output
+    data = json.loads((tmp_path / "r.json").read_text())
+    assert (data["outcome"], data["checks"]) == ("error", [])
+    assert {error["message"] for error in data["errors"]} == {"NameError: mistaken"}
+
+
+def test_run_that_tests_nothing_is_no_success(start_run: StartRun, given: Path) -> None:
+    """A run all of whose tests are skipped does not end as if something worked."""
+    data = json.loads(given.read_text())
+    given.write_text(json.dumps({**data, "capabilities": []}))
+
+    run = smoke(start_run, given, "-k", "trace")
+
+    assert run.wait() == pytest.ExitCode.NO_TESTS_COLLECTED, run.output
+    assert "staging: empty. " in run.output
+
+
+@pytest.mark.parametrize("option", ["--report-json", "--report-prometheus", "--report-emf", "--history"])
+def test_file_that_cannot_be_written(option: str, start_run: StartRun, given: Path) -> None:
+    """A place where nobody can write, not even root, is told of before anything is sent."""
+    place = os.path.join("/proc", "nobody", "writes")  # noqa: PTH118
+
+    run = smoke(start_run, given, f"{option}={place}")
+
+    assert run.wait() == ReportError.exit_code, run.output
+    assert f"{place} cannot be written: No such file or directory. Name another place" in run.output
+    assert "Traceback" not in run.output
+    assert "collected" not in run.output
