@@ -145,11 +145,13 @@ def pytest_runtest_makereport(
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    stack = config.stash.get(STACK, None)
     covered = config.stash.get(COVERAGE, Coverage())
-    verdicts.write(terminalreporter, config.stash.get(VERDICTS, []))
-    if result := config.stash.get(RESULT, None):
-        summary.write(terminalreporter, result, stack.logs() if stack else (), covered)
+    result = config.stash.get(RESULT, None)
+    if result and result.bad:
+        summary.write_logs(terminalreporter, config.stash[STACK].logs(), config.stash[TARGET].secrets)
+    verdicts.write(terminalreporter, config.stash.get(VERDICTS, []))  # below all that is long, where it is seen first
+    if result:
+        summary.write(terminalreporter, result, covered)
     if covered.table and (file := config.option.endpoints):
         covered.write(Path(config.invocation_params.dir, file))
 

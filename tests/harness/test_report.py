@@ -216,7 +216,7 @@ def test_target_that_is_to_blame_for_the_end_of_a_run() -> None:
     def given_up(error: SuiteError) -> Result:
         recorder = Recorder(Target("staging", (Route("external", "http://x"),), (), frozenset()))
         recorder.note(error)
-        return recorder.result(error.exit_code, routes=["external"], mlflow=None, verdicts=(), left_behind=())
+        return recorder.result(error.exit_code, routes=["external"], mlflow=None, verdicts=[], left_behind=[])
 
     unreachable, own = given_up(refused), given_up(SuiteError("no room"))
 
