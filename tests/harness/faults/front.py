@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from fixtures.faults.fault import Fault
 from fixtures.services import Address, Service
-from fixtures.stack.process import ProcessStack, ServiceProcess
+from fixtures.stack.process import LOG, ProcessStack, ServiceProcess
 
 SHARED = "mlflow"
 
@@ -36,7 +36,7 @@ class Front(ProcessStack):
 
     def where_log_is(self, service: Service) -> str:
         """Return the file that a service writes its log to."""
-        return f"file:{self._shared.log_file}" if service.name == SHARED else super().where_log_is(service)
+        return f"file:{self._shared.home / LOG}" if service.name == SHARED else super().where_log_is(service)
 
     def stop(self) -> None:
         """End everything but MLflow."""
