@@ -14,6 +14,7 @@ import pytest
 import requests
 
 from fixtures import timeouts
+from fixtures.errors import SuiteError
 from tests.harness.conftest import ONE_TEST, RUN_SECONDS, Run, StartRun, wait_until
 
 SEVERAL_TESTS = ("tests/e2e/test_experiments.py", "tests/e2e/test_runs.py")
@@ -67,13 +68,13 @@ def test_after_kill(start_run: StartRun, moment: int) -> None:
 
 
 def test_after_kill_of_worker(start_run: StartRun) -> None:
-    """A run that loses a worker goes on with another, reports what was lost, and leaves nothing."""
+    """A run that loses a worker goes on with another, reports what was lost as no fault of the target's, and leaves nothing."""
     run = start_run(*SEVERAL_TESTS, "-n", "2", "-v")
     run.until("PASSED")
 
     _workers(run)[0].kill()
 
-    assert run.wait() == pytest.ExitCode.TESTS_FAILED
+    assert run.wait() == SuiteError.exit_code
     assert "crashed while running" in run.output
     run.assert_nothing_left(seconds=0)
 
