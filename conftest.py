@@ -13,9 +13,9 @@ import pytest
 from _pytest.mark.expression import Expression  # pytest has no public way to ask what -m selects
 
 from fixtures import options
-from fixtures.errors import SuiteError
+from fixtures.errors import BadOptionError, RequestLimitError, SuiteError, SweepError
 from fixtures.faults.pages import listing
-from fixtures.options import ISSUED, STACK, TARGET
+from fixtures.options import ISSUED, RUN, STACK, TARGET
 from fixtures.report import summary, verdicts
 from fixtures.report.blame import BLAME, SUITE, is_own
 from fixtures.report.coverage import COVERAGE, Coverage
@@ -24,7 +24,10 @@ from fixtures.report.recorder import LEFT, RECORDER, RESULT, Recorder
 from fixtures.report.redaction import Redaction, redact
 from fixtures.report.verdicts import VERDICTS
 from fixtures.report.version import mlflow_version
+from fixtures.run import Run
+from fixtures.stack.deployed import DeployedStack
 from fixtures.target import Target
+from fixtures.traffic import TRAFFIC
 
 TESTS = Path(__file__).parent / "tests"
 NEEDING_A_STACK = {  # by the mark of their tests
@@ -40,10 +43,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_cmdline_main(config: pytest.Config) -> int | None:
-    if not config.option.list_faults:
-        return None
-    print(listing())  # noqa: T201
-    return pytest.ExitCode.OK
+    if config.option.list_faults:
+        print(listing())  # noqa: T201
+        return pytest.ExitCode.OK
+    return _sweep(config) if config.option.sweep else None
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -56,9 +59,12 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         if hasattr(config, "workerinput"):
             config.stash[TARGET] = Target.from_data(config.workerinput["target"])
             config.pluginmanager.register(Redaction(config.stash[TARGET].secrets))
+            config.stash[RUN] = Run(**config.workerinput["run"]).joined()
+            TRAFFIC.limit(config.stash[TARGET], config.workerinput["workercount"])
             return
         stack = options.stack(config)
         config.stash[TARGET] = stack.outline()
+        config.stash[RUN] = Run.begin()
         options.check_selection(config, config.stash[TARGET])
         if _asks_for_stack(config):
             config.stash[OUTPUTS] = Outputs.asked_for(config)
@@ -68,6 +74,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
             stack.say = partial(_say, config)
             config.stash[TARGET] = recorder.target = stack.start()
             config.pluginmanager.register(Redaction(config.stash[TARGET].secrets))
+            TRAFFIC.limit(config.stash[TARGET], 1)
+            config.stash[RUN] = stack.begin()
             os.environ.update(stack.client)  # once the services have theirs, and before there are workers
     except SuiteError as error:
         config.option.keep_stack = False  # there is nothing to keep
@@ -80,11 +88,15 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
     node.workerinput["target"] = node.config.stash[TARGET].to_data()
+    node.workerinput["run"] = node.config.stash[RUN].to_data()
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    node.config.stash[COVERAGE].add(getattr(node, "workeroutput", {}).get("coverage", {}))
+    told = getattr(node, "workeroutput", {})
+    node.config.stash[COVERAGE].add(told.get("coverage", {}))
+    if told.get("exhausted"):
+        TRAFFIC.exhaust()
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -95,9 +107,23 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         config.pluginmanager.unregister(hypothesis)
     if hasattr(config, "workeroutput"):
         config.workeroutput["coverage"] = config.stash[COVERAGE].to_data()
+        config.workeroutput["exhausted"] = TRAFFIC.is_exhausted
     elif STACK in config.stash and exitstatus == pytest.ExitCode.TESTS_FAILED:
         reporter: Any = config.pluginmanager.get_plugin("terminalreporter")
-        config.stash[VERDICTS] = verdicts.find(reporter, config.stash[TARGET])
+        with TRAFFIC.uncounted():
+            config.stash[VERDICTS] = verdicts.find(reporter, config.stash[TARGET])
+
+
+@pytest.hookimpl(specname="pytest_sessionfinish", trylast=True)
+def pytest_clean_up(session: pytest.Session) -> None:
+    """Remove what the run has left on the target, once its workers have ended."""
+    config = session.config
+    if hasattr(config, "workeroutput"):
+        return
+    if TRAFFIC.is_exhausted:
+        session.exitstatus = RequestLimitError.exit_code
+    if STACK in config.stash:
+        config.stash[LEFT] = config.stash[STACK].end(config.stash[RUN])
 
 
 @pytest.hookimpl(specname="pytest_sessionfinish", trylast=True)
@@ -107,10 +133,12 @@ def pytest_deliver(session: pytest.Session) -> None:
     if not (recorder := config.stash.get(RECORDER, None)):
         return
     session.exitstatus = recorder.exit_code(session.exitstatus)
+    with TRAFFIC.uncounted():
+        version = mlflow_version(recorder.target) if recorder.works() else None
     config.stash[RESULT] = recorder.result(
         session.exitstatus,
         routes=map(str, options.selected(config, "--route", recorder.target.routes)),
-        mlflow=mlflow_version(recorder.target) if recorder.works() else None,
+        mlflow=version,
         verdicts=config.stash.get(VERDICTS, []),
         left_behind=config.stash.get(LEFT, []),
     )
@@ -140,6 +168,8 @@ def pytest_runtest_makereport(
     report = yield
     if call.excinfo and is_own(call.excinfo.value):
         report.user_properties.append((BLAME, SUITE))
+    if TRAFFIC.is_exhausted:
+        item.session.shouldstop = str(TRAFFIC.exhaustion)
     redact(report, (*item.config.stash[TARGET].secrets, *item.config.stash[ISSUED]))
     return report
 
@@ -167,6 +197,19 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def _note(config: pytest.Config, error: SuiteError) -> None:
     if recorder := config.stash.get(RECORDER, None):
         recorder.note(error)
+
+
+def _sweep(config: pytest.Config) -> int:
+    try:
+        stack = options.stack(config)
+        if not isinstance(stack, DeployedStack):
+            raise BadOptionError("--sweep needs --target=FILE, the profile of the target: a stack of our own leaves nothing.")
+        swept = stack.sweep()
+    except SuiteError as error:
+        print(error)  # noqa: T201
+        return error.exit_code
+    print(*swept.lines(), f"{len(swept.removed)} removed, {len(swept.failed)} not", sep="\n")  # noqa: T201
+    return SweepError.exit_code if swept.failed else pytest.ExitCode.OK
 
 
 def _asks_for_stack(config: pytest.Config) -> bool:

@@ -12,25 +12,24 @@ import uuid
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 import pytest
-import requests
-from urllib3 import HTTPConnectionPool
 from urllib3.connection import HTTPConnection
 
 from fixtures.access_log import AccessLog
 from fixtures.clients import signed_in
 from fixtures.exchanges import EXCHANGES, REQUESTS
-from fixtures.options import TARGET, selected
+from fixtures.options import RUN, TARGET, selected
 from fixtures.report.coverage import COVERAGE, Coverage
 from fixtures.report.recorder import CAPABILITY, IDENTITY, ROUTE
 from fixtures.report.result import subject_of
 from fixtures.scratch import Scratch
 from fixtures.target import CAPABILITIES, Carrier, Identity, Route, Target
+from fixtures.traffic import controlled
 from fixtures.wire import Request, Wire
 from tests.e2e.gate import Gate, Subject
 
+NOBODY = pytest.param(None, marks=pytest.mark.skip("the target has nobody of the kind that the test is about"), id="nobody")
 HERE = Path(__file__).parent
 SMOKE = "test_smoke.py"
 UNWANTED = (
@@ -40,6 +39,9 @@ UNWANTED = (
     *("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_SDK_DISABLED"),
     *("MLFLOW_TRACING_DESTINATION", "MLFLOW_TRACE_SAMPLING_RATIO"),
 )
+
+
+READS_ONLY = "no identity of the target may write: the run reads only"
 
 
 class Caller(NamedTuple):
@@ -71,7 +73,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     chosen = {name for names in marks for name in ([names] if isinstance(names, str) else names)}
     for name, values in axes.items():
         if name in metafunc.fixturenames and name not in chosen:
-            metafunc.parametrize(name, values, ids=str)
+            metafunc.parametrize(name, values or [NOBODY], ids=str)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -151,43 +153,30 @@ def client_environment(tmp_path_factory: pytest.TempPathFactory, user_environmen
 
 @pytest.fixture(scope="session", autouse=True)
 def coverage(pytestconfig: pytest.Config, target: Target) -> Iterator[Coverage]:
-    """Sign what is sent with urllib3, as all clients do, and take note of what is called through the routes and answered well."""
+    """Return what has been called, of all that is sent with urllib3."""
     seen = pytestconfig.stash[COVERAGE]
-    open_url = HTTPConnectionPool.urlopen
-
-    def noted(
-        pool: HTTPConnectionPool, method: str, url: str, body: Any = None, headers: Any = None, *args: Any, **options: Any
-    ) -> Any:
-        headers = dict(pool.headers if headers is None else headers)
-        request_id = EXCHANGES.sign(headers)
-        whole = f"{pool.scheme}://{pool.host}:{pool.port}{url}"
-        try:
-            answer = open_url(pool, method, url, body, headers, *args, **options)
-        except Exception as error:
-            EXCHANGES.note(request_id, method, whole, type(error).__name__)
-            raise
-        EXCHANGES.note(request_id, method, whole, answer.status)
-        if answer.status < requests.codes.bad_request:
-            seen.calls |= {
-                (method, urlsplit(whole.removeprefix(r.url)).path) for r in target.routes if whole.startswith(f"{r.url}/")
-            }
-        return answer
-
-    with pytest.MonkeyPatch.context() as patches:
-        patches.setattr(HTTPConnectionPool, "urlopen", noted)
+    with controlled(target, seen):
         yield seen
 
 
 @pytest.fixture(scope="session")
 def control(target: Target) -> Identity:
     """Return an identity that may do everything: its call succeeds before another's denial counts."""
+    if not target.who_may("write"):
+        pytest.skip(READS_ONLY)
     return target.who_may("write")[0]
 
 
 @pytest.fixture(scope="session")
-def witness(target: Target, control: Identity) -> Caller:
+def insider(target: Target) -> Identity:
+    """Return an identity that may do as much as anybody: on a target where nobody may write, somebody who reads."""
+    return target.insider
+
+
+@pytest.fixture(scope="session")
+def witness(target: Target) -> Caller:
     """Return who says what MLflow holds: MLflow itself where it can be reached, else an identity that may see everything."""
-    return Caller(target.direct, None) if target.direct else Caller(target.routes[0], control)
+    return Caller(*target.witness)
 
 
 @pytest.fixture(scope="session")
@@ -211,17 +200,17 @@ def requests_sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.fixture
-def scratch(witness: Caller) -> Iterator[Scratch]:
-    """Hand out names for what a test creates, and remove that afterwards."""
-    names = Scratch(*witness)
+def scratch(witness: Caller, control: Identity, pytestconfig: pytest.Config) -> Iterator[Scratch]:  # noqa: ARG001
+    """Hand out names for what a test creates, and remove that afterwards. Where nobody may write, nothing is created."""
+    names = Scratch(*witness, pytestconfig.stash[RUN])
     yield names
     names.clean()
 
 
 @pytest.fixture(scope="module")
-def shared_scratch(witness: Caller) -> Iterator[Scratch]:
+def shared_scratch(witness: Caller, control: Identity, pytestconfig: pytest.Config) -> Iterator[Scratch]:  # noqa: ARG001
     """Hand out names for what the tests of a module share and do not change, and remove that after the last of them."""
-    names = Scratch(*witness)
+    names = Scratch(*witness, pytestconfig.stash[RUN])
     yield names
     names.clean()
 

@@ -85,9 +85,9 @@ def test_artifact(
         run_id = client.create_run(client.create_experiment(scratch.experiment())).info.run_id
         client.log_artifact(run_id, tmp_path / "weights.bin", "model")
 
-    for caller in (Caller(second, another), witness):
+    for who, caller in (("another", Caller(second, another)), ("witness", witness)):
         with signed_in(*caller) as client:
-            folder = tmp_path / caller.route.name
+            folder = tmp_path / who
             folder.mkdir()
             assert Path(client.download_artifacts(run_id, "model/weights.bin", str(folder))).read_bytes() == content
 

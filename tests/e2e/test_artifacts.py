@@ -174,6 +174,7 @@ def large_file(witness: Caller, run: RunInfo) -> Iterator[str]:
         mlflow_itself.delete(path).raise_for_status()
 
 
+@pytest.mark.capability("large-bodies")
 def test_large_file(route: Route, control: Identity, witness: Caller, run: RunInfo, large_file: str) -> None:
     """A hundred megabytes arrive whole, and come back the same."""
     sent, received = LargeFile(), hashlib.sha256()

@@ -173,6 +173,7 @@ def mlflow_host(gate: Gate, target: Target) -> str:
     return urlsplit((target.direct or gate.route).url).netloc
 
 
+@pytest.mark.capability("destructive")
 @pytest.mark.parametrize("kind", FRAMINGS)
 def test_ride_on_a_read(kind: str, gate: Gate, control: Identity, target: Target) -> None:
     """In the read of somebody who may, nothing rides past the gate without a key, and others get their own answers afterwards."""
@@ -187,6 +188,7 @@ def test_ride_on_a_read(kind: str, gate: Gate, control: Identity, target: Target
     gate.assert_shut()
 
 
+@pytest.mark.capability("destructive")
 def test_ride_in_a_path(gate: Gate, control: Identity, target: Target) -> None:
     """In the path of somebody who may, no line's end is decoded, so that no second request comes of it."""
     for before in ("/health", READ, "/x", ""):

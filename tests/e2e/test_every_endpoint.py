@@ -41,7 +41,7 @@ THREADS = 4  # that make the calls of one test
 A_READ = Request("GET", "/api/2.0/mlflow/experiments/get?experiment_id=0")
 SCOPES = Scopes()
 
-# Removes the demo data, whose it may be: called on a stack of our own only.
+# Removes the demo data, whosever it may be.
 DELETES_DEMO = Endpoint("POST", "/ajax-api/3.0/mlflow/demo/delete")
 
 each_area = pytest.mark.parametrize(
@@ -54,10 +54,10 @@ class Callers(threading.local):
 
     def __init__(self, route: Route, witness: Caller) -> None:
         self._route = route
-        self._wires: dict[tuple[Identity | None, Carrier], Wire] = {}
+        self._wires: dict[tuple[Identity | None, Carrier | None], Wire] = {}
         self.oracle = Oracle(Wire(*witness))
 
-    def of(self, identity: Identity | None, carrier: Carrier = "bearer") -> Wire:
+    def of(self, identity: Identity | None, carrier: Carrier | None = None) -> Wire:
         """Return the connection of an identity."""
         return self._wires.setdefault((identity, carrier), Wire(self._route, identity, carrier))
 
@@ -89,10 +89,10 @@ def callers(route: Route, witness: Caller) -> Callers:
 
 
 @pytest.fixture(scope="session")
-def identities(pytestconfig: pytest.Config, target: Target, control: Identity) -> Sequence[Identity]:
+def identities(pytestconfig: pytest.Config, target: Target, insider: Identity) -> Sequence[Identity]:
     """Return one who may do everything, and then everybody else, who may the most first."""
     chosen = selected(pytestconfig, "--identity", target.identities)
-    return [control, *sorted((i for i in chosen if i != control), key=lambda identity: -len(identity.scopes))]
+    return [insider, *sorted((i for i in chosen if i != insider), key=lambda identity: -len(identity.scopes))]
 
 
 @each_area
@@ -100,7 +100,7 @@ def test_who_may_call(
     area: str,
     callers: Callers,
     identities: Sequence[Identity],
-    control: Identity,
+    insider: Identity,
     target: Target,
     table: Sequence[Endpoint],
     mlflows_own: dict[Request, Answer],
@@ -133,7 +133,7 @@ def test_who_may_call(
 
     judged(len(outcomes))
     assert_none_wrong(outcomes)
-    _assert_never_reached(mark, callers.of(control), mlflow_log)
+    _assert_never_reached(mark, callers.of(insider), mlflow_log)
     version = callers.oracle.ask(VERSION)
     assert version.status == 200
     if version.body.decode() == mlflow.__version__:  # another version may lack some
@@ -145,7 +145,7 @@ def test_who_may_call(
 def test_verbs_that_endpoints_do_not_have(
     area: str,
     callers: Callers,
-    control: Identity,
+    insider: Identity,
     target: Target,
     table: Sequence[Endpoint],
     mlflow_log: AccessLog | None,
@@ -162,20 +162,20 @@ def test_verbs_that_endpoints_do_not_have(
             request = replace(endpoint.call(), method=verb)
             yield _not_denied(callers.of(NO_KEY), request.marked(mark), target.contract.denial(NO_KEY))
             if verb == "HEAD" and ("GET", endpoint.template) in known:
-                yield callers.oracle.difference(request, callers.of(control))
+                yield callers.oracle.difference(request, callers.of(insider))
             elif verb in ("HEAD", "OPTIONS"):
-                yield _neither_refused_nor_of_mlflow(request, callers.of(control), callers.oracle, target)
+                yield _neither_refused_nor_of_mlflow(request, callers.of(insider), callers.oracle, target)
 
     one_for_each_path = {endpoint.template: endpoint for endpoint in _calls_to_make(area, table, target)}
     outcomes = _in_threads(call, one_for_each_path.values())
 
     judged(len(outcomes))
     assert_none_wrong(outcomes)
-    _assert_never_reached(mark, callers.of(control), mlflow_log)
+    _assert_never_reached(mark, callers.of(insider), mlflow_log)
 
 
 def _calls_to_make(area: str, table: Sequence[Endpoint], target: Target) -> list[Endpoint]:
-    may_be_called = (endpoint for endpoint in table if endpoint != DELETES_DEMO or target.access_logs)
+    may_be_called = (endpoint for endpoint in table if endpoint != DELETES_DEMO or "destructive" in target.capabilities)
     return [endpoint for endpoint in may_be_called if _area_of(endpoint) == area]
 
 
@@ -203,14 +203,14 @@ def _neither_refused_nor_of_mlflow(request: Request, through: Wire, oracle: Orac
     return oracle.difference(request, through)
 
 
-def _assert_never_reached(mark: str, control: Wire, mlflow_log: AccessLog | None) -> None:
+def _assert_never_reached(mark: str, insider: Wire, mlflow_log: AccessLog | None) -> None:
     """Assert that no call with the mark is in MLflow's log, where a later one that was let in has already arrived."""
     if mlflow_log:
         fence = f"permitted-{uuid.uuid4().hex}"
-        control.ask(A_READ.marked(fence))
+        insider.ask(A_READ.marked(fence))
         mlflow_log.await_line_with(fence)
         reached = [_logged(line) for line in mlflow_log.lines_with(mark)]
-        assert_none_wrong([describe(Wire(control.route), request, "a refusal, and to MLflow", "a refusal") for request in reached])
+        assert_none_wrong([describe(Wire(insider.route), request, "a refusal, and to MLflow", "a refusal") for request in reached])
 
 
 def _logged(line: str) -> Request:

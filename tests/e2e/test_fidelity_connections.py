@@ -40,7 +40,7 @@ def shared(route: Route) -> Iterator[Wire]:
 
 def keyed(request: Request, identity: Identity) -> Request:
     """Return the request with the identity's key."""
-    return replace(request, headers=(*key_headers(identity, "bearer").items(), *request.headers))
+    return replace(request, headers=(*key_headers(identity).items(), *request.headers))
 
 
 @examples(4)

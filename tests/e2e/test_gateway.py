@@ -29,9 +29,9 @@ READS = [
 
 
 @pytest.mark.parametrize("path", READS)
-def test_look_up(path: str, route: Route, control: Identity, witness: Caller) -> None:
+def test_look_up(path: str, route: Route, insider: Identity, witness: Caller) -> None:
     """Whoever may read is told of the gateway what MLflow itself tells."""
-    with Rest(*witness) as mlflow_itself, Rest(route, control) as rest:
+    with Rest(*witness) as mlflow_itself, Rest(route, insider) as rest:
         expected, answer = mlflow_itself.get(path), rest.get(path)
 
     assert answer.status_code == 200
@@ -40,9 +40,9 @@ def test_look_up(path: str, route: Route, control: Identity, witness: Caller) ->
 
 
 @pages
-def test_look_up_one_provider(route: Route, control: Identity) -> None:
+def test_look_up_one_provider(route: Route, insider: Identity) -> None:
     """What a provider asks for is said for the one that the query names."""
-    with Rest(route, control) as rest:
+    with Rest(route, insider) as rest:
         names = rest.get(f"{PAGES}/supported-providers").json()["providers"]
         modes = rest.get(f"{PAGES}/provider-config", params={"provider": "openai"}).json()["auth_modes"]
 
@@ -57,9 +57,9 @@ def test_look_up_one_provider(route: Route, control: Identity) -> None:
         pytest.param("model-definitions/get?model_definition_id=none", id="model-definition"),
     ],
 )
-def test_unknown_is_answered_by_mlflow(path: str, route: Route, control: Identity, witness: Caller) -> None:
+def test_unknown_is_answered_by_mlflow(path: str, route: Route, insider: Identity, witness: Caller) -> None:
     """Who asks for something that the gateway has not been given is told so by MLflow."""
-    with Rest(*witness) as mlflow_itself, Rest(route, control) as rest:
+    with Rest(*witness) as mlflow_itself, Rest(route, insider) as rest:
         expected, answer = mlflow_itself.get(f"{API}/{path}"), rest.get(f"{API}/{path}")
 
     assert (answer.status_code, answer.json()["error_code"]) == (404, "RESOURCE_DOES_NOT_EXIST")

@@ -9,7 +9,7 @@ from mlflow.entities import Metric, Param, RunTag
 
 from fixtures.clients import Rest, signed_in
 from fixtures.scratch import Scratch
-from fixtures.target import Identity, Route
+from fixtures.target import Identity, Route, Target
 from tests.e2e.conftest import Caller
 
 pytestmark = pytest.mark.capability("graphql")
@@ -97,11 +97,15 @@ def test_get_experiment(route: Route, control: Identity, witness: Caller, experi
         pytest.param("Nonsense", "query Nonsense { nonsense }", {}, id="unknown-field"),
     ],
 )
-def test_error(route: Route, control: Identity, witness: Caller, operation: str, query: str, variables: dict[str, Any]) -> None:
+def test_error(
+    route: Route, control: Identity, witness: Caller, target: Target, operation: str, query: str, variables: dict[str, Any]
+) -> None:
     """A query that MLflow cannot answer is told why in the body, beside a status of 200, as GraphQL has it."""
     answered = _ask(route, control, witness, operation, query, variables)
 
-    assert len(answered["errors"]) == 1
+    # MLflow's own authorization takes what there is not for what may not be seen, and leaves it out without a word.
+    silent = "basic" in target.carriers and "runId" in str(variables)
+    assert len(answered.get("errors") or ()) == (0 if silent else 1)
     assert not any((answered["data"] or {}).values())
 
 

@@ -218,7 +218,7 @@ def test_keys_of_one_user(route: Route, issue_key: IssueKey, run_id: str, experi
     with Wire(route) as wire:
 
         def status(holder: Holder, request: Request) -> int:
-            keyed = replace(request, headers=(*key_headers(holder.identity, "bearer").items(), *request.headers))
+            keyed = replace(request, headers=(*key_headers(holder.identity).items(), *request.headers))
             return wire.ask(keyed).status
 
         turns = [(writer, write), (reader, write), (writer, write), (reader, read), (writer, read), (reader, write)]

@@ -34,9 +34,9 @@ def kept(request: pytest.FixtureRequest, assets: dict[str, str]) -> str:
     return PAGE if request.param == "page" else assets["ico"]
 
 
-def test_page(route: Route, control: Identity, witness: Caller) -> None:
+def test_page(route: Route, insider: Identity, witness: Caller) -> None:
     """The page is the one that MLflow serves, and what it asks for is looked for beside it, not at the root of the host."""
-    answer = _assert_same(witness, Caller(route, control), PAGE)
+    answer = _assert_same(witness, Caller(route, insider), PAGE)
 
     base = f"{route.url}/"
     links = [urljoin(base, link) for link in LINK.findall(answer)]
@@ -45,24 +45,24 @@ def test_page(route: Route, control: Identity, witness: Caller) -> None:
 
 
 @pytest.mark.parametrize("kind", ["ico", "json"])
-def test_asset(kind: str, route: Route, control: Identity, witness: Caller, assets: dict[str, str]) -> None:
+def test_asset(kind: str, route: Route, insider: Identity, witness: Caller, assets: dict[str, str]) -> None:
     """What the page asks for is what MLflow serves, to the byte, with what a browser shows and keeps it by."""
-    _assert_same(witness, Caller(route, control), assets[kind])
+    _assert_same(witness, Caller(route, insider), assets[kind])
 
 
 @pytest.mark.parametrize("kind", ["css", "js"])
-def test_large_asset(kind: str, route: Route, control: Identity, witness: Caller, assets: dict[str, str]) -> None:
+def test_large_asset(kind: str, route: Route, insider: Identity, witness: Caller, assets: dict[str, str]) -> None:
     """So are styles and script, of which the page consists: the latter is megabytes long."""
-    _assert_same(witness, Caller(route, control), assets[kind])
+    _assert_same(witness, Caller(route, insider), assets[kind])
 
 
 @pytest.mark.parametrize(
     ("question", "about"),
     [pytest.param("If-None-Match", "ETag", id="tag"), pytest.param("If-Modified-Since", "Last-Modified", id="time")],
 )
-def test_not_modified(question: str, about: str, route: Route, control: Identity, kept: str) -> None:
+def test_not_modified(question: str, about: str, route: Route, insider: Identity, kept: str) -> None:
     """A browser that asks whether what it keeps is still good is told so, and is sent nothing again."""
-    with Rest(route, control) as rest:
+    with Rest(route, insider) as rest:
         first = rest.get(kept)
         assert first.status_code == 200
         assert about in first.headers
@@ -72,18 +72,18 @@ def test_not_modified(question: str, about: str, route: Route, control: Identity
     assert (again.status_code, again.content) == (304, b"")
 
 
-def test_modified(route: Route, control: Identity, witness: Caller, kept: str) -> None:
+def test_modified(route: Route, insider: Identity, witness: Caller, kept: str) -> None:
     """A browser that keeps something else is sent what there is now."""
-    with Rest(*witness) as mlflow_itself, Rest(route, control) as rest:
+    with Rest(*witness) as mlflow_itself, Rest(route, insider) as rest:
         expected, answer = mlflow_itself.get(kept), rest.get(kept, headers={"If-None-Match": '"of another version"'})
 
     assert answer.status_code == 200
     assert answer.content == expected.content
 
 
-def test_head(route: Route, control: Identity, kept: str) -> None:
+def test_head(route: Route, insider: Identity, kept: str) -> None:
     """HEAD is answered like GET, without the content."""
-    with Rest(route, control) as rest:
+    with Rest(route, insider) as rest:
         whole, head = rest.get(kept), rest.head(kept)
 
     assert (whole.status_code, head.status_code) == (200, 200)
@@ -91,16 +91,16 @@ def test_head(route: Route, control: Identity, kept: str) -> None:
     assert head.content == b""
 
 
-def test_version(route: Route, control: Identity, witness: Caller) -> None:
+def test_version(route: Route, insider: Identity, witness: Caller) -> None:
     """The version is MLflow's."""
-    version = _assert_same(witness, Caller(route, control), "/version")
+    version = _assert_same(witness, Caller(route, insider), "/version")
 
     assert re.match(r"\d+\.\d+", version)
 
 
-def test_unknown_asset(route: Route, control: Identity, witness: Caller) -> None:
+def test_unknown_asset(route: Route, insider: Identity, witness: Caller) -> None:
     """An asset that there is not is answered with MLflow's 404, not with the page."""
-    _assert_same(witness, Caller(route, control), "/static-files/static/js/main.unknown.js", 404)
+    _assert_same(witness, Caller(route, insider), "/static-files/static/js/main.unknown.js", 404)
 
 
 @pytest.mark.parametrize(
@@ -110,16 +110,16 @@ def test_unknown_asset(route: Route, control: Identity, witness: Caller) -> None
         pytest.param("/ajax-api/3.0/mlflow/ui-telemetry", id="telemetry"),
     ],
 )
-def test_start_page(path: str, route: Route, control: Identity, witness: Caller) -> None:
+def test_start_page(path: str, route: Route, insider: Identity, witness: Caller) -> None:
     """What the page asks for before it shows anything is what MLflow says."""
-    _assert_same(witness, Caller(route, control), path)
+    _assert_same(witness, Caller(route, insider), path)
 
 
-def test_search_jobs(route: Route, control: Identity, witness: Caller) -> None:
+def test_search_jobs(route: Route, insider: Identity, witness: Caller) -> None:
     """Whoever may read finds the jobs of a kind: there are none. This search is a POST."""
     path, kind = "/ajax-api/3.0/jobs/search", {"job_name": "e2e-unknown"}
 
-    with Rest(*witness) as mlflow_itself, Rest(route, control) as rest:
+    with Rest(*witness) as mlflow_itself, Rest(route, insider) as rest:
         expected, answer = mlflow_itself.post(path, json=kind), rest.post(path, json=kind)
 
     assert (answer.status_code, answer.json()) == (200, {"jobs": []})

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from fixtures import options
+from fixtures.run import Run
 from fixtures.stack import ReadyService
 from fixtures.target import Target
 
@@ -33,6 +34,14 @@ class GivenStack:
     def until_ready(self) -> Iterator[ReadyService]:
         """Return at once."""
         return iter(())
+
+    def begin(self) -> Run:
+        """Begin a run without a journal: what it creates goes with the stack."""
+        return Run.begin()
+
+    def end(self, run: Run) -> Sequence[str]:  # noqa: ARG002
+        """Return that nothing is left."""
+        return ()
 
     def logs(self) -> Iterator[tuple[str, str]]:
         """Return no logs."""

@@ -18,7 +18,7 @@ from mlflow import MlflowClient
 from mlflow.tracking._tracking_service import utils as tracking
 from mlflow.tracking.request_header.registry import resolve_request_headers
 
-from fixtures.clients import FAIL_AT_ONCE, SHADOWING, VARIABLE, Rest, signed_in
+from fixtures.clients import FAIL_AT_ONCE, NOT_ON_THE_WAY, SHADOWING, VARIABLE, Rest, signed_in
 from fixtures.services.edge.certificates import Authority
 from fixtures.target import CARRIERS, Carrier, Identity, Route, Secret
 from mlflow_api_key import ApiKeyHeaderProvider
@@ -266,6 +266,7 @@ def test_signing_in_lasts_for_the_block(route: Route, tmp_path: Path, monkeypatc
         **FAIL_AT_ONCE,
         "MLFLOW_TRACKING_API_KEY": KEY,
         "MLFLOW_TRACKING_SERVER_CERT_PATH": str(tmp_path),
+        **dict.fromkeys(NOT_ON_THE_WAY, "*"),
         # MLflow's own doing, for the processes that it starts
         "MLFLOW_TRACKING_URI": route.url,
         "MLFLOW_REGISTRY_URI": route.url,

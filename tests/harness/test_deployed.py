@@ -1,0 +1,242 @@
+"""Runs against a system that is somebody else's: nothing of theirs is changed, and nothing of ours stays, however a run ends."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from mlflow.entities import Metric
+
+from fixtures.clients import signed_in
+from fixtures.errors import BadOptionError, RequestLimitError
+from fixtures.profile import load
+from fixtures.run import NAME, PREFIX, Run
+from fixtures.scratch import remove
+from fixtures.stack.process import ProcessStack
+from fixtures.starter import SHOWN_BY, look, profile
+from fixtures.target import Target
+from tests.harness.conftest import RUN_SECONDS, StartRun, wait_until
+from tests.harness.conftest import Run as SuiteRun
+from tests.harness.profiles import LIMITS, write_profile
+
+MOMENTS = 4  # at which a run is killed
+SOMEBODYS = "e2e-20000101-of-somebody"  # a name that looks a little like ours
+SEVERAL_TESTS = (
+    "tests/e2e/test_registered_models.py",
+    "tests/e2e/test_prompts.py",
+    "tests/e2e/test_datasets.py",
+    "tests/e2e/test_webhooks.py",
+)
+ONE_TEST = ("tests/e2e/test_experiments.py", "-k", "test_create_experiment", "--route", "internal", "--identity", "writer")
+Against = Callable[..., SuiteRun]
+ACTIVE = {
+    "experiment": "SELECT name FROM experiments WHERE lifecycle_stage = 'active'",
+    "model": "SELECT name FROM registered_models",
+    "dataset": "SELECT name FROM evaluation_datasets",
+    "webhook": "SELECT name FROM webhooks WHERE deleted_timestamp IS NULL",
+}
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[ProcessStack]:
+    """Return a stack with what people have in it."""
+    stack = ProcessStack()
+    try:
+        target = stack.start()
+        list(stack.until_ready())
+        _fill(target)
+        yield stack
+    finally:
+        stack.stop()
+
+
+def _fill(target: Target) -> None:
+    assert target.direct
+    with signed_in(target.direct) as client:
+        for name in ("fraud", SOMEBODYS):
+            experiment = client.create_experiment(name, tags={"team": "fraud"})
+            run_id = client.create_run(experiment, tags={"by": "a person"}).info.run_id
+            client.log_batch(run_id, [Metric("loss", 0.5, 1, step) for step in range(10)])
+            client.create_registered_model(name, tags={"stage": "live"}, description="scores payments")
+            client.create_model_version(name, f"runs:/{run_id}/model", run_id, await_creation_for=0)
+            client.set_registered_model_alias(name, "champion", "1")
+        client.register_prompt("greeting", "Hello {{name}}")
+
+
+@pytest.fixture
+def target(stack: ProcessStack) -> Target:
+    """Return what the stack is, to who owns it."""
+    assert stack.target
+    return stack.target
+
+
+@pytest.fixture
+def database(stack: ProcessStack) -> Path:
+    """Return MLflow's database."""
+    assert stack.folder
+    (file,) = (stack.folder.path / "mlflow").glob("*.db")
+    return file
+
+
+@pytest.fixture
+def against(start_run: StartRun, target: Target, tmp_path: Path) -> Against:
+    """Return a function that starts a run against the stack, of which it has nothing but a profile."""
+
+    def start(*arguments: str, limits: Mapping[str, int] = LIMITS, only: str | None = None) -> SuiteRun:
+        file = tmp_path / "live.toml"
+        keys = write_profile(target, file, limits=limits, only=only)
+        return start_run(f"--target={file}", *arguments, XDG_STATE_HOME=str(tmp_path / "state"), **keys)
+
+    return start
+
+
+def content(database: Path) -> Counter[tuple[object, ...]]:
+    """Return all rows of all tables."""
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+        tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        return Counter((table, *row) for table in tables for row in connection.execute(f'SELECT * FROM "{table}"'))  # noqa: S608
+
+
+def of_runs(database: Path) -> list[str]:
+    """Return what is active under names that runs have given."""
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+        names = [(kind, name) for kind, query in ACTIVE.items() for (name,) in connection.execute(query)]
+    return sorted(f"{kind} {name}" for kind, name in names if name and NAME.match(name))
+
+
+def journals(folder: Path) -> list[Path]:
+    """Return the journals that are left."""
+    return list(folder.glob("state/*/*/*.jsonl"))
+
+
+def test_with_nothing_but_a_profile(against: Against, database: Path, tmp_path: Path) -> None:
+    """The tests that pass on a stack of our own pass there, too, and leave it as it was."""
+    before = content(database)
+
+    run = against("tests/e2e/test_experiments.py", "tests/e2e/test_across_routes.py", "-n", "2")
+
+    assert run.wait() == 0, run.output
+    assert "external ready after" in run.output
+    assert set(run.outcomes().values()) == {"passed"}
+    assert before - content(database) == Counter()
+    assert of_runs(database) == []
+    assert journals(tmp_path) == []
+
+
+def test_who_may_only_read(against: Against, database: Path) -> None:
+    """With a key that may only read, reads are tested, and nothing is written, not even for a moment."""
+    before = content(database)
+
+    run = against("tests/e2e/test_gateway.py", "tests/e2e/test_experiments.py", "--route", "internal", only="reader")
+
+    assert run.wait() == 0, run.output
+    assert Counter(run.outcomes().values())["passed"] > 0
+    assert "no identity of the target may write: the run reads only" in run.output
+    assert content(database) == before
+
+
+@pytest.mark.parametrize("moment", range(MOMENTS))
+def test_after_kill(against: Against, moment: int, database: Path, tmp_path: Path) -> None:
+    """Whenever a run is killed, what is left of it goes with a sweep, or with the next run, and everything else is as it was."""
+    before = content(database)
+    run = against(*SEVERAL_TESTS, "-n", "2", "--route", "internal")
+    _wait_until_it_creates(run, tmp_path)
+    wait_until(lambda: _is_over(run), random.Random(moment).uniform(0, 8))
+
+    os.killpg(run.process.pid, signal.SIGKILL)
+    run.process.wait()
+    wait_until(lambda: not run.processes(), RUN_SECONDS)  # its workers end by themselves
+    following = against(*(("--sweep",) if moment % 2 else ONE_TEST))
+
+    assert following.wait() == 0, following.output
+    assert of_runs(database) == []
+    assert journals(tmp_path) == []
+    assert before - content(database) == Counter()
+
+
+def test_after_ctrl_c(against: Against, database: Path, tmp_path: Path) -> None:
+    """A run that the user interrupts removes what it has created before it ends."""
+    before = content(database)
+    run = against(*SEVERAL_TESTS, "-n", "2", "--route", "internal")
+    _wait_until_it_creates(run, tmp_path)
+
+    os.killpg(run.process.pid, signal.SIGINT)
+
+    assert run.wait() == pytest.ExitCode.INTERRUPTED, run.output
+    assert of_runs(database) == []
+    assert journals(tmp_path) == []
+    assert before - content(database) == Counter()
+
+
+def test_sweep_of_what_has_no_journal_here(against: Against, target: Target, database: Path) -> None:
+    """Of what runs on other machines have created, a sweep removes what is older than any run, and leaves what may be in use."""
+    before = content(database)
+    old = f"{PREFIX}-20000101-000000-0a1b2c3d-4e5f60-1"
+    in_use = f"{Run.begin().new_names()}-1"
+    assert target.direct
+    with signed_in(target.direct) as client:
+        for name in (old, in_use):
+            client.create_experiment(name)
+            client.create_registered_model(name)
+
+        run = against("--sweep")
+
+        assert run.wait() == 0, run.output
+        assert run.output.splitlines()[-3:] == [f"removed model {old}", f"removed experiment {old}", "2 removed, 0 not"]
+        assert of_runs(database) == [f"experiment {in_use}", f"model {in_use}"]
+        assert before - content(database) == Counter()
+        remove(client, "experiment", in_use)
+        remove(client, "model", in_use)
+
+
+def test_limit_of_requests(against: Against, database: Path) -> None:
+    """A run that would send more than its profile allows ends with an exit code of its own, and removes what it has created."""
+    run = against("tests/e2e/test_experiments.py", "--route", "internal", limits={"requests": 25})
+
+    assert run.wait() == RequestLimitError.exit_code, run.output
+    assert "The run would send more than the 25 requests that its profile allows." in run.output
+    assert of_runs(database) == []
+
+
+def test_a_profile_to_begin_with(target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the target shows of itself is a profile that can be used as it is, and has no key in it."""
+    platform, route = target.identity("platform"), target.route("external")
+    assert platform.key
+
+    written = profile(route, look(route, platform.key), platform.variable)
+
+    file = tmp_path / "begun.toml"
+    file.write_text(written)
+    monkeypatch.setenv(platform.variable, platform.key.reveal())
+    begun = load(file)
+    assert platform.key.reveal() not in written
+    assert (begun.carriers, begun.contract) == (target.carriers, target.contract)
+    assert begun.identity("platform").scopes == platform.scopes
+    assert begun.capabilities == set(SHOWN_BY)
+
+
+def test_a_key_that_opens_nothing(target: Target) -> None:
+    """No profile is made with a key that is refused: the message says how, and does not show it."""
+    revoked = target.identity("revoked")
+    assert revoked.key
+
+    with pytest.raises(BadOptionError, match="a search for experiments was answered 401") as raised:
+        look(target.route("internal"), revoked.key)
+
+    assert revoked.key.reveal() not in str(raised.value)
+
+
+def _wait_until_it_creates(run: SuiteRun, folder: Path) -> None:
+    wait_until(lambda: _is_over(run) or any(file.stat().st_size for file in journals(folder)), RUN_SECONDS)
+    assert not _is_over(run), run.output
+
+
+def _is_over(run: SuiteRun) -> bool:
+    return run.process.poll() is not None

@@ -1,0 +1,320 @@
+"""Targets that do what no server should: a run against each has one clear outcome, soon, in little memory, and shows no key."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import itertools
+import random
+import socket
+import ssl
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import psutil
+import pytest
+import trustme
+
+from fixtures import timeouts
+from fixtures.errors import UnreachableError
+from fixtures.stack.deployed import DeployedStack
+from fixtures.target import Identity, Route, Secret, Target
+from fixtures.traffic import BYTES
+from tests.harness.conftest import Run, StartRun, wait_until
+from tests.harness.profiles import write_profile
+
+SECONDS = 120.0  # for a whole run on a busy machine: 15 s are usual
+MEGABYTES = 700  # of all processes of a run: pytest and MLflow's client take 300
+SAMPLE_SECONDS = 0.2
+KEY = "hk_test_canary0123456789"
+SOME_SMOKE = ("-m", "smoke", "-k", "test_create_experiment or test_search_runs")
+
+Behaviour = Callable[[socket.socket, bytes], None]  # what is done with a connection on which a request has come
+
+
+def answer(status: str, *headers: str, body: bytes = b"") -> bytes:
+    """Return an answer as it is on the wire."""
+    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers]
+    return "".join(f"{line}\r\n" for line in [*lines, ""]).encode("latin-1") + body
+
+
+def json_answer(status: str, body: str, *headers: str) -> bytes:
+    """Return an answer in JSON."""
+    return answer(status, "Content-Type: application/json", *headers, body=body.encode())
+
+
+def says(*answers: bytes) -> Behaviour:
+    """Answer with these in turn."""
+    turns = itertools.cycle(answers)
+    return lambda connection, _: connection.sendall(next(turns))
+
+
+def for_ever(part: bytes, before: bytes = b"", seconds: float = 0) -> Behaviour:
+    """Begin an answer, and send the same part without an end, pausing between."""
+
+    def behave(connection: socket.socket, _: bytes) -> None:
+        connection.sendall(before)
+        while True:
+            connection.sendall(part)
+            time.sleep(seconds)
+
+    return behave
+
+
+def slowly(whole: bytes) -> Behaviour:
+    """Send an answer one byte a second."""
+
+    def behave(connection: socket.socket, _: bytes) -> None:
+        for byte in whole:
+            connection.sendall(bytes([byte]))
+            time.sleep(1)
+
+    return behave
+
+
+def hangs(connection: socket.socket, _: bytes) -> None:
+    """Say nothing, until the other side has gone."""
+    while connection.recv(65536):
+        pass
+
+
+def closes(connection: socket.socket, _: bytes) -> None:
+    """Say nothing, and close the connection."""
+    connection.close()
+
+
+def resets(connection: socket.socket, _: bytes) -> None:
+    """Break the connection off."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+
+
+def breaks_off(part: bytes) -> Behaviour:
+    """Send part of an answer, and close the connection."""
+
+    def behave(connection: socket.socket, _: bytes) -> None:
+        connection.sendall(part)
+        connection.close()
+
+    return behave
+
+
+def echoes(connection: socket.socket, request: bytes) -> None:
+    """Answer with the request, its key included, in the body and in a header."""
+    key = request.partition(b"Bearer ")[2].partition(b"\r\n")[0].decode()
+    connection.sendall(json_answer("400 Bad Request", f'{{"error_code": "BAD_REQUEST", "message": "{key}"}}', f"X-Echo: {key}"))
+
+
+OK = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+CHUNKED = f"{OK}Transfer-Encoding: chunked\r\n\r\n".encode()
+NO_LENGTH = f"{OK}Connection: close\r\n\r\n".encode()
+BLOCK = b"x" * 65536
+TLS_HANDSHAKE = b"\x16\x03"  # begins what a client says that wants to encrypt
+BOMB = gzip.compress(b" " * (100 << 20), 9, mtime=0)
+FAILURES = [
+    json_answer(f"{status} Failure", '{"error_code": "INTERNAL_ERROR", "message": "now and then"}') for status in (500, 502, 503)
+]
+
+UNREACHABLE: dict[str, tuple[Behaviour, str]] = {
+    "another-protocol": (says(b"SSH-2.0-OpenSSH_9.6\r\n"), "what answers does not speak HTTP"),
+    "binary": (says(bytes(range(256)) * 4 + b"\n"), "what answers does not speak HTTP"),
+    "http-2": (says(b"\x00\x00\x12\x04\x00\x00\x00\x00\x00" + b"\x00" * 18 + b"\n"), "what answers does not speak HTTP"),
+    "half-open": (hangs, "nobody answers within 5 s"),
+    "closes": (closes, "Remote end closed connection"),
+    "resets": (resets, "Connection reset by peer"),
+    "endless-status-line": (for_ever(BLOCK, b"HTTP/1.1 200 "), "what answers does not speak HTTP"),
+    "endless-header": (for_ever(BLOCK, b"HTTP/1.1 200 OK\r\nX-Long: "), "what answers does not speak HTTP"),
+    "endless-headers": (for_ever(b"X-More: more\r\n" * 1000, b"HTTP/1.1 200 OK\r\n"), "what answers does not speak HTTP"),
+    "endless-interim-answers": (for_ever(b"HTTP/1.1 100 Continue\r\n\r\n" * 100), "an answer"),
+    "endless-body": (for_ever(BLOCK, NO_LENGTH), "its answer does not end"),
+    "endless-chunks": (for_ever(b"10000\r\n" + BLOCK + b"\r\n", CHUNKED), "its answer does not end"),
+    "endless-chunk-size": (for_ever(b"0" * 65536, CHUNKED), "its answer does not end"),
+    "byte-by-byte": (slowly(json_answer("200 OK", "{}")), "nobody answers within 5 s"),
+    "body-byte-by-byte": (for_ever(b"x", NO_LENGTH, 1), "its answer does not end"),
+    "less-than-announced": (breaks_off(f"{OK}Content-Length: 1000\r\n\r\n".encode()), "its answer does not end"),
+    "chunk-that-is-none": (breaks_off(CHUNKED + b"zz\r\n"), "its answer does not end"),
+}
+WRONG: dict[str, Behaviour] = {
+    "login-page": says(answer("200 OK", "Content-Type: text/html", body=b"<!doctype html><form>Sign in</form>")),
+    "redirect-loop": says(answer("302 Found", "Location: /api/2.0/mlflow/experiments/search")),
+    "redirect-elsewhere": says(answer("307 Temporary Redirect", "Location: http://192.0.2.1/")),
+    "gzip-bomb": says(answer("200 OK", "Content-Type: application/json", "Content-Encoding: gzip", body=BOMB)),
+    "gzip-that-is-none": says(answer("200 OK", "Content-Type: application/json", "Content-Encoding: gzip", body=b"{}")),
+    "invalid-json": says(json_answer("200 OK", '{"experiments": [')),
+    "deep-json": says(json_answer("200 OK", "[" * 100_000)),
+    "long-number": says(json_answer("200 OK", f'{{"experiment_id": {"9" * 10_000}}}')),
+    "other-json": says(json_answer("200 OK", "[1, null, true]")),
+    "nothing": says(answer("200 OK")),
+    "no-content": says(b"HTTP/1.1 204 No Content\r\n\r\n"),
+    "error-in-success": says(json_answer("200 OK", '{"error_code": "INTERNAL_ERROR", "message": "no database"}')),
+    "random-failures": lambda connection, _: connection.sendall(random.choice(FAILURES)),
+    "everybody-refused": says(json_answer("401 Unauthorized", '{"error_code": "UNAUTHENTICATED", "message": "no"}')),
+    "come-back-tomorrow": says(json_answer("429 Too Many Requests", "{}", "Retry-After: 86400")),
+    "clock-far-off": says(json_answer("503 Service Unavailable", "{}", "Date: Thu, 01 Jan 1970 00:00:00 GMT")),
+    "not-utf-8": says(answer("200 OK", "Content-Type: application/json; charset=utf-16", body=b"\xff\xfe\xd8\x00")),
+    "echoes-keys": echoes,
+    "breaks-off-in-a-header": breaks_off(b"HTTP/1.1 200 OK\r\nContent-Type: appl"),
+}
+
+
+class Server:
+    """A server on loopback that behaves like that, to any number of clients, until it is closed."""
+
+    def __init__(self, behaviour: Behaviour, tls: ssl.SSLContext | None = None) -> None:
+        self._behaviour, self._tls = behaviour, tls
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        """Take no more connections: those that there are end with their clients."""
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self._listener.accept()
+                threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with contextlib.suppress(OSError, ValueError):  # the client has had enough
+            if self._tls:
+                connection = self._tls.wrap_socket(connection, server_side=True)
+            while request := _read_request(connection):
+                self._behaviour(connection, request)
+
+
+def _read_request(connection: socket.socket) -> bytes:
+    data = b""
+    while b"\r\n\r\n" not in data:
+        if not (part := connection.recv(65536)):
+            return b""
+        data += part
+        if data.startswith(TLS_HANDSHAKE):
+            return data
+    head, _, body = data.partition(b"\r\n\r\n")
+    length = next((int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")), 0)
+    while len(body) < length:
+        body += connection.recv(65536)
+    return head
+
+
+Serve = Callable[..., Target]
+Against = Callable[[Behaviour], Run]
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """Return a function that starts a server which behaves like that, and returns it as a target."""
+    servers: list[Server] = []
+
+    def start(behaviour: Behaviour, scheme: str = "http", tls: ssl.SSLContext | None = None, ca: str | None = None) -> Target:
+        servers.append(Server(behaviour, tls))
+        route = Route("external", f"{scheme}://127.0.0.1:{servers[-1].port}", ca)
+        who = Identity("platform", frozenset({"read", "write"}), key=Secret(KEY))
+        return Target("hostile", (route,), (who,), frozenset(), ("bearer",))
+
+    yield start
+    for server in servers:
+        server.close()
+
+
+@pytest.fixture
+def against(serve: Serve, start_run: StartRun, tmp_path: Path) -> Against:
+    """Return a function that starts some smoke tests against a server that behaves like that."""
+
+    def start(behaviour: Behaviour) -> Run:
+        file = tmp_path / "hostile.toml"
+        keys = write_profile(serve(behaviour), file)
+        return start_run(f"--target={file}", *SOME_SMOKE, XDG_STATE_HOME=str(tmp_path / "state"), **keys)
+
+    return start
+
+
+def why_not_reached(target: Target) -> str:
+    """Return why a run would end before its first test. It comes to that in time, and does not show the key."""
+    began = time.monotonic()
+    with pytest.raises(UnreachableError) as raised:
+        list(DeployedStack(target).until_ready())
+    assert time.monotonic() - began < 3 * timeouts.REACH
+    assert KEY not in str(raised.value)
+    return str(raised.value)
+
+
+@pytest.mark.parametrize("name", UNREACHABLE)
+def test_nobody_to_talk_to(name: str, serve: Serve) -> None:
+    """What never gives an answer to a simple read is unreachable: the reason is told, and little of it is kept."""
+    behaviour, reason = UNREACHABLE[name]
+    before = psutil.Process().memory_info().rss
+
+    told = why_not_reached(serve(behaviour))
+
+    assert told.startswith("The target 'hostile' cannot be reached:\n  external  http://127.0.0.1:")
+    assert reason in told
+    assert psutil.Process().memory_info().rss - before < 4 * BYTES
+
+
+def test_run_with_nobody_to_talk_to(against: Against) -> None:
+    """A run against such a target ends before its first test, and has an exit code of its own."""
+    run = against(hangs)
+
+    assert ends(run) == UnreachableError.exit_code, run.output
+    assert "nobody answers within 5 s" in run.output
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_answers(name: str, against: Against) -> None:
+    """What answers, and not as MLflow does, fails the tests, one and all."""
+    run = against(WRONG[name])
+
+    assert ends(run) == pytest.ExitCode.TESTS_FAILED, run.output
+    assert set(run.outcomes().values()) <= {"failure", "error"}
+
+
+@pytest.mark.parametrize(
+    ("names", "until", "trusted", "reason"),
+    [
+        pytest.param(["127.0.0.1"], timedelta(days=1), "", "its certificate is not accepted: ", id="unknown-authority"),
+        pytest.param(["127.0.0.1"], timedelta(days=-1), "trusted", "certificate has expired", id="expired"),
+        pytest.param(["192.0.2.1"], timedelta(days=1), "trusted", "IP address mismatch", id="another-name"),
+    ],
+)
+def test_wrong_certificate(names: list[str], until: timedelta, trusted: str, reason: str, serve: Serve, tmp_path: Path) -> None:
+    """A certificate that does not hold is no reason to send a key."""
+    known, other = trustme.CA(), trustme.CA()
+    known.cert_pem.write_to_path(tmp_path / "ca.pem")
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    issuer = known if trusted else other
+    issuer.issue_cert(*names, not_after=datetime.now(timezone.utc) + until).configure_cert(tls)
+
+    assert reason in why_not_reached(serve(says(json_answer("200 OK", "{}")), "https", tls, str(tmp_path / "ca.pem")))
+
+
+def test_no_tls(serve: Serve) -> None:
+    """Nor is a server that does not encrypt where that is expected."""
+    assert "no TLS connection comes about" in why_not_reached(serve(breaks_off(b"HTTP/1.1 400 Bad Request\r\n\r\n"), "https"))
+
+
+def ends(run: Run) -> int:
+    """Return the exit code of a run that ends in time, has taken little memory and has not shown the key."""
+    most = 0
+    end = time.monotonic() + SECONDS
+    while run.process.poll() is None and time.monotonic() < end:
+        most = max(most, sum(_memory(process) for process in run.processes()))
+        wait_until(lambda: run.process.poll() is not None, SAMPLE_SECONDS)
+    assert run.process.poll() is not None, run.output
+    assert most >> 20 < MEGABYTES
+    assert KEY not in run.output + (run.junit.read_text() if run.junit.exists() else "")
+    assert "INTERNALERROR" not in run.output
+    return int(run.process.returncode)
+
+
+def _memory(process: psutil.Process) -> int:
+    try:
+        return int(process.memory_info().rss)
+    except psutil.Error:
+        return 0
