@@ -8,14 +8,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from fixtures import timeouts
 from fixtures.target import Identity, Route
 from fixtures.wire import Request, Wire, describe
 from tests.e2e.fidelity import done, get
 
 pytestmark = pytest.mark.capability("artifacts")
 
-PAUSE_SECONDS = 3.0  # in which nothing is sent: any limit that makes sense is longer
-OTHERS_SECONDS = 10.0  # for a call beside a slow one
 CONTENT = hashlib.shake_128(b"slow").digest(5000)
 MORE_THAN_BUFFERS_HOLD = hashlib.shake_128(b"large").digest(1_000_000) * 24
 
@@ -34,11 +33,11 @@ def test_upload_with_pause(through: Wire, witness_wire: Wire, file: str) -> None
     data = through.encode(upload)
 
     through.send(data[:-1000])
-    time.sleep(PAUSE_SECONDS)
+    time.sleep(timeouts.PAUSE)
     through.send(data[-1000:])
     answer = through.receive("PUT")
 
-    assert answer.status == 200, describe(through, upload, answer, f"200, after a pause of {PAUSE_SECONDS:g} s in the body")
+    assert answer.status == 200, describe(through, upload, answer, f"200, after a pause of {timeouts.PAUSE:g} s in the body")
     assert done(witness_wire, Request("GET", file)).body == CONTENT
 
 
@@ -47,7 +46,7 @@ def test_download_with_pause(through: Wire, witness_wire: Wire, file: str) -> No
     done(witness_wire, Request("PUT", file, body=MORE_THAN_BUFFERS_HOLD))
 
     through.send(through.encode(Request("GET", file)))
-    time.sleep(PAUSE_SECONDS)
+    time.sleep(timeouts.PAUSE)
     answer = through.receive()
 
     assert answer.status == 200
@@ -60,11 +59,11 @@ def test_others_during_upload(route: Route, control: Identity, through: Wire, fi
     data = through.encode(upload)
 
     through.send(data[:-1000])
-    with Wire(route, control, timeout=OTHERS_SECONDS) as wire:
+    with Wire(route, control, timeout=timeouts.BESIDE) as wire:
         try:
             answer = wire.ask(others)
         except TimeoutError:
-            message = describe(wire, others, f"nothing for {OTHERS_SECONDS:g} s, while an upload goes on", 200)
+            message = describe(wire, others, f"nothing for {timeouts.BESIDE:g} s, while an upload goes on", 200)
             raise AssertionError(message) from None
     through.send(data[-1000:])
 
