@@ -63,6 +63,7 @@ def test_others_during_upload(route: Route, control: Identity, through: Wire, fi
         try:
             answer = wire.ask(others)
         except TimeoutError:
+            through.close()  # or what removes the file has to wait as well
             message = describe(wire, others, f"nothing for {timeouts.BESIDE:g} s, while an upload goes on", 200)
             raise AssertionError(message) from None
     through.send(data[-1000:])

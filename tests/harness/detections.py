@@ -97,15 +97,15 @@ MLFLOW = {
     "mlflow-down": Detection(READ, ""),
     "mlflow-silent": Detection((f"{E2E}/test_traces.py::test_unknown_trace",), ""),
 }
-OWN_CLIENT = (f"{E2E}/test_own_client.py", *READ)
+OWN_CLIENT = (f"{E2E}/test_own_client.py::test_write_and_read", *READ)
 CLIENT = {
-    "basic-shadows-bearer": Detection(OWN_CLIENT, "write_and_read|register_model"),
-    "netrc-override": Detection(OWN_CLIENT, "write_and_read|register_model"),
-    "env-proxy": Detection(OWN_CLIENT, "write_and_read|register_model"),
-    "registry-elsewhere": Detection(OWN_CLIENT, "register_model"),
-    "tls-settings-conflict": Detection(OWN_CLIENT, "(write_and_read|register_model).external"),
-    "client-timeout-zero": Detection(OWN_CLIENT, "write_and_read|register_model"),
-    "workspace-set": Detection(OWN_CLIENT, "write_and_read|register_model"),
+    "basic-shadows-bearer": Detection(OWN_CLIENT, "write_and_read"),
+    "netrc-override": Detection(OWN_CLIENT, "write_and_read"),
+    "env-proxy": Detection(OWN_CLIENT, "write_and_read"),
+    "registry-elsewhere": Detection((f"{E2E}/test_own_client.py", *READ), "register_model"),
+    "tls-settings-conflict": Detection(OWN_CLIENT, "write_and_read.external"),
+    "client-timeout-zero": Detection(OWN_CLIENT, "write_and_read"),
+    "workspace-set": Detection(OWN_CLIENT, "write_and_read"),
 }
 
 DETECTED_BY: Mapping[str, Detection] = {
