@@ -56,6 +56,11 @@ from tests.harness.conftest import ONE_TEST, StartRun
             errors.BadFileError,
             "proxy.toml: No such file or directory.",
         ),
+        (
+            ["--sweep"],
+            errors.BadOptionError,
+            "--sweep needs --target=FILE, the profile of the target: a stack of our own leaves nothing.",
+        ),
         (["--stack", "deployed"], errors.BadOptionError, "--stack deployed needs --target=FILE, the profile of the target."),
         (["--target=staging.toml"], errors.BadProfileError, "staging.toml: No such file or directory. --target wants the profile"),
         (
