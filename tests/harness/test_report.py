@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 import threading
 import uuid
 from collections.abc import Iterator, Mapping
@@ -17,7 +18,7 @@ import jsonschema_rs
 import pytest
 
 from fixtures.diagnosis.verdict import Verdict
-from fixtures.errors import ReportError, SuiteError
+from fixtures.errors import ReportError, SuiteError, UnreachableError
 from fixtures.report import emf, github, history, prometheus
 from fixtures.report.matrix import Matrix
 from fixtures.report.outputs import Outputs
@@ -208,24 +209,14 @@ def test_files_are_replaced_as_a_whole(tmp_path: Path) -> None:
     assert {file.suffix for file in tmp_path.iterdir()} == {".json", ".prom", ""}
 
 
-def test_target_that_is_to_blame_for_the_end_of_a_run() -> None:
-    """Where nobody answers, each route has failed; where the suite itself cannot go on, nothing is said of any."""
-    refused = SuiteError("refused")
-    refused.blames_target = True
+def test_error_of_the_suite_says_nothing_of_the_target() -> None:
+    """Where the suite itself cannot go on, no cell has failed."""
+    recorder = Recorder(Target("staging", (Route("external", "http://x"),), (), frozenset()))
+    recorder.note(SuiteError("no room"))
 
-    def given_up(error: SuiteError) -> Result:
-        recorder = Recorder(Target("staging", (Route("external", "http://x"),), (), frozenset()))
-        recorder.note(error)
-        return recorder.result(error.exit_code, routes=["external"], mlflow=None, verdicts=[], left_behind=[])
+    of = recorder.result(SuiteError.exit_code, routes=["external"], mlflow=None, verdicts=[], left_behind=[])
 
-    unreachable, own = given_up(refused), given_up(SuiteError("no room"))
-
-    assert (unreachable.outcome, [cell.id for cell in unreachable.bad], unreachable.errors) == (
-        "failed",
-        ["external/any/reachable"],
-        (),
-    )
-    assert (own.outcome, own.checks, own.errors) == ("error", (), (Trouble("SuiteError", "no room"),))
+    assert (of.outcome, of.checks, of.errors) == ("error", (), (Trouble("SuiteError", "no room"),))
 
 
 def test_subject_of_a_file() -> None:
@@ -385,3 +376,24 @@ def test_file_that_cannot_be_written(option: str, start_run: StartRun, given: Pa
     assert f"{place} cannot be written: No such file or directory. Name another place" in run.output
     assert "Traceback" not in run.output
     assert "collected" not in run.output
+
+
+def test_target_that_nobody_reaches_has_failed(start_run: StartRun, tmp_path: Path) -> None:
+    """Where nobody answers, that is the result: each route is down, and the suite has not failed."""
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+        profile = tmp_path / "staging.toml"
+        profile.write_text(
+            f'name = "staging"\ncapabilities = []\ncarriers = ["bearer"]\n[routes.external]\nurl = "{url}"\n'
+            '[identities.writer]\nkey = "env:E2E_KEY_WRITER"\nscopes = ["read", "write"]\n'
+        )
+        metrics, report = tmp_path / "r.prom", tmp_path / "r.json"
+        outputs = (f"--report-prometheus={metrics}", f"--report-json={report}")
+        run = start_run("-m", "smoke", f"--target={profile}", *outputs, E2E_KEY_WRITER="a-key-of-somebody")
+
+        assert run.wait() == UnreachableError.exit_code, run.output
+    assert 'mlflow_e2e_up{target="staging",route="external"} 0' in metrics.read_text()
+    data = json.loads(report.read_text())
+    assert (data["outcome"], data["errors"]) == ("failed", [])
+    assert [(cell["id"], cell["outcome"]) for cell in data["cells"]] == [("external/any/reachable", "failed")]
