@@ -1,0 +1,73 @@
+"""The diagnosis as a command of its own, against a target of which nothing is known but a profile."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from fixtures.diagnosis.causes import CAUSES
+from fixtures.errors import BadProfileError
+from fixtures.faults import CATALOGUE
+from tests.harness.conftest import ROOT
+from tests.harness.faults.conftest import StartFront
+from tests.harness.profiles import write_profile
+
+SECONDS = 60.0  # for the command, which imports its libraries and may ask for ten
+IDENTIFIER = re.compile(r'"([a-z0-9]+(?:-[a-z0-9]+)+)"')
+
+
+def diagnosis(file: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Return what the command has said, and its exit code."""
+    command = [sys.executable, "-m", "fixtures.diagnosis", f"--target={file}", *arguments]
+    environment = {**os.environ, **variables}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False)
+
+
+def profile_of(start_front: StartFront, fault: str | None, file: Path) -> Mapping[str, str]:
+    """Start a system, write its profile, and return the environment that the profile names."""
+    front = start_front(CATALOGUE[fault] if fault else None)
+    assert front.target
+    return write_profile(front.target, file)
+
+
+def test_of_a_target_that_is_well(start_front: StartFront, tmp_path: Path) -> None:
+    """Nothing is wrong with a target that is well, and the exit code says so."""
+    variables = profile_of(start_front, None, tmp_path / "target.toml")
+
+    said = diagnosis(tmp_path / "target.toml", **variables)
+
+    assert said.stdout == "Nothing is wrong, as far as questions show.\n", said.stderr
+    assert said.returncode == 0
+
+
+def test_of_a_target_with_a_fault(start_front: StartFront, tmp_path: Path) -> None:
+    """By HTTP alone the cause has its name, and the hop where it sits."""
+    variables = profile_of(start_front, "rule-straight-to-mlflow", tmp_path / "target.toml")
+
+    said = diagnosis(tmp_path / "target.toml", "--json", **variables)
+
+    verdict = json.loads(said.stdout)[0]
+    assert (verdict["causes"], verdict["hops"]) == (["rule-straight-to-mlflow"], ["edge"])
+    assert said.returncode == 1
+
+
+def test_without_a_profile(tmp_path: Path) -> None:
+    """A profile that is not there is one clear message."""
+    said = diagnosis(tmp_path / "missing.toml")
+
+    assert said.returncode == BadProfileError.exit_code
+    assert str(tmp_path / "missing.toml") in said.stderr
+    assert "Traceback" not in said.stderr
+
+
+def test_every_cause_has_words() -> None:
+    """The diagnosis can put into words every fault that it can name, and names every fault of the catalogue that can be started."""
+    source = "".join(file.read_text() for file in (ROOT / "fixtures" / "diagnosis").glob("*.py"))
+
+    assert set(CATALOGUE) - set(IDENTIFIER.findall(source)) == {"database-missing"}
+    assert set(re.findall(r'Finding\(\("([a-z0-9-]+)"', source)) <= set(CAUSES)
