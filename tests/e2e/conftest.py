@@ -18,6 +18,7 @@ from urllib3.connection import HTTPConnection
 
 from fixtures.access_log import AccessLog
 from fixtures.clients import signed_in
+from fixtures.endpoints.served import as_served, served
 from fixtures.exchanges import EXCHANGES, REQUESTS
 from fixtures.options import RUN, TARGET, selected
 from fixtures.report.coverage import COVERAGE, Coverage
@@ -95,7 +96,12 @@ def _whom_and_what(item: pytest.Item) -> Iterator[tuple[str, str]]:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     assert isinstance(item, pytest.Function)
     target = item.config.stash[TARGET]
+    for version in (version for marker in item.iter_markers("since") for version in marker.args):
+        if reason := served(target).why_too_old(version):
+            pytest.skip(reason)
     for name in (name for marker in item.iter_markers("capability") for name in marker.args):
+        if reason := served(target).why_not(name):
+            pytest.skip(reason)
         if name not in target.capabilities:
             pytest.skip(f"the target does not declare the capability '{name}': {CAPABILITIES[name]}")
     parameters = item.callspec.params if hasattr(item, "callspec") else {}
@@ -122,8 +128,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 @pytest.fixture(scope="session")
 def target(pytestconfig: pytest.Config) -> Target:
-    """Return the target."""
-    return pytestconfig.stash[TARGET]
+    """Return the target, with what it can do."""
+    return as_served(pytestconfig.stash[TARGET])
 
 
 @pytest.fixture(scope="session")

@@ -129,7 +129,11 @@ def test_delete_artifact(route: Route, can_write: Identity, witness: Caller, run
         assert listed(mlflow_itself, run) == {"model": None, "model/new.bin": 7}
 
 
-@pytest.mark.parametrize(("sent", "stored"), NAMES.values(), ids=NAMES.keys())
+@pytest.mark.parametrize(
+    ("sent", "stored"),
+    # MLflow before 3.14 fails where a file's name is not Latin.
+    [pytest.param(*names, id=name, marks=pytest.mark.since("3.14") if name == "unicode" else ()) for name, names in NAMES.items()],
+)
 def test_name(sent: str, stored: str, route: Route, control: Identity, witness: Caller, run: RunInfo) -> None:
     """An artifact is stored under the very name that was sent, is listed under it, and is had again by it."""
     with Rest(route, control) as caller:
@@ -175,6 +179,7 @@ def large_file(witness: Caller, run: RunInfo) -> Iterator[str]:
 
 
 @pytest.mark.capability("large-bodies")
+@pytest.mark.since("3.8")  # older ones send a file line by line, which takes minutes
 def test_large_file(route: Route, control: Identity, witness: Caller, run: RunInfo, large_file: str) -> None:
     """A hundred megabytes arrive whole, and come back the same."""
     sent, received = LargeFile(), hashlib.sha256()

@@ -112,6 +112,7 @@ def test_rename_experiment(route: Route, can_write: Identity, witness: Caller, s
     assert under_old_name is None
 
 
+@pytest.mark.since("3.2")  # older ones cannot delete a tag
 def test_experiment_tags(route: Route, can_write: Identity, witness: Caller, experiment: Experiment) -> None:
     """A tag is set, replaced or deleted, and the others stay as they are."""
     with signed_in(route, can_write) as client:

@@ -43,6 +43,7 @@ def chunked(content: bytes, sizes: Sequence[int], *, extension: str = "", traile
 @examples(4)
 @given(sizes=st.lists(st.integers(1, 700), max_size=20))
 @example(sizes=[1, 1, 255, 256, 1, 4096])
+@pytest.mark.since("3.12")  # older ones store nothing of it
 def test_chunked_upload(sizes: list[int], through: Wire, witness_wire: Wire, place: str) -> None:
     """An upload in chunks is stored whole, whatever their sizes."""
     upload = Request("PUT", f"{place}/chunks.bin", CHUNKED, chunked(CONTENT, sizes))
@@ -65,6 +66,7 @@ STORED = {"chunk-extensions": b"content", "chunks-of-nothing": b"", "nothing": b
 
 @pytest.mark.capability("artifacts")
 @pytest.mark.parametrize("name", ODD_UPLOADS)
+@pytest.mark.since("3.12")  # the same
 def test_odd_upload(name: str, through: Wire, witness_wire: Wire, place: str) -> None:
     """An upload is stored as it is: framing is taken off, a coding of the content is not, and nothing is a content, too."""
     form = ODD_UPLOADS[name]
@@ -179,6 +181,7 @@ def test_conditional_request(condition: str, through: Wire, mlflow_itself: Wire)
 
 
 @pytest.mark.capability("artifacts", "ui")
+@pytest.mark.since("3.14")  # as test_artifact_names
 def test_names_in_headers(through: Wire, mlflow_itself: Wire, place: str) -> None:
     """A download's headers say its name as MLflow writes it, in any script and with any mark."""
     run_id = place.split("/")[-2]

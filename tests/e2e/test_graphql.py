@@ -70,6 +70,7 @@ def test_get_run(route: Route, control: Identity, witness: Caller, experiment: d
     assert {"key": "team", "value": "fraud & risk"} in run["data"]["tags"]
 
 
+@pytest.mark.since("3.4")
 def test_search_runs(route: Route, control: Identity, witness: Caller, experiment: dict[str, str]) -> None:
     """The query behind a comparison of runs finds what its filter describes, and the experiment of each."""
     search = {"experimentIds": [experiment["id"]], "filter": "metrics.loss < 1"}

@@ -43,6 +43,7 @@ def model_with_files(witness: Caller, model: LoggedModel) -> LoggedModel:
         return mlflow_itself.finalize_logged_model(model.model_id, "READY")
 
 
+@pytest.mark.since("3.14")  # as test_artifact_names
 def test_upload_folder(route: Route, control: Identity, witness: Caller, model: LoggedModel, tmp_path: Path) -> None:
     """A model's folder is uploaded with the folders in it, to the byte, and no run is asked for."""
     for name, content in FILES.items():
@@ -68,6 +69,7 @@ def test_upload_file(route: Route, control: Identity, witness: Caller, model_wit
         assert _held(mlflow_itself, model_with_files) == {**LISTED, "card.md": 21}
 
 
+@pytest.mark.since("3.14")  # as test_artifact_names
 def test_list_and_download(route: Route, control: Identity, model_with_files: LoggedModel, tmp_path: Path) -> None:
     """Whoever deploys a model sees its files, folders within folders, and has all of them by the model's name alone."""
     with signed_in(route, control) as client:

@@ -49,6 +49,7 @@ def histories(witness: Caller, shared_scratch: Scratch) -> dict[str, list[Point]
     return histories
 
 
+@pytest.mark.since("3.1")  # older ones do not page
 def test_metric_history(route: Route, can_read: Identity, histories: dict[str, list[Point]]) -> None:
     """A metric's history has every value exactly as it was logged, in the order of time, whole or page by page."""
     run_id, *_ = histories

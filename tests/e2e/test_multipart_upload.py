@@ -73,6 +73,7 @@ def test_client_falls_back(
     assert hashlib.sha256(held).hexdigest() == hashlib.sha256(content).hexdigest()
 
 
+@pytest.mark.since("3.12")
 def test_presigned_download_is_answered_by_mlflow(route: Route, control: Identity, witness: Caller, run: RunInfo) -> None:
     """Who would download past the tracking server is told by MLflow that there is no other way."""
     path = f"/api/2.0/mlflow-artifacts/presigned{_served(run)}/weights.bin"

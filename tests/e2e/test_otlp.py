@@ -21,7 +21,7 @@ from fixtures.scratch import Scratch
 from fixtures.target import Identity, Route
 from tests.e2e.conftest import Caller
 
-pytestmark = pytest.mark.capability("traces")
+pytestmark = pytest.mark.capability("otlp")
 
 OTLP = "/v1/traces"
 PROTOBUF = {"Content-Type": "application/x-protobuf"}
@@ -83,6 +83,7 @@ def destination(witness: Caller, scratch: Scratch) -> str:
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.since("3.12")  # older ones take neither JSON nor gzip
 def test_send_spans(route: Route, control: Identity, witness: Caller, destination: str, encoding: str) -> None:
     """Spans that an exporter sends, in any encoding, are acknowledged as the protocol has it, and make a trace that says it all."""
     sent, how = Sent(), ENCODINGS[encoding]
@@ -99,6 +100,7 @@ def test_send_spans(route: Route, control: Identity, witness: Caller, destinatio
     assert spans == {"answer": (None, "größer?"), "look up": (sent.root_id.hex(), None)}
 
 
+@pytest.mark.since("3.12")
 def test_send_spans_of_run(route: Route, control: Identity, witness: Caller, destination: str) -> None:
     """A run that is named in a header beside the spans has their trace."""
     with signed_in(*witness) as mlflow_itself:

@@ -85,6 +85,7 @@ def test_prompt_of_experiment(
     assert [prompt.name for prompt in found] == [name]
 
 
+@pytest.mark.since("3.4")
 def test_load_prompt(route: Route, control: Identity, shelf: Shelf) -> None:
     """Whoever may read loads a prompt by its version, by an alias, or the latest, ready to be filled in."""
     name = shelf.names[0]

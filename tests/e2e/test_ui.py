@@ -106,8 +106,8 @@ def test_unknown_asset(route: Route, insider: Identity, witness: Caller) -> None
 @pytest.mark.parametrize(
     "path",
     [
-        pytest.param("/ajax-api/3.0/mlflow/server-info", id="server-info"),
-        pytest.param("/ajax-api/3.0/mlflow/ui-telemetry", id="telemetry"),
+        pytest.param("/ajax-api/3.0/mlflow/server-info", id="server-info", marks=pytest.mark.since("3.10")),
+        pytest.param("/ajax-api/3.0/mlflow/ui-telemetry", id="telemetry", marks=pytest.mark.since("3.8")),
     ],
 )
 def test_start_page(path: str, route: Route, insider: Identity, witness: Caller) -> None:
@@ -115,6 +115,7 @@ def test_start_page(path: str, route: Route, insider: Identity, witness: Caller)
     _assert_same(witness, Caller(route, insider), path)
 
 
+@pytest.mark.since("3.6")
 def test_search_jobs(route: Route, insider: Identity, witness: Caller) -> None:
     """Whoever may read finds the jobs of a kind: there are none. This search is a POST."""
     path, kind = "/ajax-api/3.0/jobs/search", {"job_name": "e2e-unknown"}

@@ -36,14 +36,14 @@ from tests.harness.conftest import ONE_TEST, StartRun
             "--mlflow-replicas none: expected a number from 1 to 9.",
         ),
         (
-            ["--stack", "container", "--mlflow-version", "newest"],
+            ["--mlflow-server-version", "newest"],
             errors.BadOptionError,
-            "--mlflow-version newest: expected a version such as 3.17.2.",
+            "--mlflow-server-version newest: expected a version such as 3.17.2.",
         ),
         (
-            ["--stack", "container", "--mlflow-version", "3.9", "--mlflow-image", "mlflow"],
+            ["--stack", "container", "--mlflow-server-version", "3.9", "--mlflow-image", "mlflow"],
             errors.BadOptionError,
-            "--mlflow-version is of the image that is built: leave it out, or --mlflow-image.",
+            "--mlflow-server-version is of the image that is built: leave it out, or --mlflow-image.",
         ),
         (
             ["--stack", "container", "--proxy-image", "nginx", "--proxy-config", "p.toml", "--fault", "strip-none"],
@@ -124,16 +124,32 @@ def test_no_envoy(start_run: StartRun, tmp_path: Path) -> None:
     run.assert_nothing_left(seconds=0)
 
 
-def test_old_mlflow(start_run: StartRun, tmp_path: Path) -> None:
-    """An MLflow that is too old to be run behind the reference proxy."""
-    metadata = tmp_path / "mlflow-2.22.0.dist-info"
-    metadata.mkdir()
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: mlflow\nVersion: 2.22.0\n")
-
-    run = start_run(*ONE_TEST, PYTHONPATH=str(tmp_path))
+def test_old_mlflow(start_run: StartRun) -> None:
+    """An MLflow that is older than those that a stack of our own serves."""
+    run = start_run(*ONE_TEST, "--mlflow-server-version", "2.21.3")
 
     assert run.wait() == errors.MlflowTooOldError.exit_code, run.output
-    assert "MLflow 2.22.0 is too old: a stack of our own needs 3.5 or newer." in run.output
+    assert "MLflow 2.21.3 is too old: a stack of our own serves 2.22 or newer." in run.output
+    run.assert_nothing_left(seconds=0)
+
+
+def test_mlflow_that_cannot_be_installed(start_run: StartRun, tmp_path: Path) -> None:
+    """A version that there is not, or no way to where there are any."""
+    run = start_run(*ONE_TEST, "--mlflow-server-version", "3.4.0", UV_OFFLINE="1", UV_CACHE_DIR=str(tmp_path / "cache"))
+
+    assert run.wait() == errors.MlflowUnavailableError.exit_code, run.output
+    assert "MLflow 3.4.0, asked for with --mlflow-server-version, cannot be had: uv says:" in run.output
+    run.assert_nothing_left(seconds=0)
+
+
+def test_no_uv(start_run: StartRun, tmp_path: Path) -> None:
+    """A version that is not the installed one, and nothing that could install it."""
+    (tmp_path / "uv.py").write_text("def find_uv_bin(): raise FileNotFoundError")
+
+    run = start_run(*ONE_TEST, "--mlflow-server-version", "3.4.0", PYTHONPATH=str(tmp_path))
+
+    assert run.wait() == errors.MlflowUnavailableError.exit_code, run.output
+    assert "it takes the program uv. Run: pip install uv" in run.output
     run.assert_nothing_left(seconds=0)
 
 
