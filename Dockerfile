@@ -1,0 +1,33 @@
+# The suite, to be run on a schedule against a deployed target: what follows the image's name goes to pytest.
+#
+#   docker build --tag mlflow-proxy-e2e .
+#   docker run --rm --read-only --tmpfs /tmp --tmpfs /state:uid=10001 --env E2E_KEY_PLATFORM --env E2E_KEY_READER \
+#     --volume "$PWD/targets:/profiles:ro" mlflow-proxy-e2e -m smoke --target=/profiles/staging.toml
+ARG BASE=python:3.11.14-slim-bookworm
+FROM ${BASE} AS build
+WORKDIR /suite
+COPY pyproject.toml README.md LICENSE ./
+COPY mlflow_api_key mlflow_api_key
+RUN python3 -m venv /opt/venv \
+ && /opt/venv/bin/pip install --no-cache-dir --quiet --upgrade "pip>=25.1" \
+ && /opt/venv/bin/pip install --no-cache-dir --quiet . --group e2e \
+ && /opt/venv/bin/pip uninstall --quiet --yes pip
+
+FROM ${BASE}
+# The volumes are all that is written to: as such they belong to the user also where the file system is read-only and a platform
+# mounts empty ones.
+RUN useradd --uid 10001 --no-create-home suite && install --directory --owner suite /profiles /state
+COPY --from=build /opt/venv /opt/venv
+WORKDIR /suite
+COPY pyproject.toml conftest.py ./
+COPY fixtures fixtures
+COPY tests/__init__.py tests/__init__.py
+COPY tests/e2e tests/e2e
+ENV PATH=/opt/venv/bin:$PATH HOME=/tmp XDG_STATE_HOME=/state PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 \
+    PYTEST_ADDOPTS="-p no:cacheprovider"
+VOLUME ["/tmp", "/state"]
+USER 10001
+# Ctrl-C's signal, at which a run removes what it has created before it ends.
+STOPSIGNAL SIGINT
+ENTRYPOINT ["pytest"]
+CMD ["--help"]
