@@ -82,6 +82,7 @@ def test_download(content: bytes, route: Route, can_read: Identity, witness: Cal
     assert Path(downloaded).read_bytes() == content
 
 
+@pytest.mark.capability("logged-models")  # the client looks for their artifacts, too
 def test_upload_folder(route: Route, can_write: Identity, witness: Caller, run: RunInfo, tmp_path: Path) -> None:
     """A folder is uploaded with the folders in it."""
     (tmp_path / "model" / "code").mkdir(parents=True)
@@ -101,6 +102,7 @@ def test_upload_folder(route: Route, can_write: Identity, witness: Caller, run: 
         }
 
 
+@pytest.mark.capability("logged-models")  # the client looks for their artifacts, too
 def test_list_and_download_folder(route: Route, can_read: Identity, witness: Caller, run: RunInfo, tmp_path: Path) -> None:
     """A folder is listed with names and sizes, and downloaded with all that is in it and nothing of what is beside it."""
     with Rest(*witness) as mlflow_itself:
@@ -115,6 +117,7 @@ def test_list_and_download_folder(route: Route, can_read: Identity, witness: Cal
     assert files == {"model/MLmodel": b"flavors: {}\n", "model/code/train.py": b"pass\n"}
 
 
+@pytest.mark.capability("logged-models")  # the client looks for their artifacts, too
 def test_delete_artifact(route: Route, can_write: Identity, witness: Caller, run: RunInfo) -> None:
     """An artifact that is deleted is gone, and its neighbour is not."""
     with Rest(*witness) as mlflow_itself:

@@ -41,6 +41,7 @@ def in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("api", ["api", "ajax-api"])
+@pytest.mark.capability("logged-models")  # the client looks for their artifacts, too
 def test_step_is_answered_by_mlflow(step: str, api: str, route: Route, control: Identity, witness: Caller, run: RunInfo) -> None:
     """Every step of an upload in parts is answered with MLflow's 501, word for word: the client goes by the words."""
     path = _step(run, step, api)
@@ -54,6 +55,7 @@ def test_step_is_answered_by_mlflow(step: str, api: str, route: Route, control: 
 
 
 @pytest.mark.usefixtures("in_parts")
+@pytest.mark.capability("logged-models")  # the client looks for their artifacts, too
 def test_client_falls_back(
     route: Route, control: Identity, witness: Caller, run: RunInfo, requests_sent: list[str], tmp_path: Path
 ) -> None:

@@ -27,7 +27,7 @@ FOLDERS = ("code", "code/deep", "data")
 # {names} are those that ``kept`` has; what follows is the path of a file.
 DOWNLOADS = [
     pytest.param("/get-artifact?run_id={run_id}&path=", id="run"),
-    pytest.param(f"{AJAX}-artifacts/artifacts{{served}}/", id="served"),
+    pytest.param(f"{AJAX}-artifacts/artifacts{{served}}/", id="served", marks=pytest.mark.since("3.17")),
     pytest.param(
         "/model-versions/get-artifact?name={model}&version=1&path=", id="version", marks=pytest.mark.capability("registry")
     ),
@@ -118,6 +118,7 @@ def test_download_part(route: Route, control: Identity, kept: Mapping[str, str])
 
 
 @pytest.mark.parametrize("path", DOWNLOADS)
+@pytest.mark.since("3.17")
 def test_unknown_artifact(path: str, route: Route, control: Identity, witness: Caller, kept: Mapping[str, str]) -> None:
     """Who asks for a file that there is not is told so by MLflow, which names it."""
     with Rest(*witness) as mlflow_itself, Rest(route, control) as rest:
@@ -127,6 +128,7 @@ def test_unknown_artifact(path: str, route: Route, control: Identity, witness: C
     assert answer.content == expected.content
 
 
+@pytest.mark.since("3.17")
 def test_folder_is_no_file(route: Route, control: Identity, witness: Caller, kept: Mapping[str, str]) -> None:
     """Who asks for a folder as if it were a file is told so by MLflow."""
     path = f"/get-artifact?run_id={kept['run_id']}&path=code"
