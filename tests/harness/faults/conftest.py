@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,15 @@ from tests.harness.faults.front import Front
 from tests.harness.given import VARIABLE
 
 SCORE = "score"  # the user property of a test that says what it has found: caught, named, hop, false alarm
+FAULT_SCORES = ("caught", "named", "hop right")
+HEAD = """\
+# Score
+
+How many of the known faults are caught by the tests that they concern, and by those alone, and named by the verdict, exactly or as one
+of two.
+
+This page is what `tox -e faults -- --score=docs/score.md` writes.
+"""
 EVERY = 3  # every so many faults are a sample of them, for every change
 
 StartFront = Callable[[Fault | None], Front]
@@ -31,15 +40,42 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.sample)
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    reports = [r for name in ("passed", "failed") for r in terminalreporter.stats.get(name, ()) if r.when == "call"]
-    score = Counter(value for report in reports for name, value in report.user_properties if name == SCORE)
-    if score["faults"]:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--score", metavar="FILE", help="write what was caught and named (Markdown)")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    found = {report.nodeid: _found(report) for name in ("passed", "failed") for report in terminalreporter.stats.get(name, ())}
+    lines = [f"{what:<14}{of}" for what, of in _score(found).items()]
+    if lines:
         terminalreporter.write_sep("=", "score")
-        for what in ("caught", "named", "hop right"):
-            terminalreporter.write_line(f"{what:<14}{score[what]} of {score['faults']} faults")
-    if score["variations"]:
-        terminalreporter.write_line(f"{'false alarms':<14}{score['false alarms']} of {score['variations']} correct variations")
+        terminalreporter.write_line("\n".join(lines))
+    if file := config.getoption("--score", None):
+        Path(config.invocation_params.dir, file).write_text(_page(found))
+
+
+def _found(report: pytest.TestReport) -> set[object]:
+    return {value for name, value in report.user_properties if name == SCORE}
+
+
+def _score(found: Mapping[str, set[object]]) -> Mapping[str, str]:
+    """Return how many of how many, by what it is."""
+    count = Counter(value for values in found.values() for value in values)
+    score = {what: f"{count[what]} of {count['faults']} faults" for what in FAULT_SCORES if count["faults"]}
+    if count["variations"]:
+        score["false alarms"] = f"{count['false alarms']} of {count['variations']} correct variations"
+    return score
+
+
+def _page(found: Mapping[str, set[object]]) -> str:
+    """Return the score as a page of the documentation."""
+    faults = {nodeid.partition("[")[2].rstrip("]"): values for nodeid, values in found.items() if "faults" in values}
+    rows = [
+        f"| `{fault}` | " + " | ".join("yes" if what in values else "no" for what in FAULT_SCORES) + " |"
+        for fault, values in sorted(faults.items())
+    ]
+    totals = [f"- {what}: {of}" for what, of in _score(found).items()]
+    return "\n".join([HEAD, *totals, "", f"| fault | {' | '.join(FAULT_SCORES)} |", "|---|---|---|---|", *rows, ""])
 
 
 @pytest.fixture(scope="session")
