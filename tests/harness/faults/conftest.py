@@ -21,8 +21,8 @@ FAULT_SCORES = ("caught", "named", "hop right")
 HEAD = """\
 # Score
 
-How many of the known faults are caught by the tests that they concern, and by those alone, and named by the verdict, exactly or as one
-of two.
+How many of the known faults are caught by the tests that they concern, and by those alone, and named by the verdict, exactly or as
+one of two.
 
 This page is what `tox -e faults -- --score=docs/score.md` writes.
 """
