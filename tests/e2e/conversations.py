@@ -184,10 +184,15 @@ def hold(
         yield step, request, answer, dict(known)
 
 
-def anonymous(answer: Answer, known: Mapping[str, str]) -> Answer:
-    """Return an answer without what is of one conversation alone."""
+def anonymous(answer: Answer, *known: Mapping[str, str]) -> Answer:
+    """Return an answer without what is of some conversations alone.
+
+    All that are held against each other are to be given each time: the id of one of them may happen to be a number that stands in
+    the answers of all.
+    """
     body = answer.body.decode("latin-1")
-    for name, value in sorted(known.items(), key=lambda item: -len(item[1])):
+    items = (item for of_one in known for item in of_one.items())
+    for name, value in sorted(items, key=lambda item: -len(item[1])):
         body = re.sub(rf"(?<![\w.-]){re.escape(value)}(?!\w|\.\d)", f"${name}", body)
     headers = tuple((name, value) for name, value in answer.headers if name.lower() not in HEADERS_OF_A_FILE)
     return Answer(answer.status, headers, MOMENT.sub("(a moment)", body).encode("latin-1"))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from fixtures.report.version import VERSION
-from fixtures.wire import Answer, Request, Wire, describe
+from fixtures.wire import HEADERS_THAT_MATTER, Answer, Request, Wire, describe
 
 
 class Excuse(NamedTuple):
@@ -46,18 +46,12 @@ OTHER_ANSWERS = (
         path="/ajax-api/3.0/mlflow/assistant/",
     ),
 )
-# Headers by which a client acts: a proxy may add others, such as Via, but none of these.
-HEADERS_THAT_MATTER = (
-    *("cache-control", "content-disposition", "content-encoding", "content-range", "content-type", "etag", "last-modified"),
-    *("location", "retry-after", "set-cookie", "www-authenticate"),
-    *("access-control-allow-credentials", "access-control-allow-headers", "access-control-allow-methods"),
-    *("access-control-allow-origin", "access-control-expose-headers"),
-)
 
 # Of one connection (RFC 9110, 7.6.1): a proxy has its own. MLflow on gunicorn writes them.
 OF_ONE_CONNECTION = ("connection", "keep-alive")
 
 SHOWN = 5  # of what went wrong, in one message
+BEFORE_DIFFERENCE, FROM_DIFFERENCE = 40, 160  # bytes shown of bodies that differ
 TIMES = 2  # in a row that a difference must come
 ATTEMPTS = 10  # to get the same answer from MLflow before and after, while others write
 
@@ -73,8 +67,18 @@ def differences(came: Answer, direct: Answer) -> list[str]:
         if sent.get(name) != received.get(name):
             found.append(f"the header {name} was {sent.get(name)} and became {received.get(name)}")
     if came.body != direct.body:
-        found.append(f"the body was {direct.body[:200]!r} and became {came.body[:200]!r}")
+        was, became = _from_difference(direct.body, came.body)
+        found.append(f"the body was {was} and became {became}")
     return found
+
+
+def _from_difference(was: bytes, became: bytes) -> tuple[str, str]:
+    """Return what both are from shortly before the first byte in which they differ."""
+    shortest = min(len(was), len(became))
+    first = next((place for place in range(shortest) if was[place] != became[place]), shortest)
+    part = slice(max(0, first - BEFORE_DIFFERENCE), first + FROM_DIFFERENCE)
+    before = f"{part.start} bytes and " if part.start else ""
+    return f"{before}{was[part]!r}", f"{before}{became[part]!r}"
 
 
 def values(answer: Answer) -> dict[str, list[str]]:

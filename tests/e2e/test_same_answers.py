@@ -42,7 +42,7 @@ def test_conversation(subject: str, route: Route, control: Identity, oracle: Ora
         held = list(hold(steps, names[0], ask))
         expected = list(hold(steps, names[1], lambda _, request: oracle.ask(request)))
         for (_, request, came, known), (_, _, answer, known_there) in zip(held, expected, strict=True):
-            was, became = anonymous(answer, known_there), anonymous(came, known)
+            was, became = (anonymous(each, known, known_there) for each in (answer, came))
             if found := differences(became, was):
                 wrong.append(describe(through, request, became, f"what MLflow itself answers in the same place: {was}", found))
 
