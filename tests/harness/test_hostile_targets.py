@@ -23,7 +23,7 @@ from fixtures import timeouts
 from fixtures.errors import UnreachableError
 from fixtures.stack.deployed import DeployedStack
 from fixtures.target import Identity, Route, Secret, Target
-from fixtures.traffic import BYTES
+from fixtures.traffic import BYTES, TRAFFIC
 from tests.harness.conftest import Run, StartRun, wait_until
 from tests.harness.profiles import write_profile
 
@@ -208,8 +208,9 @@ Against = Callable[[Behaviour], Run]
 
 
 @pytest.fixture
-def serve() -> Iterator[Serve]:
-    """Return a function that starts a server which behaves like that, and returns it as a target."""
+def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
+    """Return a function that starts a server which behaves like that, and returns it as a target, whose limits hold."""
+    monkeypatch.setattr(TRAFFIC, "most_bytes", BYTES)
     servers: list[Server] = []
 
     def start(behaviour: Behaviour, scheme: str = "http", tls: ssl.SSLContext | None = None, ca: str | None = None) -> Target:
