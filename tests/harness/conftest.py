@@ -22,6 +22,7 @@ from fixtures.stack import engine
 
 ROOT = Path(__file__).parents[2]
 RUN_SECONDS = 300.0  # for a whole run to end by itself
+AS_USERS_HAVE_IT = ("-p", "no:schemathesis", "-p", "no:pytest_cov", "-p", "no:cacheprovider")
 ONE_TEST = ("tests/e2e/test_experiments.py", "-k", "test_create_experiment", "--route", "internal", "--identity", "writer")
 
 
@@ -108,7 +109,7 @@ def start_run(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[StartR
         junit, output = home / "junit.xml", home / "output"
         with output.open("w") as file:
             process = subprocess.Popen(
-                [sys.executable, "-m", "pytest", "-m", "e2e", "-p", "no:cacheprovider", f"--junitxml={junit}", *arguments],
+                [sys.executable, "-m", "pytest", "-m", "e2e", *AS_USERS_HAVE_IT, f"--junitxml={junit}", *arguments],
                 cwd=ROOT,
                 env={**inherited, "TMPDIR": str(temp), **environment},
                 stdin=subprocess.DEVNULL,
