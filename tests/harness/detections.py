@@ -226,4 +226,4 @@ DETECTED_BY: Mapping[str, Detection] = {
 }
 
 # The faults for which MLflow need not be started anew: see faults/front.py.
-WITH_A_SHARED_MLFLOW = tuple(fault.id for fault in CATALOGUE.values() if fault.hop in ("edge", "proxy", "auth"))
+WITH_A_SHARED_MLFLOW = tuple(fault.id for fault in CATALOGUE.values() if fault.hop != "mlflow")

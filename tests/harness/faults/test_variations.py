@@ -24,7 +24,7 @@ def test_variation(name: str, start_front: StartFront, run_on: RunOn, record_pro
     assert front.target
     target = variation.retarget(front.target)
 
-    run = run_on(target, *TESTS)
+    run = run_on(target, *TESTS, "--route", target.routes[0].name)
     ended = run.wait()
     found = diagnose(target)
 
