@@ -10,9 +10,10 @@ import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import psutil
 import pytest
@@ -26,11 +27,30 @@ AS_USERS_HAVE_IT = ("-p", "no:schemathesis", "-p", "no:pytest_cov", "-p", "no:ca
 ONE_TEST = ("tests/e2e/test_experiments.py", "-k", "test_create_experiment", "--route", "internal", "--identity", "writer")
 
 
+class Process(Protocol):
+    """What is used of ``subprocess.Popen``."""
+
+    pid: int
+
+    @property
+    def returncode(self) -> int | None:
+        """Return the exit code, or None as long as it was not waited for."""
+
+    def poll(self) -> int | None:
+        """Return the exit code, or None before the end."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Return the exit code, at the end. Raises subprocess.TimeoutExpired."""
+
+    def send_signal(self, number: int, /) -> None:
+        """Send a signal."""
+
+
 @dataclass
 class Run:
     """A run of the suite, that may still be going on."""
 
-    process: subprocess.Popen[str]
+    process: Process
     output_file: Path
     temp: Path
     junit: Path
@@ -85,6 +105,7 @@ class Run:
         assert list(self.temp.iterdir()) == []
 
 
+Begin = Callable[[Sequence[str], Mapping[str, str], Path], Process]
 OUTCOMES = ("failure", "error", "skipped")
 StartRun = Callable[..., Run]
 
@@ -101,24 +122,14 @@ def start_run(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[StartR
     runs: list[Run] = []
     uses_docker = request.node.get_closest_marker("docker") is not None
 
-    def start(*arguments: str, **environment: str) -> Run:
+    def start(*arguments: str, begin: Begin = _begin, **environment: str) -> Run:
         home = tmp_path / str(len(runs))
         temp = home / "tmp"
         temp.mkdir(parents=True)
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COV", "MLFLOW_"))}
         junit, output = home / "junit.xml", home / "output"
-        with output.open("w") as file:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "pytest", "-m", "e2e", *AS_USERS_HAVE_IT, f"--junitxml={junit}", *arguments],
-                cwd=ROOT,
-                env={**inherited, "TMPDIR": str(temp), **environment},
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                text=True,
-                start_new_session=True,
-                preexec_fn=_heed_ctrl_c,
-            )
+        options = ("-m", "e2e", *AS_USERS_HAVE_IT, f"--junitxml={junit}")
+        process = begin([*options, *arguments], {**inherited, "TMPDIR": str(temp), **environment}, output)
         runs.append(Run(process, output, temp, junit, uses_docker))
         return runs[-1]
 
@@ -131,6 +142,20 @@ def start_run(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[StartR
             with contextlib.suppress(psutil.Error):
                 if "fixtures.stack.reaper" in process.cmdline():
                     process.terminate()
+
+
+def _begin(arguments: Sequence[str], environment: Mapping[str, str], output: Path) -> Process:
+    with output.open("w") as file:
+        return subprocess.Popen(
+            [sys.executable, "-m", "pytest", *arguments],
+            cwd=ROOT,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=_heed_ctrl_c,
+        )
 
 
 def _heed_ctrl_c() -> None:

@@ -45,7 +45,7 @@ def test_after_kill(start_run: StartRun, options: tuple[str, ...], containers: i
     run = start_run(*CONTAINERS, *options)
     wait_until(lambda: len(run.in_docker()) > containers, RUN_SECONDS)  # the network counts, too
 
-    run.process.kill()
+    run.process.send_signal(signal.SIGKILL)
 
     run.process.wait()
     wait_until(lambda: run.in_docker() == [] and not list(run.temp.iterdir()), timeouts.GONE_FROM_DOCKER)

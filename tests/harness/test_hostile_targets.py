@@ -311,7 +311,7 @@ def ends(run: Run) -> int:
     assert most >> 20 < MEGABYTES
     assert KEY not in run.output + (run.junit.read_text() if run.junit.exists() else "")
     assert "INTERNALERROR" not in run.output
-    return int(run.process.returncode)
+    return run.process.wait()
 
 
 def _memory(process: psutil.Process) -> int:

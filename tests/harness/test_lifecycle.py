@@ -61,7 +61,7 @@ def test_after_kill(start_run: StartRun, moment: int) -> None:
 
     chance = random.Random(moment)
     wait_until(lambda: run.process.poll() is not None, chance.uniform(0, 2) if moment % 2 else chance.uniform(2, 20))
-    run.process.kill()
+    run.process.send_signal(signal.SIGKILL)
 
     run.process.wait()
     run.assert_nothing_left()

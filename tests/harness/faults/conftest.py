@@ -13,6 +13,7 @@ from fixtures.faults.fault import Fault
 from fixtures.stack.process import ProcessStack
 from fixtures.target import Target
 from tests.harness.conftest import Run, StartRun
+from tests.harness.faults import forked
 from tests.harness.faults.front import Front
 from tests.harness.given import VARIABLE
 
@@ -81,6 +82,7 @@ def _page(found: Mapping[str, set[object]]) -> str:
 @pytest.fixture(scope="session")
 def trunk() -> Iterator[ProcessStack]:
     """Return the stack whose MLflow all others stand in front of."""
+    forked.prepare()
     stack = ProcessStack()
     try:
         stack.start()
@@ -114,6 +116,6 @@ def run_on(start_run: StartRun, tmp_path: Path) -> RunOn:
         given = tmp_path / "target.json"
         given.touch(0o600)
         given.write_text(json.dumps(target.to_data()))
-        return start_run("-p", "tests.harness.given", *arguments, **{VARIABLE: str(given)}, **environment)
+        return start_run("-p", "tests.harness.given", *arguments, begin=forked.Forked, **{VARIABLE: str(given)}, **environment)
 
     return run
