@@ -26,7 +26,7 @@ from tests.harness.conftest import RUN_SECONDS, StartRun, wait_until
 from tests.harness.conftest import Run as SuiteRun
 from tests.harness.profiles import LIMITS, write_profile
 
-MOMENTS = 4  # at which a run is killed
+MOMENTS, FOR_EVERY_CHANGE = 20, 4  # at which a run is killed
 SOMEBODYS = "e2e-20000101-of-somebody"  # a name that looks a little like ours
 SEVERAL_TESTS = (
     "tests/e2e/test_registered_models.py",
@@ -142,7 +142,9 @@ def test_who_may_only_read(against: Against, database: Path) -> None:
     assert content(database) == before
 
 
-@pytest.mark.parametrize("moment", range(MOMENTS))
+@pytest.mark.parametrize(
+    "moment", [*range(FOR_EVERY_CHANGE), *(pytest.param(n, marks=pytest.mark.nightly) for n in range(FOR_EVERY_CHANGE, MOMENTS))]
+)
 def test_after_kill(against: Against, moment: int, database: Path, tmp_path: Path) -> None:
     """Whenever a run is killed, what is left of it goes with a sweep, or with the next run, and everything else is as it was."""
     before = content(database)

@@ -27,7 +27,7 @@ one of two.
 
 This page is what `tox -e faults -- --score=docs/score.md` writes.
 """
-EVERY = 3  # every so many faults are a sample of them, for every change
+EVERY = 3  # so many faults one is caught for every change
 
 StartFront = Callable[[Fault | None], Front]
 RunOn = Callable[..., Run]
@@ -36,9 +36,8 @@ RunOn = Callable[..., Run]
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     ours = [item for item in items if item.path.is_relative_to(Path(__file__).parent)]
     for number, item in enumerate(ours):
-        item.add_marker(pytest.mark.faults)
-        if number % EVERY == 0:
-            item.add_marker(pytest.mark.sample)
+        if number % EVERY:
+            item.add_marker(pytest.mark.nightly)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
