@@ -68,7 +68,7 @@ def test_experiment_names(through: Wire, witness_wire: Wire, scratch: Scratch) -
         for name in names:
             created[done(wire, post("experiments/create", {"name": name})).json()["experiment_id"]] = name
 
-    listing = post("experiments/search", {"filter": _like(own[0]), "max_results": 100})
+    listing = post("experiments/search", {"filter": _like(scratch), "max_results": 100})
     for wire in (witness_wire, through):
         shown = {entry["experiment_id"]: entry["name"] for entry in done(wire, listing).json().get("experiments", ())}
         assert_held(shown, created, wire, listing)
@@ -87,7 +87,7 @@ def test_registered_model_names(through: Wire, witness_wire: Wire, scratch: Scra
         for name in names:
             done(wire, post("registered-models/create", {"name": name}))
 
-    listing = get(f"registered-models/search?filter={in_query(_like(own[0]))}")
+    listing = get(f"registered-models/search?filter={in_query(_like(scratch))}")
     for wire in (witness_wire, through):
         shown = [entry["name"] for entry in done(wire, listing).json().get("registered_models", ())]
         assert_held(dict.fromkeys(shown, "there"), dict.fromkeys(own + others, "there"), wire, listing)
@@ -97,9 +97,8 @@ def test_registered_model_names(through: Wire, witness_wire: Wire, scratch: Scra
         assert answer.json()["registered_model"]["name"] == name, describe(through, by_name, answer, ascii(name))
 
 
-def _like(name: str) -> str:
-    # All names of one scratch begin alike, with a prefix and a word of its own.
-    return f"name LIKE '{'-'.join(name.split('-')[:2])}-%'"
+def _like(scratch: Scratch) -> str:
+    return f"name LIKE '{scratch.beginning}-%'"
 
 
 @examples(4)
