@@ -100,6 +100,16 @@ def test_read_run(route: Route, can_only_read: Identity, finished_run: str) -> N
 
 
 @pytest.mark.subject("search")
+def test_search_experiments(route: Route, can_read: Identity) -> None:
+    """Whoever may read is answered: all that can be asked of a live system where no key may write."""
+    with Rest(route, can_read) as rest:
+        answer = rest.post(SEARCH, json={"max_results": 1})
+
+    assert answer.status_code == 200
+    assert set(answer.json()) <= {"experiments", "next_page_token"}
+
+
+@pytest.mark.subject("search")
 def test_search_runs(route: Route, can_read: Identity, experiment_id: str, finished_run: str) -> None:
     """Whoever may read finds a run by what was logged in it."""
     with signed_in(route, can_read) as client:
