@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import gc
 import os
-import sys
 from collections.abc import Callable, Generator
 from functools import partial
 from pathlib import Path
@@ -40,6 +40,10 @@ NEEDING_A_STACK = {  # by the mark of their tests
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     options.declare(parser)
+
+
+def pytest_configure() -> None:
+    gc.freeze()  # what has been imported is never garbage, and to look for that takes a second at the end of every process
 
 
 def pytest_cmdline_main(config: pytest.Config) -> int | None:
@@ -102,9 +106,6 @@ def pytest_testnodedown(node: Any) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     config = session.config
-    hypothesis = config.pluginmanager.get_plugin("hypothesispytest")
-    if hypothesis and "hypothesis" not in sys.modules:  # no test has used it, and its summary imports it: 1.5 s at the end of a run
-        config.pluginmanager.unregister(hypothesis)
     if hasattr(config, "workeroutput"):
         config.workeroutput["coverage"] = config.stash[COVERAGE].to_data()
         config.workeroutput["exhausted"] = TRAFFIC.is_exhausted

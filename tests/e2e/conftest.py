@@ -122,7 +122,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     report = yield
     if report.failed and EXCHANGES.last:
         report.sections.append(("requests sent last", "\n".join(map(str, EXCHANGES.last))))
-        item.user_properties.extend((REQUESTS, exchange.request_id) for exchange in EXCHANGES.last)
+        for properties in (report.user_properties, item.user_properties):  # which later reports are given, and JUnit's among them
+            properties.extend((REQUESTS, exchange.request_id) for exchange in EXCHANGES.last)
     return report
 
 

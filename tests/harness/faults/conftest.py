@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from fixtures.diagnosis import diagnose
 from fixtures.faults.fault import Fault
 from fixtures.stack.process import ProcessStack
 from fixtures.target import Target
 from tests.harness.conftest import Run, StartRun
+from tests.harness.detections import CONVERSATION, E2E
 from tests.harness.faults import forked
 from tests.harness.faults.front import Front
 from tests.harness.given import VARIABLE
@@ -29,8 +31,12 @@ This page is what `tox -e faults -- --score=docs/score.md` writes.
 """
 EVERY = 3  # so many faults one is caught for every change
 
+# What a system is asked that is to raise no alarm.
+RIGHT = (f"{E2E}/test_smoke.py", CONVERSATION, f"{E2E}/test_denials.py::test_read", f"{E2E}/test_fidelity_requests.py::test_query")
+
 StartFront = Callable[[Fault | None], Front]
 RunOn = Callable[..., Run]
+AssertRight = Callable[[Target], None]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -78,10 +84,15 @@ def _page(found: Mapping[str, set[object]]) -> str:
     return "\n".join([HEAD, *totals, "", f"| fault | {' | '.join(FAULT_SCORES)} |", "|---|---|---|---|", *rows, ""])
 
 
+@pytest.fixture(scope="session", autouse=True)
+def process_to_fork() -> None:
+    """Start it before what is to be waited for besides."""
+    forked.prepare()
+
+
 @pytest.fixture(scope="session")
 def trunk() -> Iterator[ProcessStack]:
     """Return the stack whose MLflow all others stand in front of."""
-    forked.prepare()
     stack = ProcessStack()
     try:
         stack.start()
@@ -118,3 +129,21 @@ def run_on(start_run: StartRun, tmp_path: Path) -> RunOn:
         return start_run("-p", "tests.harness.given", *arguments, begin=forked.Forked, **{VARIABLE: str(given)}, **environment)
 
     return run
+
+
+@pytest.fixture
+def assert_right(run_on: RunOn, record_property: Callable[[str, object], None]) -> AssertRight:
+    """Return a function that asserts that a target fails no test and gets no verdict."""
+
+    def assert_right(target: Target) -> None:
+        record_property(SCORE, "variations")
+        run = run_on(target, *RIGHT, "--route", target.routes[0].name)
+        ended = run.wait()
+        found = diagnose(target)
+
+        if ended != pytest.ExitCode.OK or found:
+            record_property(SCORE, "false alarms")
+        assert ended == pytest.ExitCode.OK, run.output
+        assert found == [], "\n".join(map(str, found))
+
+    return assert_right

@@ -1,4 +1,4 @@
-"""Runs that begin in a process which has MLflow's client imported already: that takes longer than most runs against a fault."""
+"""Runs that begin in a process which has large libraries imported already: that takes longer than most runs against a fault."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SERVER = multiprocessing.get_context("forkserver")
 
 def prepare() -> None:
     """Start the process from which all others are forked. Its socket is where temporary files are at the time."""
-    _SERVER.set_forkserver_preload(["mlflow"])
+    _SERVER.set_forkserver_preload(["mlflow", "hypothesis", __name__])
     forkserver.ensure_running()
 
 

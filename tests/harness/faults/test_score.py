@@ -10,6 +10,7 @@ import pytest
 from fixtures.faults import CATALOGUE, fidelity, gate
 from tests.harness.conftest import Run, StartRun
 from tests.harness.detections import DETECTED_BY, WITH_A_SHARED_MLFLOW
+from tests.harness.faults import forked
 from tests.harness.faults.conftest import SCORE, RunOn, StartFront
 
 # Of what these turn red the message has the request, and how to send it again. Others a client reports, or a log.
@@ -33,7 +34,7 @@ def test_fault(
         # Where what is wrong lies behind the edge, one route will do.
         run = run_on(front.target, *tests, *(("--route", "internal") if known.hop in ("proxy", "auth") else ()), **front.client)
     else:
-        run = start_run(*tests, "--fault", fault)
+        run = start_run(*tests, "--fault", fault, begin=forked.Forked)
 
     assert run.wait() == pytest.ExitCode.TESTS_FAILED, run.output
     _assert_caught(run, red)

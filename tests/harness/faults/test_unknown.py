@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -97,7 +98,8 @@ def test_unknown_fault(name: str, start_front: StartFront, run_on: RunOn) -> Non
 
     assert run.wait() == pytest.ExitCode.TESTS_FAILED, run.output
     assert run.verdict == ((hop,), ("unknown cause",)), run.output
-    assert "evidence" in run.output
+    assert f"failed: {tests[0]}" in run.output
+    assert re.search(rf"\n +{hop}: ", run.output), "the verdict has the way of what has failed through the hops' logs"
 
 
 def test_unknown_fault_of_mlflow(run_on: RunOn) -> None:
