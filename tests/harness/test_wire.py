@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import shlex
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
+import pytest
+
+from fixtures import timeouts
 from fixtures.exchanges import EXCHANGES, REQUEST_ID
+from fixtures.services.edge.certificates import Authority
 from fixtures.target import Identity, Route, Secret
 from fixtures.wire import Answer, Request, Wire, describe
 
 KEY = "hk_test_" + "k" * 32
 READER = Identity("reader", frozenset({"read"}), key=Secret(KEY))
+TOO_LARGE = b"HTTP/1.1 413 Payload Too Large\r\nContent-Length: 0\r\n\r\n"
 NOTHING = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
 
@@ -34,6 +41,35 @@ def server(*answers: bytes) -> Iterator[tuple[Route, list[bytes]]]:
         thread.start()
         yield Route("internal", f"http://127.0.0.1:{listener.getsockname()[1]}/mlflow"), received
         thread.join()
+
+
+@contextmanager
+def refuser(authority: Authority | None) -> Iterator[Route]:
+    """Yield a route to a server that answers 413 to the beginning of a request, and neither reads on nor closes the connection."""
+    heard = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection if authority is None else _encrypted(connection, authority) as stream:
+                stream.recv(1024)
+                stream.sendall(TOO_LARGE)
+                heard.wait(timeouts.ANSWER)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        scheme, ca = ("https", authority.file) if authority else ("http", None)
+        yield Route("internal", f"{scheme}://127.0.0.1:{listener.getsockname()[1]}/mlflow", ca)
+        heard.set()
+        thread.join()
+
+
+def _encrypted(connection: socket.socket, authority: Authority) -> ssl.SSLSocket:
+    certificate, file = authority.issue("127.0.0.1"), Path(authority.file).with_name("server.pem")
+    file.write_text(certificate.chain + certificate.key.reveal())
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(file)
+    return context.wrap_socket(connection, server_side=True)
 
 
 def test_request_is_sent_as_it_is_written() -> None:
@@ -73,6 +109,17 @@ def test_closed_connection_is_opened_again() -> None:
 
     with server(closing + b"1", closing + b"2") as (route, _), Wire(route) as wire:
         assert [wire.ask(Request("GET", "/x")).body for _ in range(2)] == [b"1", b"2"]
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_refusal_before_the_end_of_a_body(scheme: str, tmp_path: Path) -> None:
+    """Who refuses a body and reads nothing of it is heard, though the body has not been sent."""
+    with refuser(Authority(tmp_path / "ca.pem") if scheme == "https" else None) as route, Wire(route, timeout=2) as wire:
+        answer = wire.ask(Request("PUT", "/large", body=b"x" * (16 << 20)))
+        is_open = wire.is_open
+
+    assert answer.status == 413
+    assert not is_open, "what is left of the body would be taken for the next request"
 
 
 def test_mark_keeps_the_query() -> None:
