@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fixtures.clients import key_headers
+from fixtures.report.version import VERSION
 from fixtures.target import Identity, Route, Target
 from fixtures.wire import Answer, Request, Wire, describe
 from tests.e2e.conftest import Caller
@@ -74,6 +75,16 @@ def test_what_is_written_is_read_every_time(route: Route, control: Identity, thr
     for _ in range(10):
         with Wire(route, control) as wire:
             assert done(wire, read).json()["run"]["info"] == created
+
+
+def test_same_mlflow_every_time(route: Route, control: Identity) -> None:
+    """MLflow tells the same version to each of ten calls, each on a connection of its own: all lead to servers that are alike."""
+    told = set()
+    for _ in range(10):
+        with Wire(route, control) as wire:
+            told.add(wire.ask(VERSION).body)
+
+    assert len(told) == 1
 
 
 def test_pipelining(through: Wire) -> None:

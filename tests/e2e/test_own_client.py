@@ -6,15 +6,16 @@ All other tests keep that out. Here nothing is set but what the documentation te
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
 
 from fixtures import timeouts
-from fixtures.clients import signed_in
+from fixtures.clients import NOT_ON_THE_WAY, signed_in
 from fixtures.scratch import Scratch
 from fixtures.target import Identity, Route
 from tests.e2e import own_client
@@ -22,13 +23,28 @@ from tests.e2e.conftest import Caller
 
 # By default it tries again for four minutes, and reports on its users to MLflow's makers.
 QUICK_AND_QUIET = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_DISABLE_TELEMETRY": "true"}
+NO_PROXY = dict.fromkeys(NOT_ON_THE_WAY, "127.0.0.1")
 
+RunProgram = Callable[..., subprocess.CompletedProcess[str]]
 Run = Callable[[str, str], Any]
 
 
 @pytest.fixture
-def run_own_client(route: Route, control: Identity, user_environment: Mapping[str, str], pytestconfig: pytest.Config) -> Run:
-    """Return what runs the program, and returns what it printed."""
+def run_program(user_environment: Mapping[str, str], pytestconfig: pytest.Config) -> RunProgram:
+    """Return what runs the program in the user's own environment, with some variables set, and returns how it ended."""
+
+    def run(environment: Mapping[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", own_client.__name__, *arguments]
+        given = {**user_environment, **environment}
+        options: dict[str, Any] = {"capture_output": True, "text": True, "timeout": timeouts.PROGRAM}
+        return subprocess.run(command, cwd=pytestconfig.rootpath, env=given, check=False, **options)
+
+    return run
+
+
+@pytest.fixture
+def run_own_client(route: Route, control: Identity, run_program: RunProgram) -> Run:
+    """Return what has the program use the target, and returns what it printed."""
     documented = {"MLFLOW_TRACKING_URI": route.url, **QUICK_AND_QUIET}
     if control.key:
         documented["MLFLOW_TRACKING_TOKEN"] = control.key.reveal()
@@ -36,18 +52,19 @@ def run_own_client(route: Route, control: Identity, user_environment: Mapping[st
         documented["MLFLOW_TRACKING_SERVER_CERT_PATH"] = route.ca
 
     def run(what: str, name: str) -> Any:
-        done = subprocess.run(
-            [sys.executable, "-m", own_client.__name__, what, name],
-            cwd=pytestconfig.rootpath,
-            env={**user_environment, **documented},
-            capture_output=True,
-            text=True,
-            timeout=timeouts.PROGRAM,
-        )
+        done = run_program(documented, what, name)
         assert done.returncode == 0, f"The user's own client failed on {route}:\n{done.stderr}"
         return json.loads(done.stdout.splitlines()[-1])
 
     return run
+
+
+@pytest.fixture
+def nobody() -> Iterator[str]:
+    """Return a URL of this machine's where connections are refused."""
+    with socket.socket() as unheard:
+        unheard.bind(("127.0.0.1", 0))  # and does not listen
+        yield f"http://127.0.0.1:{unheard.getsockname()[1]}"
 
 
 def test_write_and_read(run_own_client: Run, witness: Caller, scratch: Scratch) -> None:
@@ -75,3 +92,16 @@ def test_register_model(run_own_client: Run, witness: Caller, scratch: Scratch) 
         registered = [(model.name, model.description) for model in mlflow_itself.search_registered_models(f"name = '{name}'")]
     assert registered == [(name, "scores payments")]
     assert came == {"description": "scores payments"}
+
+
+def test_nobody_answers(run_program: RunProgram, nobody: str, user_environment: Mapping[str, str]) -> None:
+    """That nobody answers is told within a minute, if whoever runs it has a say in that: by default it takes four."""
+    quick = {name: value for name, value in QUICK_AND_QUIET.items() if name not in user_environment}
+
+    try:
+        ended = run_program({**quick, **NO_PROXY, "MLFLOW_TRACKING_URI": nobody}, "experiment", "nobody-will-see-this")
+    except subprocess.TimeoutExpired:
+        pytest.fail(f"The user's own client is still trying after {timeouts.PROGRAM:g} s where connections are refused.")
+
+    assert ended.returncode == 1
+    assert "Connection refused" in ended.stderr

@@ -92,6 +92,8 @@ MLFLOW = {
     "native-routes-missing": Detection((f"{E2E}/test_otlp.py::test_send_spans", WAITS, *READ), "send_spans"),
     "too-few-workers": Detection((WAITS, *READ), "others_during_upload"),
     "replica-split": Detection((f"{E2E}/test_fidelity_connections.py::test_what_is_written_is_read_every_time",), "every_time"),
+    "replica-version-skew": Detection((f"{E2E}/test_fidelity_connections.py::test_same_mlflow_every_time", *READ), "same_mlflow"),
+    "client-skew": Detection((f"{E2E}/test_logged_models.py::test_create_logged_model", *READ), "logged_model"),
     "database-read-only": Detection((CREATE, UNKNOWN), "create_experiment"),
     "database-locked": Detection((CREATE, UNKNOWN), "create_experiment"),
     "mlflow-down": Detection(READ, ""),
@@ -105,6 +107,7 @@ CLIENT = {
     "registry-elsewhere": Detection((f"{E2E}/test_own_client.py", *READ), "register_model"),
     "tls-settings-conflict": Detection(OWN_CLIENT, "write_and_read.external"),
     "client-timeout-zero": Detection(OWN_CLIENT, "write_and_read"),
+    "retry-hang": Detection((f"{E2E}/test_own_client.py::test_nobody_answers", *READ), "nobody_answers"),
     "workspace-set": Detection(OWN_CLIENT, "write_and_read"),
 }
 
