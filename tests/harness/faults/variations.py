@@ -94,17 +94,23 @@ def _external_url(change: Callable[[str], str]) -> Callable[[Target], Target]:
     return retarget
 
 
-def _as_deployed(target: Target) -> Target:
+def as_deployed(target: Target) -> Target:
+    """Return what a profile says of a target: no logs, nobody to issue keys, no MLflow to ask directly."""
     return replace(target, hops=(), keys=None, direct=None)
+
+
+def with_one_route(target: Target) -> Target:
+    """Return a target of which the external URL alone is known."""
+    return replace(target, routes=(target.route("external"),))
 
 
 VARIATIONS: Mapping[str, Variation] = {
     "as-it-is": Variation(),
-    "as-deployed": Variation(retarget=_as_deployed),
+    "as-deployed": Variation(retarget=as_deployed),
     "bearer-only": Variation(CATALOGUE["carrier-ignored"].inject, lambda target: replace(target, carriers=("bearer",))),
     "buffering": Variation(proxy(_with_filter("envoy.filters.http.buffer", BUFFER))),
     "connects-again": Variation(proxy(_connects_again)),
-    "external-only": Variation(retarget=lambda target: replace(_as_deployed(target), routes=(target.route("external"),))),
+    "external-only": Variation(retarget=lambda target: with_one_route(as_deployed(target))),
     "headers-of-others": Variation(script_first(HEADERS_OF_OTHERS)),
     "http-only": Variation(edge(_without_tls), _external_url(lambda url: url.replace("https:", "http:"))),
     "http2-between-hops": Variation(edge(_http2_to_proxy)),

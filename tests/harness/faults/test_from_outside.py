@@ -1,0 +1,25 @@
+"""Verdicts on systems of which nothing is known but what a profile says: no logs, no auth service, no MLflow to ask directly."""
+
+from __future__ import annotations
+
+import pytest
+
+from fixtures.diagnosis import diagnose
+from fixtures.faults import CATALOGUE
+from tests.harness.detections import WITH_A_SHARED_MLFLOW
+from tests.harness.faults.conftest import StartFront
+from tests.harness.faults.variations import as_deployed, with_one_route
+
+FROM_OUTSIDE = [fault for fault in WITH_A_SHARED_MLFLOW if CATALOGUE[fault].hop != "client"]
+
+
+@pytest.mark.parametrize("fault", sorted(FROM_OUTSIDE))
+def test_nothing_wrong_is_said(fault: str, start_front: StartFront) -> None:
+    """What shows may not be enough to name a fault, or to see it at all: then no other hop and no other cause is named."""
+    front = start_front(CATALOGUE[fault])
+    assert front.target
+
+    for view in (as_deployed, lambda target: with_one_route(as_deployed(target))):
+        for verdict in diagnose(view(front.target))[:1]:
+            assert CATALOGUE[fault].hop in verdict.hops, str(verdict)
+            assert not verdict.causes or fault in verdict.causes, str(verdict)
