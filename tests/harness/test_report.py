@@ -209,6 +209,22 @@ def test_files_are_replaced_as_a_whole(tmp_path: Path) -> None:
     assert {file.suffix for file in tmp_path.iterdir()} == {".json", ".prom", ""}
 
 
+@pytest.mark.parametrize("option", ["--report-json", "--report-prometheus", "--report-emf", "--history"])
+def test_folder_that_is_missing(option: str, tmp_path: Path) -> None:
+    """A place below folders that are not there can be written to: no schedule has to make them first."""
+    folder = tmp_path / "reports" / "staging"
+    outputs = asked_for(f"{option}={folder / 'r.prom'}")
+
+    outputs.write(result(check("runs")), print)
+
+    assert [path.name for path in folder.iterdir()] == ["r.prom"]
+
+
+def asked_for(*arguments: str) -> Outputs:
+    """Return what a command line asks for, outside of GitHub."""
+    return Outputs.asked_for(pytest.Config.fromdictargs({}, list(arguments)), {})
+
+
 def test_error_of_the_suite_says_nothing_of_the_target() -> None:
     """Where the suite itself cannot go on, no cell has failed."""
     recorder = Recorder(Target("staging", (Route("external", "http://x"),), (), frozenset()))
@@ -316,7 +332,6 @@ def test_no_output_has_a_key_in_it(
 ) -> None:
     """Whatever a target says of keys, no part of one is printed or written, whichever output is asked for."""
     out = tmp_path / "out"
-    out.mkdir()
     run = smoke(
         start_run,
         given,
