@@ -24,6 +24,8 @@ from fixtures.stack import engine
 ROOT = Path(__file__).parents[2]
 RUN_SECONDS = 300.0  # for a whole run to end by itself
 AS_USERS_HAVE_IT = ("-p", "no:schemathesis", "-p", "no:pytest_cov", "-p", "no:cacheprovider")
+# What these tests themselves run with is not meant for the runs that they start: least of all a job's summary of what is to fail.
+NOT_INHERITED = ("PYTEST_", "COV", "MLFLOW_", "E2E_", "GITHUB_")
 ONE_TEST = ("tests/e2e/test_experiments.py", "-k", "test_create_experiment", "--route", "internal", "--identity", "writer")
 
 
@@ -126,7 +128,7 @@ def start_run(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[StartR
         home = tmp_path / str(len(runs))
         temp = home / "tmp"
         temp.mkdir(parents=True)
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COV", "MLFLOW_"))}
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(NOT_INHERITED)}
         junit, output = home / "junit.xml", home / "output"
         options = ("-m", "e2e", *AS_USERS_HAVE_IT, f"--junitxml={junit}")
         process = begin([*options, *arguments], {**inherited, "TMPDIR": str(temp), **environment}, output)

@@ -254,7 +254,7 @@ def test_a_target_that_cannot_be_reached(start_run: StartRun, tmp_path: Path) ->
         BASIC.replace("http://mlflow.internal:5000", "http://127.0.0.1:9").replace("[identities", NOWHERE + "[identities", 1)
     )
 
-    run = start_run(f"--target={profile}")
+    run = start_run(f"--target={profile}", E2E_KEY_PLATFORM=KEYS["E2E_KEY_PLATFORM"])
 
     assert run.wait() == 24, run.output
     assert "The target 'mlflow-users' cannot be reached:" in run.output

@@ -321,8 +321,6 @@ def given(echo: str, canaries: Mapping[str, str], tmp_path: Path) -> Path:
 
 def smoke(start_run: StartRun, given: Path, *arguments: str, **environment: str) -> Run:
     """Start smoke tests against a target that is given."""
-    environment.setdefault("GITHUB_ACTIONS", "false")
-    environment.setdefault("GITHUB_STEP_SUMMARY", "")
     return start_run("-p", "tests.harness.given", "-m", "smoke", *arguments, **{VARIABLE: str(given)}, **environment)
 
 

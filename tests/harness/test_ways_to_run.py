@@ -4,24 +4,32 @@ from __future__ import annotations
 
 import configparser
 import re
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-ROOT = Path(__file__).parents[2]
+from tests.harness.conftest import ROOT, StartRun
+
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 DOCUMENTS = sorted((ROOT / "docs").glob("*.md"))
 TOX = re.compile(r"tox(?: [^\n`]*?)? -e ([\w,-]+)")
 
 
 @pytest.fixture(scope="module")
-def environments() -> set[str]:
-    """Return the names of tox's environments."""
+def tox() -> configparser.ConfigParser:
+    """Return what tox is told."""
     tox = configparser.ConfigParser()
     tox.read(ROOT / "tox.ini")
+    return tox
+
+
+@pytest.fixture(scope="module")
+def environments(tox: configparser.ConfigParser) -> set[str]:
+    """Return the names of tox's environments."""
     return {section.removeprefix("testenv:") for section in tox.sections()}
 
 
@@ -39,6 +47,30 @@ def test_environments_of_a_matrix(file: Path, environments: set[str]) -> None:
     matrices = [job.get("strategy", {}).get("matrix", {}) for job in _jobs(file)]
 
     assert {name for matrix in matrices for name in matrix.get("environment", ())} <= environments
+
+
+def test_every_environment_has_what_runs_look_for(tox: configparser.ConfigParser) -> None:
+    """Keys, the place of the journal and GitHub's files come through in every environment, as no own list leaves them out."""
+    lists = {name: tox[name]["pass_env"].split() for name in tox.sections() if tox.has_option(name, "pass_env")}
+
+    assert {"E2E_*", "GITHUB_*", "XDG_STATE_HOME"} <= set(lists.pop("testenv"))
+    assert [name for name, passed in lists.items() if "{[testenv]pass_env}" not in passed] == []
+
+
+def test_runs_that_tests_start_are_no_jobs_of_github(start_run: StartRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the project's own tests break on purpose is neither annotated nor in the summary of the job that they are run by."""
+    given: dict[str, str] = {}
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("E2E_KEY_PLATFORM", "a-key-of-somebody")
+
+    def begin(_: object, environment: Mapping[str, str], __: object) -> subprocess.Popen[bytes]:
+        given.update(environment)
+        return subprocess.Popen(["true"])
+
+    start_run(begin=begin, PATH="/bin").wait()
+
+    assert given["PATH"] == "/bin"
+    assert [name for name in given if name.startswith(("GITHUB_", "E2E_"))] == []
 
 
 def _jobs(file: Path) -> Iterator[dict[str, Any]]:
