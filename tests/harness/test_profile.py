@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 import trustme
 
+from fixtures.clients import key_headers
 from fixtures.errors import BadProfileError
 from fixtures.profile import REQUESTS_PER_SECOND, load
 from fixtures.target import Contract, Identity, KeyService, Limits, Route, Secret
@@ -20,6 +22,8 @@ KEYS: Mapping[str, str] = {
     "E2E_ADMIN_TOKEN": "token-of-the-admin",
     "WITH_NEWLINE": "hk_test_newline\n",
     "WITH_SPACE": "hk_test two",
+    "WITH_TAB": "hk_test\ttwo",
+    "NOT_UTF_8": "hk_test\udcff",
     "NOTHING": "",
 }
 FULL = """
@@ -134,6 +138,17 @@ def test_users_of_mlflow_itself(file: Path) -> None:
     assert target.limits == Limits(REQUESTS_PER_SECOND, None)
 
 
+@pytest.mark.parametrize("password", ["two words", "Grüße 模型"])
+def test_password_that_no_header_carries(file: Path, monkeypatch: pytest.MonkeyPatch, password: str) -> None:
+    """A password may have spaces and letters of any script: what is sent of it is base64 of its UTF-8."""
+    monkeypatch.setenv("E2E_KEY_PLATFORM", password)
+    file.write_text(BASIC)
+
+    sent = key_headers(load(file).identity("alice"))
+
+    assert base64.b64decode(sent["Authorization"].removeprefix("Basic ")).decode() == f"alice:{password}"
+
+
 @pytest.mark.parametrize(
     ("there", "instead", "message"),
     [
@@ -221,6 +236,8 @@ def test_what_is_wrong_is_named(file: Path, there: str, instead: str, message: s
         ('user = "alice"', "", "identities.alice should have both user and password, or neither."),
         ('user = "alice"', 'user = "al:ice"', "identities.alice.user should be a name without white space and colons."),
         ("password", "key", 'identities.alice.key is not for carriers = ["basic"]: give user and password.'),
+        ("env:E2E_KEY_PLATFORM", "env:WITH_TAB", "WITH_TAB, whose value has white space or characters in it"),
+        ("env:E2E_KEY_PLATFORM", "env:NOT_UTF_8", "NOT_UTF_8, whose value has white space or characters in it"),
         ("env:E2E_KEY_PLATFORM", "hk_test_platform", "identities.alice.password should name an environment variable"),
         ("[routes.internal]", "[routes.direct]", "routes should have one at least besides 'direct'"),
         ('scopes = ["read", "write"]', 'denied = "forbidden"', 'identities should have one with a key and scopes = ["read"]'),
