@@ -24,7 +24,7 @@ from fixtures.report.matrix import Matrix
 from fixtures.report.outputs import Outputs
 from fixtures.report.recorder import Recorder
 from fixtures.report.redaction import without
-from fixtures.report.result import Check, Outcome, Result, Trouble, subject_of
+from fixtures.report.result import REACHABLE, Check, Outcome, Result, Trouble, reachable, subject_of
 from fixtures.target import Identity, Route, Secret, Target
 from tests.harness.conftest import ROOT, Run, StartRun
 from tests.harness.given import VARIABLE
@@ -166,24 +166,35 @@ def test_github_summary_shows_what_a_target_says_as_it_is() -> None:
     assert r"external/writer/runs: \<b\>\|\`\*\_\[x\](y)" in text
 
 
+def told(folder: Path, *of: Result) -> list[str]:
+    """Keep some results, one after another, and return what is told of the last."""
+    for one in of:
+        lines = list(history.changes(folder, one))
+        history.file(folder, one).write_text(json.dumps(one.to_data()))
+    return lines
+
+
 def test_history(tmp_path: Path) -> None:
     """What is different from the run before is told, and what has changed both ways is called flaky."""
-
-    def told(*of: Result) -> list[str]:
-        for one in of:
-            lines = list(history.changes(tmp_path, one))
-            history.file(tmp_path, one).write_text(json.dumps(one.to_data()))
-        return lines
-
     good, bad = check("runs"), check("runs", "failed")
     name = good.id
-    assert told(result(good, run=0), result(good, run=1)) == []
-    assert told(result(bad, run=2)) == [f"newly broken: {name}"]
-    assert told(result(bad, run=3)) == []
-    assert told(result(good, run=4)) == [f"flaky within the last 10 runs: {name}"]
-    assert told(*(result(good, run=5 + n) for n in range(history.RUNS))) == []
+    assert told(tmp_path, result(good, run=0), result(good, run=1)) == []
+    assert told(tmp_path, result(bad, run=2)) == [f"newly broken: {name}"]
+    assert told(tmp_path, result(bad, run=3)) == []
+    assert told(tmp_path, result(good, run=4)) == [f"flaky within the last 10 runs: {name}"]
+    assert told(tmp_path, *(result(good, run=5 + n) for n in range(history.RUNS))) == []
     (tmp_path / f"staging.20990101T000000000000Z{history.SUFFIX}").write_text("{")  # half a file
-    assert told(result(bad, run=20), result(bad, run=21, target="staging.eu")) == []
+    assert told(tmp_path, result(bad, run=20), result(bad, run=21, target="staging.eu")) == []
+
+
+def test_history_of_a_target_that_goes_down_and_comes_back(tmp_path: Path) -> None:
+    """That nobody answers on a route is new after a run in which anything passed through it, and over with the next such run."""
+    up, down = check("runs"), Check(reachable("external"), "external", None, REACHABLE, "failed", 0.0)
+
+    assert told(tmp_path, result(up, run=0)) == []
+    assert told(tmp_path, result(down, run=1)) == ["newly broken: reachable[external]"]
+    assert told(tmp_path, *(result(down, run=2 + n) for n in range(history.RUNS))) == []
+    assert told(tmp_path, result(up, run=20)) == ["fixed: reachable[external]"]
 
 
 def test_history_tells_what_is_fixed_and_forgets_what_is_old(tmp_path: Path) -> None:
@@ -410,3 +421,5 @@ def test_target_that_nobody_reaches_has_failed(start_run: StartRun, tmp_path: Pa
     data = json.loads(report.read_text())
     assert (data["outcome"], data["errors"]) == ("failed", [])
     assert [(cell["id"], cell["outcome"]) for cell in data["cells"]] == [("external/any/reachable", "failed")]
+    assert run.outcomes() == {reachable("external"): "failure"}
+    assert '<property name="route" value="external"' in run.junit.read_text()
