@@ -18,7 +18,7 @@ import jsonschema_rs
 import pytest
 
 from fixtures.diagnosis.verdict import Verdict
-from fixtures.errors import ReportError, SuiteError, UnreachableError
+from fixtures.errors import BadOptionError, ReportError, SuiteError, UnreachableError
 from fixtures.report import emf, github, history, prometheus
 from fixtures.report.matrix import Matrix
 from fixtures.report.outputs import Outputs
@@ -231,6 +231,12 @@ def test_folder_that_is_missing(option: str, tmp_path: Path) -> None:
     assert [path.name for path in folder.iterdir()] == ["r.prom"]
 
 
+def test_metrics_that_nobody_collects() -> None:
+    """A name that node_exporter passes over is refused, and not only when somebody misses the metrics."""
+    with pytest.raises(BadOptionError, match=r"the name should end with \.prom,"):
+        asked_for("--report-prometheus=metrics.txt")
+
+
 def asked_for(*arguments: str) -> Outputs:
     """Return what a command line asks for, outside of GitHub."""
     return Outputs.asked_for(pytest.Config.fromdictargs({}, list(arguments)), {})
@@ -392,7 +398,7 @@ def test_run_that_tests_nothing_is_no_success(start_run: StartRun, given: Path) 
 @pytest.mark.parametrize("option", ["--report-json", "--report-prometheus", "--report-emf", "--history"])
 def test_file_that_cannot_be_written(option: str, start_run: StartRun, given: Path) -> None:
     """A place where nobody can write, not even root, is told of before anything is sent."""
-    place = os.path.join("/proc", "nobody", "writes")  # noqa: PTH118
+    place = os.path.join("/proc", "nobody", "writes.prom")  # noqa: PTH118
 
     run = smoke(start_run, given, f"{option}={place}")
 
