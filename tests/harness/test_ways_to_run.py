@@ -1,4 +1,4 @@
-"""What others run the suite with: every command in workflows, manifests and documentation is one that there is."""
+"""What others run the suite with, and what they read: every command and every file that they are sent to is there."""
 
 from __future__ import annotations
 
@@ -15,8 +15,13 @@ import yaml
 from tests.harness.conftest import ROOT, StartRun
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
-DOCUMENTS = sorted((ROOT / "docs").glob("*.md"))
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "examples").rglob("*.md")])
+LINK = re.compile(r"\]\((?!https?://)([^)#\s]*)(?:#([^)\s]*))?\)")  # to a file of ours, and to a heading in it
 TOX = re.compile(r"tox(?: [^\n`]*?)? -e ([\w,-]+)")
+
+
+def _name(file: Path) -> str:
+    return str(file.relative_to(ROOT))
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +38,7 @@ def environments(tox: configparser.ConfigParser) -> set[str]:
     return {section.removeprefix("testenv:") for section in tox.sections()}
 
 
-@pytest.mark.parametrize("file", [*WORKFLOWS, *DOCUMENTS, ROOT / "README.md", ROOT / "CONTRIBUTING.md"], ids=lambda file: file.stem)
+@pytest.mark.parametrize("file", [*WORKFLOWS, *DOCUMENTS], ids=_name)
 def test_tox_environments_that_are_named(file: Path, environments: set[str]) -> None:
     """Every environment of tox that somebody is told to run is there."""
     named = {name for names in TOX.findall(file.read_text()) for name in names.split(",")}
@@ -41,7 +46,16 @@ def test_tox_environments_that_are_named(file: Path, environments: set[str]) -> 
     assert named <= environments
 
 
-@pytest.mark.parametrize("file", WORKFLOWS, ids=lambda file: file.stem)
+@pytest.mark.parametrize("file", DOCUMENTS, ids=_name)
+def test_links(file: Path) -> None:
+    """Every link within the project leads to a file that there is, and to a heading that it has."""
+    links = [((file.parent / path).resolve() if path else file, heading) for path, heading in LINK.findall(file.read_text())]
+
+    assert [str(to) for to, _ in links if not to.exists()] == []
+    assert [heading for to, heading in links if heading and heading not in _headings(to)] == []
+
+
+@pytest.mark.parametrize("file", WORKFLOWS, ids=_name)
 def test_environments_of_a_matrix(file: Path, environments: set[str]) -> None:
     """So is every one that a workflow runs as one of several."""
     matrices = [job.get("strategy", {}).get("matrix", {}) for job in _jobs(file)]
@@ -71,6 +85,12 @@ def test_runs_that_tests_start_are_no_jobs_of_github(start_run: StartRun, monkey
 
     assert given["PATH"] == "/bin"
     assert [name for name in given if name.startswith(("GITHUB_", "E2E_"))] == []
+
+
+def _headings(file: Path) -> set[str]:
+    """Return the headings of a document as links name them."""
+    headings = re.findall(r"^#+ (.+)$", file.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
 
 
 def _jobs(file: Path) -> Iterator[dict[str, Any]]:
