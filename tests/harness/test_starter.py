@@ -164,6 +164,23 @@ def test_capability_of_which_a_part_is_missing(begin: Begin, said: Said) -> None
     assert "datasets" in begun.capabilities
 
 
+def test_users_of_mlflow_itself(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user is named, and the password is a variable's: what is in comments to be filled in is of the same kind."""
+    given = "somebody:and their password"
+    sent = f"Basic {base64.b64encode(given.encode()).decode()}"
+    monkeypatch.setenv("E2E_KEY_PLATFORM", given)
+    monkeypatch.setenv("E2E_PASSWORD_PLATFORM", "and their password")
+    route = serve(lambda asked: mlflow(asked._replace(key=KEY if asked.key == sent else "")))
+
+    written = starter.profile(route, starter.look(route, Secret(given)), "E2E_KEY_PLATFORM")
+
+    file = tmp_path / "begun.toml"
+    file.write_text(written)
+    assert load(file).identity("platform").key == Secret(given)
+    assert "their password" not in written
+    assert '# user = "revoked"\n# password = "env:E2E_PASSWORD_REVOKED"\n' in written
+
+
 @pytest.mark.parametrize("key", [KEY, "somebody:and-their-password"])
 def test_key_that_is_echoed_is_not_shown(serve: Serve, key: str) -> None:
     """A target that says what it was sent does not have the key shown, in whichever way it travels."""
