@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from fixtures import timeouts
-from fixtures.clients import NOT_ON_THE_WAY, signed_in
+from fixtures.clients import NOT_ON_THE_WAY, ON_THE_WAY, credentials, signed_in
 from fixtures.scratch import Scratch
 from fixtures.target import Identity, Route
 from tests.e2e import own_client
@@ -45,9 +45,9 @@ def run_program(user_environment: Mapping[str, str], pytestconfig: pytest.Config
 @pytest.fixture
 def run_own_client(route: Route, control: Identity, run_program: RunProgram) -> Run:
     """Return what has the program use the target, and returns what it printed."""
-    documented = {"MLFLOW_TRACKING_URI": route.url, **QUICK_AND_QUIET}
-    if control.key:
-        documented["MLFLOW_TRACKING_TOKEN"] = control.key.reveal()
+    documented = {"MLFLOW_TRACKING_URI": route.url, **QUICK_AND_QUIET, **credentials(control)}
+    if route.proxy:
+        documented |= dict.fromkeys(ON_THE_WAY, route.proxy)
     if route.ca:
         documented["MLFLOW_TRACKING_SERVER_CERT_PATH"] = route.ca
 
