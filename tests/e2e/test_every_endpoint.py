@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from urllib.parse import urlsplit
 
 import mlflow
 import pytest
@@ -45,6 +46,9 @@ SCOPES = Scopes()
 
 # Removes the demo data, whosever it may be.
 DELETES_DEMO = Endpoint("POST", "/ajax-api/3.0/mlflow/demo/delete")
+HEALTH = "/health"
+# What MLflow with users of its own tells everybody: clients ask how to sign in.
+OPEN_BESIDE_USERS = (HEALTH, "/static-files/", "/api/3.0/mlflow/server-info", "/ajax-api/3.0/mlflow/server-info")
 
 each_area = pytest.mark.parametrize(
     "area", [pytest.param(area, marks=pytest.mark.capability("ui") if area in FOR_PAGES else ()) for area in AREAS]
@@ -100,6 +104,7 @@ def identities(pytestconfig: pytest.Config, target: Target, insider: Identity) -
 @each_area
 def test_who_may_call(
     area: str,
+    route: Route,
     callers: Callers,
     identities: Sequence[Identity],
     insider: Identity,
@@ -131,7 +136,7 @@ def test_who_may_call(
             else:
                 yield _not_denied(callers.of(identity, carrier), request.marked(mark), target.contract.denial(identity))
 
-    outcomes = _in_threads(call, _calls_to_make(area, table, target))
+    outcomes = _in_threads(call, _calls_to_make(area, table, target, route))
 
     judged(len(outcomes))
     assert_none_wrong(outcomes)
@@ -147,6 +152,7 @@ def test_who_may_call(
 @each_area
 def test_verbs_that_endpoints_do_not_have(
     area: str,
+    route: Route,
     callers: Callers,
     insider: Identity,
     target: Target,
@@ -175,7 +181,7 @@ def test_verbs_that_endpoints_do_not_have(
             elif verb in ("HEAD", "OPTIONS"):
                 yield _neither_refused_nor_of_mlflow(request, callers.of(insider), callers.oracle, target)
 
-    one_for_each_path = {endpoint.template: endpoint for endpoint in _calls_to_make(area, table, target)}
+    one_for_each_path = {endpoint.template: endpoint for endpoint in _calls_to_make(area, table, target, route)}
     outcomes = _in_threads(call, one_for_each_path.values())
 
     judged(len(outcomes))
@@ -183,9 +189,18 @@ def test_verbs_that_endpoints_do_not_have(
     _assert_never_reached(mark, callers.of(insider), mlflow_log)
 
 
-def _calls_to_make(area: str, table: Sequence[Endpoint], target: Target) -> list[Endpoint]:
-    may_be_called = (endpoint for endpoint in table if endpoint != DELETES_DEMO or "destructive" in target.capabilities)
-    return [endpoint for endpoint in may_be_called if _area_of(endpoint) == area]
+def _calls_to_make(area: str, table: Sequence[Endpoint], target: Target, route: Route) -> list[Endpoint]:
+    return [endpoint for endpoint in table if _area_of(endpoint) == area and _is_judged(endpoint, target, route)]
+
+
+def _is_judged(endpoint: Endpoint, target: Target, route: Route) -> bool:
+    """Tell whether the endpoint may be called, and who may call it is for the gate to say."""
+    if endpoint == DELETES_DEMO:
+        return "destructive" in target.capabilities
+    if "basic" in target.carriers:
+        return not endpoint.template.startswith(OPEN_BESIDE_USERS)
+    # On a route that has no path this is the first hop's own, which needs no key.
+    return endpoint.template != HEALTH or urlsplit(route.url).path != ""
 
 
 def _area_of(endpoint: Endpoint) -> str:
