@@ -56,7 +56,8 @@ class Attempt:
 
     Args:
         shown: the request as people may see it, without a key in a place of its own.
-        harmless: answers that give nothing away, successes though they are. None: any.
+        harmless: answers that give nothing away, though they are successes or lead elsewhere. None: any, but what MLflow holds to
+            who shows no key.
         denial: the one refusal that is right, where HTTP leaves no choice.
         trace: what is in MLflow's log if it got past.
         after: what somebody's own read was answered next, on another connection.
@@ -66,7 +67,7 @@ class Attempt:
     wire: Wire
     shown: Request
     came: Came
-    harmless: Collection[bytes] | None
+    harmless: Collection[Answer] | None
     denial: Denial | None
     trace: str
     after: Came | None
@@ -101,10 +102,14 @@ class Gate:
         """Return a word that nothing else has in it. All marks of one gate begin alike."""
         return f"{self._word}-{next(self._numbers)}-"
 
-    def successes_at(self, path: str) -> list[bytes]:
-        """Return with what success, if any, a path is answered without a key: to say that again gives nothing away."""
-        came = ask(Wire(self.origin, timeout=ATTEMPT), Request("GET", path))
-        return [came.body] if isinstance(came, Answer) and came.status < 300 else []
+    def told_everybody(self, request: Request) -> list[Answer]:
+        """Return what, if anything, a request is answered without a key: to say that again gives nothing away.
+
+        Of one whose path means nothing, that is what a server says to whatever it does not know, or under a name that it does not
+        know: its start page, or that one is to go elsewhere.
+        """
+        came = ask(Wire(self.origin, timeout=ATTEMPT), request)
+        return [came] if isinstance(came, Answer) else []
 
     def is_open(self, mark: str | None = None) -> Answer:
         """Return what the plain read answers to who may make it. A refusal counts after that."""
@@ -139,7 +144,7 @@ class Gate:
         mark: str,
         *,
         shown: Request | None = None,
-        harmless: Collection[bytes] | None = (),
+        harmless: Collection[Answer] | None = (),
         denial: Denial | None = None,
         trace: str = "",
         is_attack: bool = False,
@@ -205,11 +210,12 @@ class Gate:
             return "the connection was handed over"
         if self._shows_a_key(attempt, came):
             return "that shows the key"
-        if attempt.harmless is None:
-            return None
-        if self.subject.canary in str((came.headers, came.body)):
+        may_see = attempt.harmless is None and attempt.wire.identity is not None
+        if self.subject.canary in str((came.headers, came.body)) and not may_see:
             return "that is what MLflow holds"
-        if came.status < 300 and came.body not in attempt.harmless:
+        if attempt.harmless is None or any(is_alike(self.route, came, known) for known in attempt.harmless):
+            return None
+        if came.status < 300:
             return "that is a success"
         if leads_elsewhere(self.route, came):
             return "that leads to another host"
@@ -229,13 +235,25 @@ def expected(attempt: Attempt) -> str:
     """Say what should have come of an attempt."""
     if attempt.denial:
         return f"{attempt.denial.status} {attempt.denial.error_code} in MLflow's JSON shape"
-    return "any answer of MLflow's to the call that the line shows" if attempt.harmless is None else "a refusal"
+    if attempt.harmless is None:
+        return "any answer of MLflow's to the call that the line shows" if attempt.wire.identity else "nothing of what MLflow holds"
+    return "a refusal"
 
 
 def leads_elsewhere(route: Route, came: Answer) -> bool:
     """Tell whether an answer is a redirect to another host. A proxy knows its own port, and not that of the edge."""
-    there = urlsplit(urljoin(f"{route.url}/", came.header("Location") or ""))
-    return 300 <= came.status < 400 and there.hostname != urlsplit(route.url).hostname
+    return 300 <= came.status < 400 and _leads_to(route, came) != urlsplit(route.url).hostname
+
+
+def is_alike(route: Route, one: Answer, other: Answer) -> bool:
+    """Tell whether two answers say the same: with a redirect, that is to which host, whatever the path that one asked for."""
+    if 300 <= one.status < 400:
+        return one.status == other.status and _leads_to(route, one) == _leads_to(route, other)
+    return (one.status, one.body) == (other.status, other.body)
+
+
+def _leads_to(route: Route, came: Answer) -> str | None:
+    return urlsplit(urljoin(f"{route.url}/", came.header("Location") or "")).hostname
 
 
 def report(found: list[str], tried: int) -> None:
