@@ -41,6 +41,7 @@ def test_upload_with_pause(through: Wire, witness_wire: Wire, file: str) -> None
     assert done(witness_wire, Request("GET", file)).body == CONTENT
 
 
+@pytest.mark.capability("large-bodies")
 def test_download_with_pause(through: Wire, witness_wire: Wire, file: str) -> None:
     """A download of which nothing is taken for some seconds arrives whole."""
     done(witness_wire, Request("PUT", file, body=MORE_THAN_BUFFERS_HOLD))
