@@ -58,9 +58,10 @@ def _is_error(answer: Answer, code: str) -> bool:
         body = answer.json()
     except ValueError:
         return False
-    return (
-        isinstance(body, dict) and set(body) == {"error_code", "message"} and body["error_code"] == code and bool(body["message"])
-    )
+    if not isinstance(body, dict):
+        return False
+    message = body.get("message")
+    return body.get("error_code") == code and isinstance(message, str) and bool(message)
 
 
 def _is_delay(value: str | None) -> bool:

@@ -16,7 +16,7 @@ OTHER_WORDS = """
 function envoy_on_response(handle)
   local status = handle:headers():get(":status")
   if status == "401" then
-    handle:body(true):setBytes('{"error_code": "UNAUTHENTICATED", "message": "Who are you?"}')
+    handle:body(true):setBytes('{"error_code": "UNAUTHENTICATED", "message": "Who are you?", "request_id": "4f1c"}')
     handle:headers():replace("www-authenticate", "Bearer")
   end
 end
