@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -22,7 +21,7 @@ from urllib3.util import Retry
 from fixtures import timeouts
 from fixtures.clients import MLFLOW_DEFAULTS, Rest, key_headers, signed_in
 from fixtures.keys import Keys
-from fixtures.options import ISSUED
+from fixtures.options import ISSUED, RUN
 from fixtures.report.summary import EXPIRED, REVOKED
 from fixtures.target import Identity, Refusal, Route, Scope, Target
 from fixtures.waiting import wait_until
@@ -40,6 +39,7 @@ METRIC = "loss"
 STEPS = 3  # that are logged before anything happens
 IN_A_ROW = 10  # refusals, until a key counts as refused: of two proxies, one that lets it in is asked, too
 HOURLY = 6  # calls, for a key that is limited
+OUTLIVES = 3  # times what a test waits for: what a run that is killed leaves expires soon
 
 
 @dataclass(frozen=True)
@@ -62,11 +62,13 @@ def issue_key(target: Target, pytestconfig: pytest.Config) -> Iterator[IssueKey]
     """Return a function that has a key issued for the test: see ``Keys.issue``. What it has issued is revoked afterwards."""
     assert target.keys, "a target with the capability 'key-lifetime' says who issues keys"
     keys = Keys(target.keys)
+    beginning, numbers = pytestconfig.stash[RUN].new_names(), itertools.count(1)
+    life = timedelta(seconds=OUTLIVES * (timeouts.WHOLE_ANSWER + target.contract.revocation_seconds))
     with ExitStack() as afterwards:
 
-        def issue(scopes: tuple[Scope, ...], *, user: str = "", **options: Any) -> Holder:
-            name = user or f"e2e-{uuid.uuid4().hex[:12]}"
-            key = keys.issue(name, scopes, **options)
+        def issue(scopes: tuple[Scope, ...], *, user: str = "", expires_at: datetime | None = None, **options: Any) -> Holder:
+            name = user or f"{beginning}-{next(numbers)}"
+            key = keys.issue(name, scopes, expires_at=expires_at or datetime.now(timezone.utc) + life, **options)
             pytestconfig.stash[ISSUED].append(key.secret)
             afterwards.callback(keys.revoke, key.key_id)
             return Holder(Identity(name, frozenset(scopes), key=key.secret), lambda: keys.revoke(key.key_id))
@@ -210,8 +212,9 @@ def test_expiry_in_mid_run(
 
 def test_keys_of_one_user(route: Route, issue_key: IssueKey, run_id: str, experiment_id: str, target: Target) -> None:
     """Two keys of one user are two keys: on one connection each call is judged by its own, and revoking one leaves the other."""
-    user = f"e2e-{uuid.uuid4().hex[:12]}"
-    reader, writer = issue_key(READ, user=user), issue_key(READ_WRITE, user=user)
+    writer = issue_key(READ_WRITE)
+    user = writer.identity.name
+    reader = issue_key(READ, user=user)
     read = get(f"experiments/get?experiment_id={experiment_id}")
     write = post("runs/set-tag", {"run_id": run_id, "key": "by", "value": user})
     forbidden, unauthenticated = target.contract.forbidden, target.contract.unauthenticated
