@@ -456,6 +456,7 @@ def test_client_raises_denied_write(
     assert record.now(SET_RUN_TAG) == before
 
 
+@pytest.mark.capability("destructive")
 @pytest.mark.parametrize("parameter", ["access_token", "api_key"])
 def test_denied_key_in_query(
     parameter: str, route: Route, control: Identity, target: Target, subjects: Mapping[str, str], permit: Permit
