@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
+from urllib.parse import urlsplit
 
 import mlflow
 import pytest
@@ -17,7 +18,7 @@ from mlflow.genai.scorers import Guidelines
 
 from fixtures.clients import Rest, key_headers, signed_in
 from fixtures.scratch import Scratch
-from fixtures.target import CARRIERS, Carrier, Identity, Route, Secret, Target
+from fixtures.target import CARRIERS, Carrier, Denial, Identity, Route, Secret, Target
 from tests.e2e.conftest import Caller
 from tests.e2e.denials import NO_KEY, assert_denied, assert_discreet, assert_raised, echoes
 
@@ -488,6 +489,19 @@ def test_denied_options(route: Route, target: Target, subjects: Mapping[str, str
         assert subjects["experiment"] not in answer.text
     else:
         assert_denied(answer, target.contract.denial(NO_KEY))
+
+
+def test_path_without_rule(route: Route, control: Identity, target: Target) -> None:
+    """A path that no rule covers is nobody's, whoever asks: the hop that ends the call there says so, as it does of all errors."""
+    if not target.hops:
+        pytest.skip("what else is served there, beside MLflow, is not known")
+    url = urlsplit(route.url)
+    code = "ENDPOINT_NOT_FOUND" if target.contract.errors == "mlflow" else None
+
+    with Rest(replace(route, url=f"{url.scheme}://{url.netloc}"), control) as caller:
+        answer = caller.get("/no-such-rule")
+
+    assert_denied(answer, Denial(404, code, None))
 
 
 @pytest.mark.usefixtures("both_carriers")

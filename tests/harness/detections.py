@@ -56,7 +56,10 @@ EDGE = {
     "otlp-unrouted": Detection((f"{E2E}/test_otlp.py::test_send_spans", *READ), "send_spans.external"),
     "artifacts-unrouted": Detection((f"{E2E}/test_artifacts.py::test_delete_artifact", *READ), "artifact.external"),
     "ui-blank-under-prefix": Detection((f"{E2E}/test_ui.py::test_asset", *READ), "asset.external"),
-    "catchall-to-mlflow": Detection((f"{PATHS}::test_odd_path_without_key[external-prefixes]", *READ), "prefixes"),
+    "catchall-to-mlflow": Detection(
+        (f"{PATHS}::test_odd_path_without_key[external-prefixes]", f"{E2E}/test_denials.py::test_path_without_rule", *READ),
+        "prefixes|without_rule.external",
+    ),
     "edge-health-shadowed": Detection((f"{E2E}/test_health.py::test_health", *READ), "edge"),
     "redirect-post-to-get": Detection((f"{E2E}/test_experiments.py::test_create_experiment", *READ), "create_experiment.external"),
     "redirect-drops-auth": Detection(READ, "external"),
