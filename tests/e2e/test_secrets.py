@@ -1,9 +1,11 @@
-"""What nobody is told: no log has a key in it, and no answer says where the services are that stand behind a route."""
+"""What nobody is told: no log has a key in it, no answer says where the services are that stand behind a route, and none is for
+pages of others to read."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -15,6 +17,7 @@ from fixtures.wire import JSON, Request, Wire, describe
 from tests.e2e.oracle import assert_none_wrong
 
 API = "/api/2.0/mlflow"
+FOREIGN = "https://pages.example.net"
 REQUESTS: Mapping[str, Request] = {
     "malformed": Request("POST", f"{API}/runs/create", JSON, b"{"),
     "no-endpoint": Request("GET", f"{API}/no-such-endpoint"),
@@ -44,6 +47,17 @@ def _address_told(request: Request, route: Route, identity: Identity, addresses:
         answer = wire.ask(request)
     told = [f"{address} is in it" for address in addresses if address in str((answer.headers, answer.body))]
     return describe(wire, request, f"{answer} with {dict(answer.headers)}", "no address of a service", told) if told else None
+
+
+def test_no_answer_is_for_others_pages(route: Route, insider: Identity) -> None:
+    """No answer allows a page of another site to read it, as a browser would have it do."""
+    request = replace(REQUESTS["read"], headers=(("Origin", FOREIGN),))
+
+    with Wire(route, insider) as wire:
+        answer = wire.ask(request)
+
+    allowed = answer.header("Access-Control-Allow-Origin")
+    assert allowed not in (FOREIGN, "*"), describe(wire, request, f"{answer}, for {allowed} to read", "nothing that allows that")
 
 
 @pytest.mark.parametrize("place", KEYED)

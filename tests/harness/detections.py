@@ -170,7 +170,7 @@ DETECTED_BY: Mapping[str, Detection] = {
     "conditions-dropped": Detection((f"{TRANSFER}::test_conditional_request",), "none|modified"),
     "disposition-dropped": Detection((f"{TRANSFER}::test_names_in_headers", *READ), "names"),
     "charset-changed": Detection((f"{CONVERSATION}",), ""),
-    "cors-opened": Detection((f"{CONVERSATION}",), ""),
+    "cors-opened": Detection((CONVERSATION, f"{SECRETS}::test_no_answer_is_for_others_pages", *READ), "conversation|pages"),
     "json-rewritten": Detection((f"{CONVERSATION}",), ""),
     "big-numbers-rounded": Detection((f"{JSON}::test_metrics", *READ), "metrics"),
     "nan-nulled": Detection((f"{JSON}::test_bare_word", *READ), "NaN"),
