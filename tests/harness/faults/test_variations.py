@@ -16,4 +16,4 @@ def test_variation(name: str, start_front: StartFront, assert_right: AssertRight
     front = start_front(Fault(name, "proxy", "", "", "", variation.change))
     assert front.target
 
-    assert_right(variation.retarget(front.target))
+    assert_right(variation.retarget(front.target), *variation.tests)

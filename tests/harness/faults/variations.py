@@ -10,6 +10,7 @@ from fixtures.faults import CATALOGUE
 from fixtures.faults.system import Configuration, System, script_first
 from fixtures.services import envoy
 from fixtures.target import Target
+from tests.harness.detections import E2E, EVERY, HEADERS, PATHS, VERBS
 
 OTHER_PREFIX = "/registry/v2"
 OTHER_WORDS = """
@@ -27,7 +28,7 @@ function envoy_on_response(handle)
   headers:replace("server", "nginx/1.27.3")
   headers:add("via", "1.1 some-gateway")
   headers:add("strict-transport-security", "max-age=31536000")
-  headers:add("x-amzn-trace-id", "Root=1-67891233-abcdef012345678912345678")
+  headers:add("x-amzn-trace-id", "Root=1-" .. math.random(1000000000))
 end
 """
 HTTP2 = {
@@ -36,6 +37,10 @@ HTTP2 = {
         "explicit_http_config": {"http2_protocol_options": {}},
     }
 }
+OWN_NAME = r"(localhost|127\.0\.0\.1)(:\d+)?"
+OTHER_NAME = {"name": ":authority", "string_match": {"safe_regex": {"regex": OWN_NAME}}, "invert_match": True}
+PAGE = {"direct_response": {"status": 200, "body": {"inline_string": "<!doctype html><h1>Welcome</h1>"}}}
+LOGIN = {"redirect": {"host_redirect": "login.example.com", "response_code": "FOUND"}}
 BUFFER = {"@type": "type.googleapis.com/envoy.extensions.filters.http.buffer.v3.Buffer", "max_request_bytes": 2**30}
 DELAY = {
     "@type": "type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault",
@@ -43,12 +48,33 @@ DELAY = {
 }
 
 
+FRAMING = f"{E2E}/test_bypass_framing.py"
+OPTIONS = (
+    f"{E2E}/test_denials.py::test_denied_options",
+    f"{FRAMING}::test_odd_method_without_key",
+    f"{FRAMING}::test_upgrade_without_key[external-websocket]",
+    f"{VERBS}[external-other]",
+)
+CLIENT_RAISES = (f"{E2E}/test_denials.py::test_client_raises_denied_read",)
+NOT_FOR_MLFLOW = (
+    *(f"{HEADERS}::test_host_without_key", f"{HEADERS}::test_host_of_denied_write", f"{HEADERS}::test_path_in_header_without_key"),
+    *(f"{PATHS}::test_odd_path_without_key", f"{PATHS}::test_odd_path_of_permitted_read"),
+    *(f"{FRAMING}::test_upgrade_without_key", f"{FRAMING}::test_odd_request_line_without_key"),
+    f"{E2E}/test_ui.py::test_write_of_page",
+)
+
+
 @dataclass(frozen=True)
 class Variation:
-    """A change of the system that leaves it right, and of what is known of it."""
+    """A change of the system that leaves it right, and of what is known of it.
+
+    Args:
+        tests: which may take notice of it, beside those that everything right has to pass.
+    """
 
     change: Callable[[System], None] = lambda _: None
     retarget: Callable[[Target], Target] = lambda target: target
+    tests: tuple[str, ...] = ()
 
 
 def edge(edit: Callable[[Configuration], None]) -> Callable[[System], None]:
@@ -86,12 +112,31 @@ def _connects_again(configuration: Configuration) -> None:
             route["route"]["retry_policy"] = {"retry_on": "connect-failure,refused-stream", "num_retries": 2}
 
 
+def _tells_others(of_other_name: Configuration, of_other_path: Configuration) -> Callable[[System], None]:
+    """Return what has the edge answer whatever names another host, and whatever has another path, in some other way."""
+
+    def edit(configuration: Configuration) -> None:
+        rules = envoy.routes(configuration)
+        rules[-1:] = [{"match": {"prefix": "/"}, **of_other_path}]
+        rules.insert(0, {"match": {"prefix": "/", "headers": [OTHER_NAME]}, **of_other_name})
+
+    return edge(edit)
+
+
+def _refuse_old_http(configuration: Configuration) -> None:
+    envoy.connection_manager(configuration)["http_protocol_options"]["accept_http_10"] = False
+
+
 def _external_url(change: Callable[[str], str]) -> Callable[[Target], Target]:
     def retarget(target: Target) -> Target:
         routes = (replace(r, url=change(r.url)) if r.name == "external" else r for r in target.routes)
         return replace(target, routes=tuple(routes))
 
     return retarget
+
+
+def _expecting(**expect: Any) -> Callable[[Target], Target]:
+    return lambda target: replace(target, contract=replace(target.contract, **expect))
 
 
 def as_deployed(target: Target) -> Target:
@@ -106,7 +151,7 @@ def with_one_route(target: Target) -> Target:
 
 VARIATIONS: Mapping[str, Variation] = {
     "as-it-is": Variation(),
-    "as-deployed": Variation(retarget=as_deployed),
+    "as-deployed": Variation(script_first(HEADERS_OF_OTHERS), as_deployed, (f"{EVERY}[external-other]",)),
     "bearer-only": Variation(CATALOGUE["carrier-ignored"].inject, lambda target: replace(target, carriers=("bearer",))),
     "buffering": Variation(proxy(_with_filter("envoy.filters.http.buffer", BUFFER))),
     "connects-again": Variation(proxy(_connects_again)),
@@ -115,7 +160,12 @@ VARIATIONS: Mapping[str, Variation] = {
     "http-only": Variation(edge(_without_tls), _external_url(lambda url: url.replace("https:", "http:"))),
     "http2-between-hops": Variation(edge(_http2_to_proxy)),
     "internal-only": Variation(retarget=lambda target: replace(target, routes=(target.route("internal"),))),
+    "old-http-refused": Variation(edge(_refuse_old_http), tests=(f"{E2E}/test_fidelity_connections.py::test_last_request",)),
     "other-prefix": Variation(edge(_other_prefix), _external_url(lambda url: url.replace("/api/mlflow", OTHER_PREFIX))),
     "other-words": Variation(script_first(OTHER_WORDS)),
+    "pages-beside": Variation(_tells_others(PAGE, PAGE), _as_deployed, NOT_FOR_MLFLOW),
+    "preflight-open": Variation(CATALOGUE["options-for-all"].inject, _expecting(preflight="open"), OPTIONS),
+    "redirects-beside": Variation(_tells_others({"redirect": {"https_redirect": True}}, LOGIN), _as_deployed, NOT_FOR_MLFLOW),
+    "refusals-in-other-shape": Variation(CATALOGUE["denial-in-other-shape"].inject, _expecting(errors="any"), CLIENT_RAISES),
     "slow": Variation(proxy(_with_filter("envoy.filters.http.fault", DELAY))),
 }
