@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from _pytest.mark.expression import Expression  # pytest has no public way to ask what -m selects
 
-from fixtures import options
+from fixtures import options, timeouts
 from fixtures.errors import BadOptionError, RequestLimitError, SuiteError, SweepError
 from fixtures.faults.pages import listing
 from fixtures.options import ISSUED, RUN, STACK, TARGET
@@ -26,7 +26,7 @@ from fixtures.report.verdicts import VERDICTS
 from fixtures.report.version import mlflow_version
 from fixtures.run import Run
 from fixtures.stack.deployed import DeployedStack
-from fixtures.target import Target
+from fixtures.target import Route, Target
 from fixtures.traffic import TRAFFIC
 
 TESTS = Path(__file__).parent / "tests"
@@ -36,6 +36,7 @@ NEEDING_A_STACK = {  # by the mark of their tests
     "outages": TESTS / "outages",
     "containers": TESTS / "containers",
 }
+CREATING = {"scratch", "shared_scratch"}  # fixtures with which a test creates something
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -64,7 +65,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
             config.stash[TARGET] = Target.from_data(config.workerinput["target"])
             config.pluginmanager.register(Redaction(config.stash[TARGET].secrets))
             config.stash[RUN] = Run(**config.workerinput["run"]).joined()
-            TRAFFIC.limit(config.stash[TARGET], config.workerinput["workercount"])
+            TRAFFIC.limit(config.stash[TARGET], config.workerinput["workercount"], _answer_seconds(config))
+            TRAFFIC.given_up.update(config.workerinput["given_up"])
             return
         stack = options.stack(config)
         config.stash[TARGET] = stack.outline()
@@ -76,9 +78,10 @@ def pytest_sessionstart(session: pytest.Session) -> None:
             config.pluginmanager.register(recorder)
             config.stash[STACK] = stack
             stack.say = partial(_say, config)
+            TRAFFIC.limit(config.stash[TARGET], 1)
             config.stash[TARGET] = recorder.target = stack.start()
             config.pluginmanager.register(Redaction(config.stash[TARGET].secrets))
-            TRAFFIC.limit(config.stash[TARGET], 1)
+            TRAFFIC.limit(config.stash[TARGET], 1, _answer_seconds(config))
             config.stash[RUN] = stack.begin()
             os.environ.update(stack.client)  # once the services have theirs, and before there are workers
     except SuiteError as error:
@@ -93,6 +96,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 def pytest_configure_node(node: Any) -> None:
     node.workerinput["target"] = node.config.stash[TARGET].to_data()
     node.workerinput["run"] = node.config.stash[RUN].to_data()
+    node.workerinput["given_up"] = TRAFFIC.given_up
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -109,7 +113,9 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     if hasattr(config, "workeroutput"):
         config.workeroutput["coverage"] = config.stash[COVERAGE].to_data()
         config.workeroutput["exhausted"] = TRAFFIC.is_exhausted
-    elif STACK in config.stash and exitstatus == pytest.ExitCode.TESTS_FAILED:
+        return
+    TRAFFIC.hope_again()  # a diagnosis asks why, and what has come back is cleaned up
+    if STACK in config.stash and exitstatus == pytest.ExitCode.TESTS_FAILED:
         reporter: Any = config.pluginmanager.get_plugin("terminalreporter")
         with TRAFFIC.uncounted():
             config.stash[VERDICTS] = verdicts.find(reporter, config.stash[TARGET])
@@ -160,6 +166,17 @@ def pytest_runtestloop(session: pytest.Session) -> None:
         except SuiteError as error:
             _note(session.config, error)
             pytest.exit(f"{error}", error.exit_code)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Fail a test at once that is about a route on which nobody answers, or that is cleaned up after on one."""
+    parameters = item.callspec.params.values() if isinstance(item, pytest.Function) and hasattr(item, "callspec") else ()
+    routes = [parameter for parameter in parameters if isinstance(parameter, Route)]
+    if CREATING & set(getattr(item, "fixturenames", ())):
+        routes.append(item.config.stash[TARGET].witness[0])
+    for route in routes:
+        if reason := TRAFFIC.given_up.get(route.url):
+            pytest.fail(reason, pytrace=False)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -228,6 +245,10 @@ def _asks_for_stack(config: pytest.Config) -> bool:
 
 def _only(mark: str) -> Callable[..., bool]:
     return lambda name, /, **_: bool(name == mark)
+
+
+def _answer_seconds(config: pytest.Config) -> float:
+    return timeouts.SMOKE_ANSWER if config.option.markexpr == "smoke" else timeouts.ANSWER
 
 
 def _say(config: pytest.Config, text: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import os
 import random
 import signal
@@ -9,6 +11,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,10 +24,12 @@ from fixtures.run import NAME, PREFIX, Run
 from fixtures.scratch import remove
 from fixtures.stack.process import ProcessStack
 from fixtures.starter import SHOWN_BY, look, profile
-from fixtures.target import Target
+from fixtures.target import Route, Target
+from fixtures.traffic import CALLS
 from tests.harness.conftest import RUN_SECONDS, StartRun, wait_until
 from tests.harness.conftest import Run as SuiteRun
 from tests.harness.profiles import LIMITS, write_profile
+from tests.harness.test_hostile_targets import Server, ends, hangs, json_answer, says
 
 MOMENTS, FOR_EVERY_CHANGE = 20, 4  # at which a run is killed
 SOMEBODYS = "e2e-20000101-of-somebody"  # a name that looks a little like ours
@@ -89,9 +94,11 @@ def database(stack: ProcessStack) -> Path:
 def against(start_run: StartRun, target: Target, tmp_path: Path) -> Against:
     """Return a function that starts a run against the stack, of which it has nothing but a profile."""
 
-    def start(*arguments: str, limits: Mapping[str, int] = LIMITS, only: str | None = None) -> SuiteRun:
+    def start(
+        *arguments: str, limits: Mapping[str, int] = LIMITS, only: str | None = None, routes: tuple[Route, ...] = ()
+    ) -> SuiteRun:
         file = tmp_path / "live.toml"
-        keys = write_profile(target, file, limits=limits, only=only)
+        keys = write_profile(replace(target, routes=routes or target.routes), file, limits=limits, only=only)
         return start_run(f"--target={file}", *arguments, XDG_STATE_HOME=str(tmp_path / "state"), **keys)
 
     return start
@@ -233,6 +240,37 @@ def test_a_key_that_opens_nothing(target: Target) -> None:
         look(target.route("internal"), revoked.key)
 
     assert revoked.key.reveal() not in str(raised.value)
+
+
+def test_a_route_on_which_nobody_answers(against: Against, target: Target, tmp_path: Path) -> None:
+    """All that is about such a route fails soon, and says why. What is about another one passes."""
+    silent, report = Server(hangs), tmp_path / "report.json"
+    external = Route("external", f"http://127.0.0.1:{silent.port}")
+
+    run = against("-m", "smoke", f"--report-json={report}", routes=(external, target.route("internal")))
+
+    assert ends(run) == pytest.ExitCode.TESTS_FAILED, run.output
+    why = f"The route 'external' to {external.url} cannot be used: nobody answers within 5 s."
+    checks = json.loads(report.read_text())["checks"]
+    assert {(check["route"], check["outcome"]) for check in checks} == {("external", "error"), ("internal", "passed")}
+    assert {check["message"] for check in checks if check["route"] == "external"} == {f"Failed: {why}"}
+    assert run.verdict == (("edge",), ("route-silent",))
+    silent.close()
+
+
+def test_a_target_that_falls_silent(against: Against, tmp_path: Path) -> None:
+    """Where one call after another has no answer, the rest is not waited for."""
+    turns = itertools.chain([says(json_answer("200 OK", "{}"))], itertools.repeat(hangs))
+    silent, report = Server(lambda connection, request: next(turns)(connection, request)), tmp_path / "report.json"
+
+    run = against("-m", "smoke", f"--report-json={report}", routes=(Route("external", f"http://127.0.0.1:{silent.port}"),))
+
+    assert ends(run) == pytest.ExitCode.TESTS_FAILED, run.output
+    why = f"Failed: gave up on http://127.0.0.1:{silent.port}: 3 calls in a row had no answer within 5 s"
+    checks = json.loads(report.read_text())["checks"]
+    assert {check["outcome"] for check in checks} == {"failed", "error"}
+    assert [check["message"] == why for check in checks].count(False) == CALLS
+    silent.close()
 
 
 def _wait_until_it_creates(run: SuiteRun, folder: Path) -> None:

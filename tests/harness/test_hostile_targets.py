@@ -242,7 +242,7 @@ def why_not_reached(target: Target) -> str:
     """Return why a run would end before its first test. It comes to that in time, and does not show the key."""
     began = time.monotonic()
     with pytest.raises(UnreachableError) as raised:
-        list(DeployedStack(target).until_ready())
+        DeployedStack(target).start()
     assert time.monotonic() - began < 3 * timeouts.REACH
     assert KEY not in str(raised.value)
     return str(raised.value)
