@@ -21,12 +21,12 @@ from fixtures.report.blame import BLAME, SUITE, is_own
 from fixtures.report.coverage import COVERAGE, Coverage
 from fixtures.report.outputs import OUTPUTS, Outputs
 from fixtures.report.recorder import LEFT, RECORDER, RESULT, Recorder
-from fixtures.report.redaction import Redaction, redact
+from fixtures.report.redaction import Redaction, redact, without
 from fixtures.report.verdicts import VERDICTS
 from fixtures.report.version import mlflow_version
 from fixtures.run import Run
 from fixtures.stack.deployed import DeployedStack
-from fixtures.target import Route, Target
+from fixtures.target import Route, Secret, Target
 from fixtures.traffic import TRAFFIC
 
 TESTS = Path(__file__).parent / "tests"
@@ -43,7 +43,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     options.declare(parser)
 
 
-def pytest_configure() -> None:
+class InternalErrors:
+    """Keeps keys out of what pytest tells of an error that is none of a test's."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_internalerror(self, excrepr: Any) -> None:
+        """Redact the error before anybody writes it."""
+        secrets = _secrets(self._config)
+        text = str(excrepr)
+        excrepr.toterminal = lambda writer: writer.line(without(secrets, text))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(InternalErrors(config))
     gc.freeze()  # what has been imported is never garbage, and to look for that takes a second at the end of every process
 
 
@@ -188,7 +203,7 @@ def pytest_runtest_makereport(
         report.user_properties.append((BLAME, SUITE))
     if TRAFFIC.is_exhausted:
         item.session.shouldstop = str(TRAFFIC.exhaustion)
-    redact(report, (*item.config.stash[TARGET].secrets, *item.config.stash[ISSUED]))
+    redact(report, _secrets(item.config))
     return report
 
 
@@ -245,6 +260,11 @@ def _asks_for_stack(config: pytest.Config) -> bool:
 
 def _only(mark: str) -> Callable[..., bool]:
     return lambda name, /, **_: bool(name == mark)
+
+
+def _secrets(config: pytest.Config) -> tuple[Secret, ...]:
+    target = config.stash.get(TARGET, None)
+    return (*(target.secrets if target else ()), *config.stash.get(ISSUED, []))
 
 
 def _answer_seconds(config: pytest.Config) -> float:
