@@ -29,6 +29,19 @@ def test_rate() -> None:
     assert time.monotonic() - began >= 11 / (RATE / 2) - SAVED
 
 
+def test_time_of_answers() -> None:
+    """What waits for its turn does not wait for an answer."""
+    traffic = Traffic()
+    traffic.limit(replace(TARGET, limits=Limits(requests_per_second=RATE)), processes=2)
+    began, began_here = time.monotonic(), traffic.clock()
+
+    for _ in range(12):
+        traffic.admit()
+
+    assert traffic.clock() - began_here < (time.monotonic() - began) / 2
+    assert traffic.delayed_until > began
+
+
 @pytest.fixture
 def traffic() -> Traffic:
     """Return what may be sent to a target that says nothing of limits."""

@@ -163,9 +163,9 @@ VARIATIONS: Mapping[str, Variation] = {
     "old-http-refused": Variation(edge(_refuse_old_http), tests=(f"{E2E}/test_fidelity_connections.py::test_last_request",)),
     "other-prefix": Variation(edge(_other_prefix), _external_url(lambda url: url.replace("/api/mlflow", OTHER_PREFIX))),
     "other-words": Variation(script_first(OTHER_WORDS)),
-    "pages-beside": Variation(_tells_others(PAGE, PAGE), _as_deployed, NOT_FOR_MLFLOW),
+    "pages-beside": Variation(_tells_others(PAGE, PAGE), as_deployed, NOT_FOR_MLFLOW),
     "preflight-open": Variation(CATALOGUE["options-for-all"].inject, _expecting(preflight="open"), OPTIONS),
-    "redirects-beside": Variation(_tells_others({"redirect": {"https_redirect": True}}, LOGIN), _as_deployed, NOT_FOR_MLFLOW),
+    "redirects-beside": Variation(_tells_others({"redirect": {"https_redirect": True}}, LOGIN), as_deployed, NOT_FOR_MLFLOW),
     "refusals-in-other-shape": Variation(CATALOGUE["denial-in-other-shape"].inject, _expecting(errors="any"), CLIENT_RAISES),
     "slow": Variation(proxy(_with_filter("envoy.filters.http.fault", DELAY))),
 }
