@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 from collections.abc import Callable, Generator
 from functools import partial
 from pathlib import Path
@@ -83,6 +84,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
             TRAFFIC.limit(config.stash[TARGET], config.workerinput["workercount"], _answer_seconds(config))
             TRAFFIC.given_up.update(config.workerinput["given_up"])
             return
+        signal.signal(signal.SIGTERM, _interrupt)
         stack = options.stack(config)
         config.stash[TARGET] = stack.outline()
         config.stash[RUN] = Run.begin()
@@ -129,6 +131,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         config.workeroutput["coverage"] = config.stash[COVERAGE].to_data()
         config.workeroutput["exhausted"] = TRAFFIC.is_exhausted
         return
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # who sends one after a Ctrl-C must not keep anything from being removed
     TRAFFIC.hope_again()  # a diagnosis asks why, and what has come back is cleaned up
     if STACK in config.stash and exitstatus == pytest.ExitCode.TESTS_FAILED:
         reporter: Any = config.pluginmanager.get_plugin("terminalreporter")
@@ -225,6 +228,11 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         if config.option.keep_stack:
             _say(config, f"What is left running:\n{stack.keep()}")
         stack.stop()
+
+
+def _interrupt(_number: int, _frame: object) -> None:
+    """End as after Ctrl-C, which removes what the run has created: whoever cancels a job of a CI sends this."""
+    raise KeyboardInterrupt
 
 
 def _note(config: pytest.Config, error: SuiteError) -> None:

@@ -32,6 +32,7 @@ from tests.harness.profiles import LIMITS, write_profile
 from tests.harness.test_hostile_targets import Server, ends, hangs, json_answer, says
 
 MOMENTS, FOR_EVERY_CHANGE = 20, 4  # at which a run is killed
+PROMPTS_EXPERIMENTS = "_mlflow_experiment_ids"  # the tag
 SOMEBODYS = "e2e-20000101-of-somebody"  # a name that looks a little like ours
 SEVERAL_TESTS = (
     "tests/e2e/test_registered_models.py",
@@ -73,6 +74,8 @@ def _fill(target: Target) -> None:
             client.create_model_version(name, f"runs:/{run_id}/model", run_id, await_creation_for=0)
             client.set_registered_model_alias(name, "champion", "1")
         client.register_prompt("greeting", "Hello {{name}}")
+        # The client goes on in the background, to note of which experiment it is.
+        wait_until(lambda: PROMPTS_EXPERIMENTS in client.get_registered_model("greeting").tags, RUN_SECONDS)
 
 
 @pytest.fixture
@@ -170,13 +173,14 @@ def test_after_kill(against: Against, moment: int, database: Path, tmp_path: Pat
     assert before - content(database) == Counter()
 
 
-def test_after_ctrl_c(against: Against, database: Path, tmp_path: Path) -> None:
-    """A run that the user interrupts removes what it has created before it ends."""
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+def test_after_an_interruption(end: signal.Signals, against: Against, database: Path, tmp_path: Path) -> None:
+    """A run that the user interrupts, or a CI that cancels its job, removes what it has created before it ends."""
     before = content(database)
     run = against(*SEVERAL_TESTS, "-n", "2", "--route", "internal")
     _wait_until_it_creates(run, tmp_path)
 
-    os.killpg(run.process.pid, signal.SIGINT)
+    os.killpg(run.process.pid, end)
 
     assert run.wait() == pytest.ExitCode.INTERRUPTED, run.output
     assert of_runs(database) == []
