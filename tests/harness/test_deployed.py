@@ -6,11 +6,10 @@ import itertools
 import json
 import os
 import random
+import re
 import signal
-import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,34 +19,32 @@ from mlflow.entities import Metric
 from fixtures.clients import signed_in
 from fixtures.errors import BadOptionError, RequestLimitError
 from fixtures.profile import load
-from fixtures.run import NAME, PREFIX, Run
+from fixtures.run import PREFIX, Run
 from fixtures.scratch import remove
 from fixtures.stack.process import ProcessStack
 from fixtures.starter import SHOWN_BY, look, profile
-from fixtures.target import Route, Target
+from fixtures.target import Identity, Route, Target
 from fixtures.traffic import CALLS
 from tests.harness.conftest import RUN_SECONDS, StartRun, wait_until
 from tests.harness.conftest import Run as SuiteRun
+from tests.harness.database import UNCHANGED, changes, content, of_runs
 from tests.harness.profiles import LIMITS, write_profile
 from tests.harness.test_hostile_targets import Server, ends, hangs, json_answer, says
 
 MOMENTS, FOR_EVERY_CHANGE = 20, 4  # at which a run is killed
 PROMPTS_EXPERIMENTS = "_mlflow_experiment_ids"  # the tag
 SOMEBODYS = "e2e-20000101-of-somebody"  # a name that looks a little like ours
-SEVERAL_TESTS = (
-    "tests/e2e/test_registered_models.py",
-    "tests/e2e/test_prompts.py",
-    "tests/e2e/test_datasets.py",
-    "tests/e2e/test_webhooks.py",
+E2E = "tests/e2e"
+REGISTRY = tuple(f"{E2E}/test_{about}.py" for about in ("registered_models", "prompts", "datasets", "webhooks"))
+# What is running when a run is killed, one after the other: between them they create whatever a run creates.
+KILLED = (
+    (*REGISTRY, "--route", "internal"),
+    ("-m", "smoke"),
+    (f"{E2E}/test_traces.py", f"{E2E}/test_assessments.py", f"{E2E}/test_otlp.py"),
+    tuple(f"{E2E}/test_{about}.py" for about in ("artifacts", "logged_models", "logged_model_artifacts", "model_registration")),
 )
 ONE_TEST = ("tests/e2e/test_experiments.py", "-k", "test_create_experiment", "--route", "internal", "--identity", "writer")
 Against = Callable[..., SuiteRun]
-ACTIVE = {
-    "experiment": "SELECT name FROM experiments WHERE lifecycle_stage = 'active'",
-    "model": "SELECT name FROM registered_models",
-    "dataset": "SELECT name FROM evaluation_datasets",
-    "webhook": "SELECT name FROM webhooks WHERE deleted_timestamp IS NULL",
-}
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +72,7 @@ def _fill(target: Target) -> None:
             client.set_registered_model_alias(name, "champion", "1")
         client.register_prompt("greeting", "Hello {{name}}")
         # The client goes on in the background, to note of which experiment it is.
-        wait_until(lambda: PROMPTS_EXPERIMENTS in client.get_registered_model("greeting").tags, RUN_SECONDS)
+        wait_until(lambda: PROMPTS_EXPERIMENTS in client.get_prompt("greeting").tags, RUN_SECONDS)
 
 
 @pytest.fixture
@@ -107,20 +104,6 @@ def against(start_run: StartRun, target: Target, tmp_path: Path) -> Against:
     return start
 
 
-def content(database: Path) -> Counter[tuple[object, ...]]:
-    """Return all rows of all tables."""
-    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
-        tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        return Counter((table, *row) for table in tables for row in connection.execute(f'SELECT * FROM "{table}"'))  # noqa: S608
-
-
-def of_runs(database: Path) -> list[str]:
-    """Return what is active under names that runs have given."""
-    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
-        names = [(kind, name) for kind, query in ACTIVE.items() for (name,) in connection.execute(query)]
-    return sorted(f"{kind} {name}" for kind, name in names if name and NAME.match(name))
-
-
 def journals(folder: Path) -> list[Path]:
     """Return the journals that are left."""
     return list(folder.glob("state/*/*/*.jsonl"))
@@ -135,7 +118,7 @@ def test_with_nothing_but_a_profile(against: Against, database: Path, tmp_path: 
     assert run.wait() == 0, run.output
     assert "external ready after" in run.output
     assert set(run.outcomes().values()) == {"passed"}
-    assert before - content(database) == Counter()
+    assert changes(database, before) == UNCHANGED
     assert of_runs(database) == []
     assert journals(tmp_path) == []
 
@@ -152,32 +135,71 @@ def test_who_may_only_read(against: Against, database: Path) -> None:
     assert content(database) == before
 
 
+def test_smoke(against: Against, target: Target, database: Path, tmp_path: Path) -> None:
+    """Whoever may is seen to do everything that smoke is about on every route, and whoever may not is refused; the time is told."""
+    before, report = content(database), tmp_path / "report.json"
+
+    run = against("-m", "smoke", "-n", "2", f"--report-json={report}")
+
+    assert run.wait() == 0, run.output
+    cells = json.loads(report.read_text())["cells"]
+    assert {(cell["id"], cell["outcome"]) for cell in cells} == {
+        (f"{route}/{who}/{what}", "passed") for route in target.routes for who in target.identities for what in _in_smoke(who)
+    }
+    assert re.search(r"^live: passed\. .* in \d+\.\d s: \d+ passed$", run.output, re.MULTILINE)
+    assert changes(database, before) == UNCHANGED
+
+
+@pytest.mark.nightly
+def test_everything(against: Against, database: Path, tmp_path: Path) -> None:
+    """All tests pass there, and leave it as it was."""
+    before = content(database)
+
+    run = against("-n", "2")
+
+    assert run.wait() == 0, run.output
+    assert changes(database, before) == UNCHANGED
+    assert of_runs(database) == []
+    assert journals(tmp_path) == []
+
+
+@pytest.mark.nightly
+def test_everything_by_who_may_only_read(against: Against, database: Path) -> None:
+    """None of all tests writes anything with a key that may only read."""
+    before = content(database)
+
+    run = against("-n", "2", only="reader")
+
+    assert run.wait() == 0, run.output
+    assert content(database) == before
+
+
 @pytest.mark.parametrize(
     "moment", [*range(FOR_EVERY_CHANGE), *(pytest.param(n, marks=pytest.mark.nightly) for n in range(FOR_EVERY_CHANGE, MOMENTS))]
 )
 def test_after_kill(against: Against, moment: int, database: Path, tmp_path: Path) -> None:
     """Whenever a run is killed, what is left of it goes with a sweep, or with the next run, and everything else is as it was."""
     before = content(database)
-    run = against(*SEVERAL_TESTS, "-n", "2", "--route", "internal")
+    run = against(*KILLED[moment % len(KILLED)], "-n", "2")
     _wait_until_it_creates(run, tmp_path)
     wait_until(lambda: _is_over(run), random.Random(moment).uniform(0, 8))
 
     os.killpg(run.process.pid, signal.SIGKILL)
     run.process.wait()
     wait_until(lambda: not run.processes(), RUN_SECONDS)  # its workers end by themselves
-    following = against(*(("--sweep",) if moment % 2 else ONE_TEST))
+    following = against(*(("--sweep",) if (moment + moment // len(KILLED)) % 2 else ONE_TEST))
 
     assert following.wait() == 0, following.output
     assert of_runs(database) == []
     assert journals(tmp_path) == []
-    assert before - content(database) == Counter()
+    assert changes(database, before) == UNCHANGED
 
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
 def test_after_an_interruption(end: signal.Signals, against: Against, database: Path, tmp_path: Path) -> None:
     """A run that the user interrupts, or a CI that cancels its job, removes what it has created before it ends."""
     before = content(database)
-    run = against(*SEVERAL_TESTS, "-n", "2", "--route", "internal")
+    run = against(*REGISTRY, "-n", "2", "--route", "internal")
     _wait_until_it_creates(run, tmp_path)
 
     os.killpg(run.process.pid, end)
@@ -185,7 +207,7 @@ def test_after_an_interruption(end: signal.Signals, against: Against, database: 
     assert run.wait() == pytest.ExitCode.INTERRUPTED, run.output
     assert of_runs(database) == []
     assert journals(tmp_path) == []
-    assert before - content(database) == Counter()
+    assert changes(database, before) == UNCHANGED
 
 
 def test_sweep_of_what_has_no_journal_here(against: Against, target: Target, database: Path) -> None:
@@ -204,7 +226,7 @@ def test_sweep_of_what_has_no_journal_here(against: Against, target: Target, dat
         assert run.wait() == 0, run.output
         assert run.output.splitlines()[-3:] == [f"removed model {old}", f"removed experiment {old}", "2 removed, 0 not"]
         assert of_runs(database) == [f"experiment {in_use}", f"model {in_use}"]
-        assert before - content(database) == Counter()
+        assert changes(database, before) == UNCHANGED
         remove(client, "experiment", in_use)
         remove(client, "model", in_use)
 
@@ -275,6 +297,12 @@ def test_a_target_that_falls_silent(against: Against, tmp_path: Path) -> None:
     assert {check["outcome"] for check in checks} == {"failed", "error"}
     assert [check["message"] == why for check in checks].count(False) == CALLS
     silent.close()
+
+
+def _in_smoke(who: Identity) -> set[str]:
+    if not who.may("read"):
+        return {"denied-read"}
+    return {"experiments", "runs", "search", "artifacts", "models", "traces", *(() if who.may("write") else ("denied-write",))}
 
 
 def _wait_until_it_creates(run: SuiteRun, folder: Path) -> None:
