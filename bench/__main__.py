@@ -1,4 +1,4 @@
-"""``python -m bench [containers]``: prints ratios, each the median over rounds that alternate what is compared.
+"""``python -m bench [containers|smoke]``: prints ratios, each the median over rounds that alternate what is compared.
 
 stack ready / plain server ready    what the three other services add to MLflow's start
 e2e run / floor                     what the suite adds to what cannot be avoided: the plain server's start, and the same
@@ -7,6 +7,8 @@ e2e run / floor                     what the suite adds to what cannot be avoide
 With ``containers``, it prints another ratio instead:
 
 container stack ready / process stack ready     what containers add to the start, with the images built
+
+With ``smoke``, it prints how many seconds ``-m smoke`` takes on two cores, by nothing but the profile of a stack that is up.
 """
 
 from __future__ import annotations
@@ -31,10 +33,12 @@ from fixtures.stack.ports import Ports
 from fixtures.stack.process import ProcessStack, start_process
 from fixtures.stack.reaper import ROOT
 from fixtures.stack.run_folder import RunFolder
+from tests.harness.profiles import write_profile
 
 ROUNDS = 3
 WORKERS = 2
 E2E = [sys.executable, "-m", "pytest", "-q", "-m", "e2e", "-n", str(WORKERS), "-p", "no:cacheprovider"]
+SMOKE = [*E2E, "-m", "smoke"]
 
 
 def main() -> None:
@@ -45,6 +49,9 @@ def main() -> None:
         starts = [(seconds(lambda: start(ContainerStack())), seconds(lambda: start(ProcessStack()))) for _ in range(ROUNDS)]
         show("container stack ready / process stack ready", starts)
         return
+    if sys.argv[1:] == ["smoke"]:
+        show_smoke()
+        return
     with tempfile.TemporaryDirectory() as folder:
         recordings = record(Path(folder))
         starts = [(seconds(lambda: start(ProcessStack())), seconds(start_plain)) for _ in range(ROUNDS)]
@@ -53,7 +60,7 @@ def main() -> None:
         show("e2e run / floor", runs)
 
 
-def seconds(action: Callable[[], None]) -> float:
+def seconds(action: Callable[[], object]) -> float:
     """Return how long ``action`` takes."""
     began = time.monotonic()
     action()
@@ -65,6 +72,26 @@ def show(title: str, pairs: list[tuple[float, float]]) -> None:
     ratio = statistics.median(a / b for a, b in pairs)
     each = ", ".join(f"{a:.1f} s / {b:.1f} s = {a / b:.2f}" for a, b in pairs)
     print(f"{title}: {ratio:.2f} (median of {each})", flush=True)
+
+
+def show_smoke() -> None:
+    """Print the median time of smoke by profile, and each that it comes from."""
+    stack = ProcessStack()
+    try:
+        target = stack.start()
+        list(stack.until_ready())
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder, "live.toml")
+            environment = {**os.environ, **write_profile(target, file), "XDG_STATE_HOME": folder}
+            command = [*SMOKE, f"--target={file}"]
+            taken = [
+                seconds(lambda: subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, check=True))
+                for _ in range(ROUNDS)
+            ]
+    finally:
+        stack.stop()
+    each = ", ".join(f"{one:.1f} s" for one in taken)
+    print(f"smoke by profile: {statistics.median(taken):.1f} s (median of {each})", flush=True)
 
 
 def record(folder: Path) -> list[Path]:

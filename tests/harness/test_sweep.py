@@ -9,12 +9,14 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
 from fixtures.diagnosis.examination import Examination
 from fixtures.diagnosis.ground import ground
 from fixtures.errors import BadOptionError, RequestLimitError, SweepError
+from fixtures.report import verdicts
 from fixtures.run import Run, left_of, state_folder
 from fixtures.stack.deployed import DeployedStack
 from fixtures.sweep import sweep_dead_runs
@@ -136,6 +138,18 @@ def test_errors_that_show_keys(arguments: list[str], theirs: Theirs, start_run: 
     assert run.wait() == (SweepError.exit_code if "--sweep" in arguments else pytest.ExitCode.TESTS_FAILED), run.output
     assert f"not removed: model {mark}-*: RestException: BAD_REQUEST: [key]" in run.output
     assert KEY not in run.output
+
+
+def test_a_diagnosis_that_fails(theirs: Theirs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does an error of the diagnosis's own."""
+    failed = pytest.TestReport("test", ("", 0, ""), {}, "failed", None, "call")
+    lines: list[str] = []
+    monkeypatch.setattr(verdicts, "diagnose", Mock(side_effect=RuntimeError(f"no way with {KEY}")))
+
+    found = verdicts.find(Mock(stats={"failed": [failed]}, write_line=lines.append), theirs(says(EMPTY)))
+
+    assert found == []
+    assert lines == ["The diagnosis has failed, by a fault of its own: RuntimeError('no way with [key]')"]
 
 
 @pytest.mark.parametrize("workers", ["0", "1"])

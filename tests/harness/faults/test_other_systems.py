@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 import pytest
 
 from fixtures.services.proxy.image import load
@@ -11,34 +15,67 @@ from fixtures.stack.container import ContainerStack
 from fixtures.stack.owned import OwnedStack
 from fixtures.stack.process import ProcessStack
 from fixtures.stack.reaper import ROOT
+from fixtures.target import Target
+from tests.harness.conftest import StartRun
 from tests.harness.faults.conftest import AssertRight
 
 EXAMPLES = ROOT / "examples" / "proxies"
+TARGETS = ROOT / "targets"
+PUBLISHED = "https://mlflow.example.com/mlflow"  # in the place of the route's URL
 
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("version", ["3.4.0", "3.0.1", "2.22.5"])
 def test_mlflow_of_another_version(version: str, assert_right: AssertRight) -> None:
     """What an older MLflow does otherwise, or lacks, is no fault."""
-    _assert_stack_right(ProcessStack(mlflow_version=version), assert_right)
+    with _up(ProcessStack(mlflow_version=version)) as target:
+        assert_right(target)
 
 
-@pytest.mark.docker
-@pytest.mark.parametrize("product", ["caddy", "nginx"])
-def test_proxy_of_another_product(product: str, assert_right: AssertRight) -> None:
-    """The examples keep the contract, each in the way of its product."""
+@pytest.fixture(scope="module", params=["caddy", "nginx"])
+def product(request: pytest.FixtureRequest) -> str:
+    """Return each product that there is an example of."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def behind_product(product: str) -> Iterator[Target]:
+    """Return a stack in which the product takes the place of the proxy."""
     image = f"mlflow-proxy-e2e-test:{product}"
     with engine.connected() as client:
         client.images.build(path=str(EXAMPLES / product), tag=image, rm=True)
-
     proxy = load(image, EXAMPLES / product / "proxy.toml")
-    _assert_stack_right(ContainerStack(choices=Choices(proxy=proxy)), assert_right)
+    with _up(ContainerStack(choices=Choices(proxy=proxy))) as target:
+        yield target
 
 
-def _assert_stack_right(stack: OwnedStack, assert_right: AssertRight) -> None:
+@pytest.mark.docker
+def test_proxy_of_another_product(behind_product: Target, assert_right: AssertRight) -> None:
+    """The examples keep the contract, each in the way of its product."""
+    assert_right(behind_product)
+
+
+@pytest.mark.docker
+def test_published_profile_of_another_product(product: str, behind_product: Target, start_run: StartRun, tmp_path: Path) -> None:
+    """What is published for it as a profile holds: all that it promises is there, for who has nothing else of it."""
+    file, said = tmp_path / f"{product}.toml", (TARGETS / f"{product}.toml").read_text()
+    assert PUBLISHED in said
+    url = behind_product.route("internal").url
+    file.write_text(said.replace(PUBLISHED, url) + "\n[limits]\nrequests_per_second = 1000\n")
+    callers = [behind_product.identity(name) for name in ("platform", "reader")]
+    keys = {caller.variable: caller.key.reveal() for caller in callers if caller.key}
+
+    run = start_run("-m", "smoke", f"--target={file}", XDG_STATE_HOME=str(tmp_path / "state"), **keys)
+
+    assert run.wait() == pytest.ExitCode.OK, run.output
+    assert set(run.outcomes().values()) == {"passed"}
+
+
+@contextmanager
+def _up(stack: OwnedStack) -> Iterator[Target]:
     try:
         target = stack.start()
         list(stack.until_ready())
-        assert_right(target)
+        yield target
     finally:
         stack.stop()
