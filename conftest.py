@@ -95,7 +95,6 @@ def pytest_sessionstart(session: pytest.Session) -> None:
             config.pluginmanager.register(recorder)
             config.stash[STACK] = stack
             stack.say = partial(_say, config)
-            TRAFFIC.limit(config.stash[TARGET], 1)
             config.stash[TARGET] = recorder.target = stack.start()
             config.pluginmanager.register(Redaction(config.stash[TARGET].secrets))
             TRAFFIC.limit(config.stash[TARGET], 1, _answer_seconds(config))
