@@ -39,8 +39,9 @@ def product(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def behind_product(product: str) -> Iterator[Target]:
+def behind_product(product: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     """Return a stack in which the product takes the place of the proxy."""
+    tmp_path_factory.getbasetemp()  # else pytest has it in the folder of the first stack, with which it goes
     image = f"mlflow-proxy-e2e-test:{product}"
     with engine.connected() as client:
         client.images.build(path=str(EXAMPLES / product), tag=image, rm=True)
