@@ -51,6 +51,8 @@ OTHER_ANSWERS = (
 # Of one connection (RFC 9110, 7.6.1): a proxy has its own. MLflow on gunicorn writes the first two.
 OF_ONE_CONNECTION = ("connection", "keep-alive", "transfer-encoding")
 
+OF_BALANCERS = ("set-cookie",)  # by which they find the way back; those that MLflow has set have to come through
+
 SHOWN = 5  # of what went wrong, in one message
 BEFORE_DIFFERENCE, FROM_DIFFERENCE = 40, 160  # bytes shown of bodies that differ
 TIMES = 2  # in a row that a difference must come
@@ -62,17 +64,17 @@ def differences(came: Answer, direct: Answer, *, by_route: bool = False) -> list
 
     Args:
         by_route: whether that answer has come by a route, too. Then headers that no client acts by may be of hops on it, such as
-            an id of the request, and so may be the cookies by which a balancer finds its way.
+            an id of the request, and so may cookies.
     """
     found = []
     if came.status != direct.status:
         found.append(f"the status {direct.status} became {came.status}")
     sent, received = values(direct), values(came)
-    judged = {*sent, *(name for name in received if name in HEADERS_THAT_MATTER)}
+    judged = {*sent, *(name for name in received if name in HEADERS_THAT_MATTER and name not in OF_BALANCERS)}
     if by_route:
-        judged &= {*HEADERS_THAT_MATTER} - {"set-cookie"}
+        judged &= {*HEADERS_THAT_MATTER} - {*OF_BALANCERS}
     for name in sorted(judged - {excuse.what for excuse in HEADERS_THAT_MAY_DIFFER} - {*OF_ONE_CONNECTION}):
-        if sent.get(name) != received.get(name):
+        if {*sent.get(name, ())} != {*received.get(name, ())}:  # what is said twice, by a hop as well, is the same
             found.append(f"the header {name} was {sent.get(name)} and became {received.get(name)}")
     if came.body != direct.body:
         was, became = _from_difference(direct.body, came.body)
