@@ -241,8 +241,10 @@ def against(serve: Serve, start_run: StartRun, tmp_path: Path) -> Against:
 def why_not_reached(target: Target) -> str:
     """Return why a run would end before its first test. It comes to that in time, and does not show the key."""
     began = time.monotonic()
+    stack = DeployedStack(target)
+    stack.start()
     with pytest.raises(UnreachableError) as raised:
-        DeployedStack(target).start()
+        list(stack.until_ready())
     assert time.monotonic() - began < 3 * timeouts.REACH
     assert KEY not in str(raised.value)
     return str(raised.value)

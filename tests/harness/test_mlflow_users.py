@@ -49,7 +49,13 @@ def url(address: Address, tmp_path: Path, password: str) -> Iterator[str]:
     """Return where such an MLflow listens."""
     (tmp_path / "users.ini").write_text(SETTINGS.format(password=password))
     listening = ("--host", address.host, "--port", str(address.port), "--workers", "1")
-    given = {"MLFLOW_AUTH_CONFIG_PATH": "users.ini", "MLFLOW_FLASK_SERVER_SECRET_KEY": secrets.token_urlsafe(24)}
+    given = {
+        "MLFLOW_AUTH_CONFIG_PATH": "users.ini",
+        "MLFLOW_FLASK_SERVER_SECRET_KEY": secrets.token_urlsafe(24),
+        # The job runner is eight more processes, which take their time to start and to end.
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
     with (tmp_path / "log").open("w") as log:
         server = subprocess.Popen(
             [sys.executable, "-m", "mlflow", "server", "--app-name", "basic-auth", *listening],
