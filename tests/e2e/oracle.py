@@ -7,7 +7,7 @@ from functools import partial
 from typing import NamedTuple
 
 from fixtures.report.version import VERSION
-from fixtures.wire import HEADERS_THAT_MATTER, Answer, Request, Wire, describe
+from fixtures.wire import HEADERS_THAT_MATTER, Answer, Request, Wire, describe, matters
 
 
 class Excuse(NamedTuple):
@@ -51,8 +51,6 @@ OTHER_ANSWERS = (
 # Of one connection (RFC 9110, 7.6.1): a proxy has its own. MLflow on gunicorn writes the first two.
 OF_ONE_CONNECTION = ("connection", "keep-alive", "transfer-encoding")
 
-OF_BALANCERS = ("set-cookie",)  # by which they find the way back; those that MLflow has set have to come through
-
 SHOWN = 5  # of what went wrong, in one message
 BEFORE_DIFFERENCE, FROM_DIFFERENCE = 40, 160  # bytes shown of bodies that differ
 TIMES = 2  # in a row that a difference must come
@@ -70,11 +68,11 @@ def differences(came: Answer, direct: Answer, *, by_route: bool = False) -> list
     if came.status != direct.status:
         found.append(f"the status {direct.status} became {came.status}")
     sent, received = values(direct), values(came)
-    judged = {*sent, *(name for name in received if name in HEADERS_THAT_MATTER and name not in OF_BALANCERS)}
-    if by_route:
-        judged &= {*HEADERS_THAT_MATTER} - {*OF_BALANCERS}
-    for name in sorted(judged - {excuse.what for excuse in HEADERS_THAT_MAY_DIFFER} - {*OF_ONE_CONNECTION}):
-        if {*sent.get(name, ())} != {*received.get(name, ())}:  # what is said twice, by a hop as well, is the same
+    may_differ = {*(excuse.what for excuse in HEADERS_THAT_MAY_DIFFER), *OF_ONE_CONNECTION}
+    for name in sorted({*sent, *received} - may_differ):
+        before, after = {*sent.get(name, ())}, {*received.get(name, ())}  # what is said twice is the same
+        is_mlflows = not by_route or (name in HEADERS_THAT_MATTER and name != "set-cookie")
+        if (is_mlflows and before - after) or any(matters(name, value) for value in after - before):
             found.append(f"the header {name} was {sent.get(name)} and became {received.get(name)}")
     if came.body != direct.body:
         was, became = _from_difference(direct.body, came.body)
