@@ -12,6 +12,8 @@ from tests.harness.faults.variations import as_deployed, with_one_route
 
 FROM_OUTSIDE = [fault for fault in WITH_A_SHARED_MLFLOW if CATALOGUE[fault].hop != "client"]
 
+pytestmark = pytest.mark.nightly
+
 
 @pytest.mark.parametrize("fault", sorted(FROM_OUTSIDE))
 def test_nothing_wrong_is_said(fault: str, start_front: StartFront) -> None:
