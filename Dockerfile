@@ -8,6 +8,7 @@ FROM ${BASE} AS build
 WORKDIR /suite
 COPY pyproject.toml README.md LICENSE ./
 COPY mlflow_api_key mlflow_api_key
+COPY mlflow_proxy_e2e mlflow_proxy_e2e
 RUN python3 -m venv /opt/venv \
  && /opt/venv/bin/pip install --no-cache-dir --quiet --upgrade "pip>=25.1" \
  && /opt/venv/bin/pip install --no-cache-dir --quiet . --group e2e \
@@ -20,6 +21,7 @@ RUN useradd --uid 10001 --no-create-home suite && install --directory --owner su
 COPY --from=build /opt/venv /opt/venv
 WORKDIR /suite
 COPY pyproject.toml conftest.py ./
+COPY mlflow_proxy_e2e mlflow_proxy_e2e
 COPY fixtures fixtures
 COPY tests/__init__.py tests/__init__.py
 COPY tests/e2e tests/e2e

@@ -13,22 +13,23 @@ from typing import Any
 import pytest
 from _pytest.mark.expression import Expression  # pytest has no public way to ask what -m selects
 
-from fixtures import options, timeouts
-from fixtures.errors import BadOptionError, RequestLimitError, SuiteError, SweepError
+from fixtures import options
 from fixtures.faults.pages import listing
 from fixtures.options import ISSUED, RUN, STACK, TARGET
-from fixtures.report import summary, verdicts
-from fixtures.report.blame import BLAME, SUITE, is_own
-from fixtures.report.coverage import COVERAGE, Coverage
-from fixtures.report.outputs import OUTPUTS, Outputs
-from fixtures.report.recorder import LEFT, RECORDER, RESULT, Recorder
-from fixtures.report.redaction import Redaction, redact, without
-from fixtures.report.verdicts import VERDICTS
-from fixtures.report.version import mlflow_version
-from fixtures.run import Run
-from fixtures.stack.deployed import DeployedStack
-from fixtures.target import Route, Secret, Target
-from fixtures.traffic import TRAFFIC
+from mlflow_proxy_e2e import timeouts
+from mlflow_proxy_e2e.deployed import DeployedStack
+from mlflow_proxy_e2e.errors import BadOptionError, RequestLimitError, SuiteError, SweepError
+from mlflow_proxy_e2e.report import summary, verdicts
+from mlflow_proxy_e2e.report.blame import BLAME, SUITE, is_own
+from mlflow_proxy_e2e.report.coverage import COVERAGE, Coverage
+from mlflow_proxy_e2e.report.outputs import OUTPUTS, Outputs
+from mlflow_proxy_e2e.report.recorder import LEFT, RECORDER, RESULT, Recorder
+from mlflow_proxy_e2e.report.redaction import Redaction, redact, without
+from mlflow_proxy_e2e.report.verdicts import VERDICTS
+from mlflow_proxy_e2e.report.version import mlflow_version
+from mlflow_proxy_e2e.run import Run
+from mlflow_proxy_e2e.target import Route, Secret, Target
+from mlflow_proxy_e2e.traffic import TRAFFIC
 
 TESTS = Path(__file__).parent / "tests"
 NEEDING_A_STACK = {  # by the mark of their tests

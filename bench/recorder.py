@@ -14,7 +14,7 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from fixtures.options import TARGET
-from fixtures.wire import Answer, Request, Wire
+from mlflow_proxy_e2e.wire import Answer, Request, Wire
 
 URL_PATH = re.compile(r"/[!-~]*")
 FOLDER = "BENCH_RECORDING"  # the environment variable that names the folder for the recordings, one of each worker

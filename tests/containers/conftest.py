@@ -9,7 +9,7 @@ import pytest
 
 from fixtures.options import STACK, TARGET
 from fixtures.stack.container import ContainerStack
-from fixtures.target import Identity, Target
+from mlflow_proxy_e2e.target import Identity, Target
 from tests.outages.outage import Outage
 
 

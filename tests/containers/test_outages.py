@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address
 
-from fixtures.target import Identity, Target
+from mlflow_proxy_e2e.target import Identity, Target
 from tests.containers.conftest import NetworkOutage
 from tests.outages.outage import assert_unavailable
 

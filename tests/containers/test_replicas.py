@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from fixtures.clients import Rest
 from fixtures.stack.container import ContainerStack
-from fixtures.target import Identity, Target
+from mlflow_proxy_e2e.clients import Rest
+from mlflow_proxy_e2e.target import Identity, Target
 
 RUNS = "/api/2.0/mlflow/runs"
 MOST_READS = 50  # on fresh connections, for each of two servers to have answered one: all but one in 2^49 runs need fewer

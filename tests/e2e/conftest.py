@@ -16,18 +16,18 @@ from typing import Any, NamedTuple
 import pytest
 from urllib3.connection import HTTPConnection
 
-from fixtures.access_log import AccessLog
-from fixtures.clients import signed_in
-from fixtures.endpoints.served import as_served, served
-from fixtures.exchanges import EXCHANGES, REQUESTS
 from fixtures.options import RUN, TARGET, selected
-from fixtures.report.coverage import COVERAGE, Coverage
-from fixtures.report.recorder import CAPABILITY, IDENTITY, ROUTE
-from fixtures.report.result import subject_of
-from fixtures.scratch import Scratch
-from fixtures.target import CAPABILITIES, Carrier, Identity, Route, Target
-from fixtures.traffic import controlled
-from fixtures.wire import Request, Wire
+from mlflow_proxy_e2e.access_log import AccessLog
+from mlflow_proxy_e2e.clients import signed_in
+from mlflow_proxy_e2e.endpoints.served import as_served, served
+from mlflow_proxy_e2e.exchanges import EXCHANGES, REQUESTS
+from mlflow_proxy_e2e.report.coverage import COVERAGE, Coverage
+from mlflow_proxy_e2e.report.recorder import CAPABILITY, IDENTITY, ROUTE
+from mlflow_proxy_e2e.report.result import subject_of
+from mlflow_proxy_e2e.scratch import Scratch
+from mlflow_proxy_e2e.target import CAPABILITIES, Carrier, Identity, Route, Target
+from mlflow_proxy_e2e.traffic import controlled
+from mlflow_proxy_e2e.wire import Request, Wire
 from tests.e2e.gate import Gate, Subject
 
 NOBODY = pytest.param(None, marks=pytest.mark.skip("the target has nobody of the kind that the test is about"), id="nobody")

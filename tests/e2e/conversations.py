@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fixtures.wire import JSON, Answer, Request
+from mlflow_proxy_e2e.wire import JSON, Answer, Request
 
 API, FILES = "/api/2.0/mlflow", "/api/2.0/mlflow-artifacts/artifacts"
 

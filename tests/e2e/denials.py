@@ -10,8 +10,8 @@ from mlflow.exceptions import MlflowException
 from urllib3.exceptions import InvalidHeader, ResponseError
 from urllib3.util import Retry
 
-from fixtures.target import Denial, Identity, Route
-from fixtures.wire import Answer, Request, Wire, describe
+from mlflow_proxy_e2e.target import Denial, Identity, Route
+from mlflow_proxy_e2e.wire import Answer, Request, Wire, describe
 
 NO_KEY = Identity("no-key", refused="unauthenticated")  # who shows none
 RETRIED = (408, 429, 500, 502, 503, 504)  # the statuses after which MLflow's client tries again

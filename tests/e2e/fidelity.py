@@ -10,7 +10,7 @@ from urllib.parse import quote
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
-from fixtures.wire import JSON, Answer, Request, Wire, describe
+from mlflow_proxy_e2e.wire import JSON, Answer, Request, Wire, describe
 from tests.e2e.oracle import Oracle
 
 API = "/api/2.0/mlflow"

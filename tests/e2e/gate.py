@@ -16,10 +16,10 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
-from fixtures.access_log import AccessLog
-from fixtures.target import Denial, Identity, Route
-from fixtures.timeouts import ATTEMPT
-from fixtures.wire import JSON, Answer, Request, UnfinishedError, Wire, describe
+from mlflow_proxy_e2e.access_log import AccessLog
+from mlflow_proxy_e2e.target import Denial, Identity, Route
+from mlflow_proxy_e2e.timeouts import ATTEMPT
+from mlflow_proxy_e2e.wire import JSON, Answer, Request, UnfinishedError, Wire, describe
 from tests.e2e.denials import wrong_in_denial
 
 if TYPE_CHECKING:

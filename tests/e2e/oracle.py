@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
-from fixtures.report.version import VERSION
-from fixtures.wire import HEADERS_THAT_MATTER, Answer, Request, Wire, describe, matters
+from mlflow_proxy_e2e.report.version import VERSION
+from mlflow_proxy_e2e.wire import HEADERS_THAT_MATTER, Answer, Request, Wire, describe, matters
 
 
 class Excuse(NamedTuple):

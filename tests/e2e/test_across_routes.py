@@ -9,10 +9,10 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 
-from fixtures.clients import signed_in
 from fixtures.options import TARGET
-from fixtures.scratch import Scratch
-from fixtures.target import Identity, Route, Target
+from mlflow_proxy_e2e.clients import signed_in
+from mlflow_proxy_e2e.scratch import Scratch
+from mlflow_proxy_e2e.target import Identity, Route, Target
 from tests.e2e.conftest import Caller
 
 

@@ -10,8 +10,8 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import RunInfo
 
-from fixtures.clients import Rest, signed_in
-from fixtures.target import Identity, Route
+from mlflow_proxy_e2e.clients import Rest, signed_in
+from mlflow_proxy_e2e.target import Identity, Route
 from tests.e2e.conftest import Caller
 
 pytestmark = pytest.mark.capability("artifacts")

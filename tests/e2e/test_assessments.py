@@ -7,8 +7,8 @@ import pytest
 from mlflow.entities import Assessment, AssessmentSource, Expectation, Feedback
 from mlflow.exceptions import MlflowException
 
-from fixtures.clients import signed_in
-from fixtures.target import Identity, Route
+from mlflow_proxy_e2e.clients import signed_in
+from mlflow_proxy_e2e.target import Identity, Route
 from tests.e2e.conftest import Caller
 
 pytestmark = pytest.mark.capability("traces")

@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from fixtures.target import Identity, Target
-from fixtures.timeouts import ATTEMPT
-from fixtures.wire import Answer, Headers, Request, Wire
+from mlflow_proxy_e2e.target import Identity, Target
+from mlflow_proxy_e2e.timeouts import ATTEMPT
+from mlflow_proxy_e2e.wire import Answer, Headers, Request, Wire
 from tests.e2e.gate import READ, SEARCH, Gate
 
 NO_LENGTH = ("Connection", "Content-Length")

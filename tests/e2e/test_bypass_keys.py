@@ -9,10 +9,10 @@ from urllib.parse import quote
 
 import pytest
 
-from fixtures.clients import key_headers
-from fixtures.target import Carrier, Identity, Target
-from fixtures.timeouts import ATTEMPT
-from fixtures.wire import Answer, Headers, Request, Wire, describe
+from mlflow_proxy_e2e.clients import key_headers
+from mlflow_proxy_e2e.target import Carrier, Identity, Target
+from mlflow_proxy_e2e.timeouts import ATTEMPT
+from mlflow_proxy_e2e.wire import Answer, Headers, Request, Wire, describe
 from tests.e2e.denials import NO_KEY
 from tests.e2e.gate import SEARCH, Gate, ask, leads_elsewhere, report
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from fixtures.target import Identity, Route, Target
-from fixtures.timeouts import ATTEMPT
-from fixtures.wire import Answer, Request, Wire, describe
+from mlflow_proxy_e2e.target import Identity, Route, Target
+from mlflow_proxy_e2e.timeouts import ATTEMPT
+from mlflow_proxy_e2e.wire import Answer, Request, Wire, describe
 from tests.e2e.gate import READ, SEARCH, WRITE, Gate, ask, is_alike, leads_elsewhere, report
 
 # {base} is the route's path, {inner} MLflow's own: {root}/{rest}, or {head}/{last}. None of these but {base} begins with a slash.

@@ -16,9 +16,9 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.genai.scorers import Guidelines
 
-from fixtures.clients import Rest, key_headers, signed_in
-from fixtures.scratch import Scratch
-from fixtures.target import CARRIERS, Carrier, Denial, Identity, Route, Secret, Target
+from mlflow_proxy_e2e.clients import Rest, key_headers, signed_in
+from mlflow_proxy_e2e.scratch import Scratch
+from mlflow_proxy_e2e.target import CARRIERS, Carrier, Denial, Identity, Route, Secret, Target
 from tests.e2e.conftest import Caller
 from tests.e2e.denials import NO_KEY, assert_denied, assert_discreet, assert_raised, echoes
 

@@ -9,10 +9,10 @@ import pytest
 from urllib3.connection import HTTPConnection
 from urllib3.response import HTTPResponse
 
-from fixtures.access_log import AccessLog
-from fixtures.clients import MLFLOW_DEFAULTS, signed_in
-from fixtures.target import Identity, Route
-from fixtures.wire import Wire, describe
+from mlflow_proxy_e2e.access_log import AccessLog
+from mlflow_proxy_e2e.clients import MLFLOW_DEFAULTS, signed_in
+from mlflow_proxy_e2e.target import Identity, Route
+from mlflow_proxy_e2e.wire import Wire, describe
 from tests.e2e.conftest import Caller
 from tests.e2e.fidelity import post
 

@@ -17,16 +17,16 @@ from urllib.parse import urlsplit
 import mlflow
 import pytest
 
-from fixtures.access_log import AccessLog
-from fixtures.endpoints.scopes import Scopes
-from fixtures.endpoints.served import served
-from fixtures.endpoints.table import VERBS, Endpoint, endpoints, is_missing
 from fixtures.options import selected
-from fixtures.report.coverage import Coverage
-from fixtures.report.summary import CELLS
-from fixtures.report.version import VERSION
-from fixtures.target import Carrier, Denial, Identity, Route, Target
-from fixtures.wire import Answer, Request, Wire, describe
+from mlflow_proxy_e2e.access_log import AccessLog
+from mlflow_proxy_e2e.endpoints.scopes import Scopes
+from mlflow_proxy_e2e.endpoints.served import served
+from mlflow_proxy_e2e.endpoints.table import VERBS, Endpoint, endpoints, is_missing
+from mlflow_proxy_e2e.report.coverage import Coverage
+from mlflow_proxy_e2e.report.summary import CELLS
+from mlflow_proxy_e2e.report.version import VERSION
+from mlflow_proxy_e2e.target import Carrier, Denial, Identity, Route, Target
+from mlflow_proxy_e2e.wire import Answer, Request, Wire, describe
 from tests.e2e.conftest import Caller
 from tests.e2e.denials import NO_KEY, wrong_in_denial
 from tests.e2e.oracle import Oracle, assert_none_wrong

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fixtures.clients import key_headers
-from fixtures.report.version import VERSION
-from fixtures.target import Identity, Route, Target
-from fixtures.wire import Answer, Request, Wire, describe
+from mlflow_proxy_e2e.clients import key_headers
+from mlflow_proxy_e2e.report.version import VERSION
+from mlflow_proxy_e2e.target import Identity, Route, Target
+from mlflow_proxy_e2e.wire import Answer, Request, Wire, describe
 from tests.e2e.conftest import Caller
 from tests.e2e.fidelity import data_of, done, examples, get, post, values_of
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fixtures.wire import Wire, describe
+from mlflow_proxy_e2e.wire import Wire, describe
 from tests.e2e.fidelity import AWKWARD, assert_held, assert_same, data_of, done, examples, get, post, spelled
 
 LONGEST = 2**63 - 1

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fixtures.scratch import Scratch
-from fixtures.wire import Request, Wire, describe
+from mlflow_proxy_e2e.scratch import Scratch
+from mlflow_proxy_e2e.wire import Request, Wire, describe
 from tests.e2e.fidelity import (
     AWKWARD,
     assert_held,

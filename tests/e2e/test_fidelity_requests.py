@@ -11,9 +11,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fixtures.access_log import AccessLog
-from fixtures.scratch import Scratch
-from fixtures.wire import JSON, Request, Wire, describe
+from mlflow_proxy_e2e.access_log import AccessLog
+from mlflow_proxy_e2e.scratch import Scratch
+from mlflow_proxy_e2e.wire import JSON, Request, Wire, describe
 from tests.e2e.fidelity import API, AWKWARD, UNRESERVED, assert_same, done, escaped, examples, get, in_query, post, texts
 
 BY_NAME = "experiments/get-by-name"  # of an experiment that there is not, MLflow repeats the name that it was asked for

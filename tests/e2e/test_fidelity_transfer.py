@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fixtures.wire import JSON, Headers, Request, Wire, describe
+from mlflow_proxy_e2e.wire import JSON, Headers, Request, Wire, describe
 from tests.e2e.fidelity import API, AWKWARD, assert_same, done, examples, get, in_query
 
 CONTENT = hashlib.shake_128(b"artifact").digest(5000)  # 5 kB that cannot be compressed, with every kind of byte in them

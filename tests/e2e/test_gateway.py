@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fixtures.clients import Rest
-from fixtures.target import Identity, Route
+from mlflow_proxy_e2e.clients import Rest
+from mlflow_proxy_e2e.target import Identity, Route
 from tests.e2e.conftest import Caller
 
 pytestmark = pytest.mark.capability("gateway")

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from mlflow.entities import Metric, Param, RunTag
 
-from fixtures.clients import Rest, signed_in
-from fixtures.scratch import Scratch
-from fixtures.target import Identity, Route, Target
+from mlflow_proxy_e2e.clients import Rest, signed_in
+from mlflow_proxy_e2e.scratch import Scratch
+from mlflow_proxy_e2e.target import Identity, Route, Target
 from tests.e2e.conftest import Caller
 
 pytestmark = pytest.mark.capability("graphql")

@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from fixtures.options import TARGET
-from fixtures.target import Route, Target
-from fixtures.wire import Request, Wire, describe
+from mlflow_proxy_e2e.target import Route, Target
+from mlflow_proxy_e2e.wire import Request, Wire, describe
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

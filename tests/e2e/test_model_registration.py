@@ -14,9 +14,9 @@ from mlflow.entities import LoggedModelStatus
 from mlflow.models import ModelSignature, infer_signature
 from mlflow.models.model import ModelInfo
 
-from fixtures.clients import Rest, signed_in
-from fixtures.scratch import Scratch
-from fixtures.target import Identity, Route, Target
+from mlflow_proxy_e2e.clients import Rest, signed_in
+from mlflow_proxy_e2e.scratch import Scratch
+from mlflow_proxy_e2e.target import Identity, Route, Target
 from tests.e2e.conftest import Caller
 
 # MLflow 3 logs every model as an entity of its own, and its files go through the server.

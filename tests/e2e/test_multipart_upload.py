@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from mlflow.entities import RunInfo
 
-from fixtures.clients import Rest, signed_in
-from fixtures.target import Identity, Route, Target
+from mlflow_proxy_e2e.clients import Rest, signed_in
+from mlflow_proxy_e2e.target import Identity, Route, Target
 from tests.e2e.conftest import Caller
 from tests.e2e.denials import assert_denied
 

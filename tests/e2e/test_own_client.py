@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from fixtures import timeouts
-from fixtures.clients import NOT_ON_THE_WAY, ON_THE_WAY, credentials, signed_in
-from fixtures.scratch import Scratch
-from fixtures.target import Identity, Route
+from mlflow_proxy_e2e import timeouts
+from mlflow_proxy_e2e.clients import NOT_ON_THE_WAY, ON_THE_WAY, credentials, signed_in
+from mlflow_proxy_e2e.scratch import Scratch
+from mlflow_proxy_e2e.target import Identity, Route
 from tests.e2e import own_client
 from tests.e2e.conftest import Caller
 

@@ -11,9 +11,9 @@ import pytest
 from mlflow import MlflowClient, genai
 from mlflow.exceptions import MlflowException
 
-from fixtures.clients import signed_in
-from fixtures.scratch import Scratch
-from fixtures.target import Identity, Route
+from mlflow_proxy_e2e.clients import signed_in
+from mlflow_proxy_e2e.scratch import Scratch
+from mlflow_proxy_e2e.target import Identity, Route
 from tests.e2e.conftest import Caller
 
 pytestmark = pytest.mark.capability("prompts", "registry")

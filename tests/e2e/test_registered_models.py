@@ -10,9 +10,9 @@ from mlflow import MlflowClient
 from mlflow.entities.model_registry import RegisteredModel
 from mlflow.exceptions import MlflowException
 
-from fixtures.clients import Rest, signed_in
-from fixtures.scratch import Scratch
-from fixtures.target import Identity, Route
+from mlflow_proxy_e2e.clients import Rest, signed_in
+from mlflow_proxy_e2e.scratch import Scratch
+from mlflow_proxy_e2e.target import Identity, Route
 from tests.e2e.conftest import Caller
 
 pytestmark = pytest.mark.capability("registry")

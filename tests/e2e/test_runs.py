@@ -9,9 +9,9 @@ import pytest
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 
-from fixtures.clients import Rest, signed_in
-from fixtures.scratch import Scratch
-from fixtures.target import Identity, Route
+from mlflow_proxy_e2e.clients import Rest, signed_in
+from mlflow_proxy_e2e.scratch import Scratch
+from mlflow_proxy_e2e.target import Identity, Route
 from tests.e2e.conftest import Caller
 
 API = "/api/2.0/mlflow/runs"

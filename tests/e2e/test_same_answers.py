@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from fixtures.scratch import Scratch
-from fixtures.target import Identity, Route
-from fixtures.wire import Answer, Request, Wire, describe
+from mlflow_proxy_e2e.scratch import Scratch
+from mlflow_proxy_e2e.target import Identity, Route
+from mlflow_proxy_e2e.wire import Answer, Request, Wire, describe
 from tests.e2e.conversations import CAPABILITY_OF, CONVERSATIONS, Step, anonymous, hold
 from tests.e2e.oracle import HEADERS_THAT_MAY_DIFFER, OTHER_ANSWERS, Excuse, Oracle, assert_none_wrong, differences
 

@@ -7,9 +7,9 @@ from mlflow.exceptions import MlflowException
 from mlflow.genai.scorers import Guidelines, delete_scorer, get_scorer, list_scorers
 from mlflow.genai.scorers.registry import list_scorer_versions
 
-from fixtures.clients import signed_in
-from fixtures.scratch import Scratch
-from fixtures.target import Identity, Route
+from mlflow_proxy_e2e.clients import signed_in
+from mlflow_proxy_e2e.scratch import Scratch
+from mlflow_proxy_e2e.target import Identity, Route
 from tests.e2e.conftest import Caller
 
 pytestmark = pytest.mark.capability("scorers")

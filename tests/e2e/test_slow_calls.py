@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from fixtures import timeouts
-from fixtures.target import Identity, Route
-from fixtures.wire import Request, Wire, describe
+from mlflow_proxy_e2e import timeouts
+from mlflow_proxy_e2e.target import Identity, Route
+from mlflow_proxy_e2e.wire import Request, Wire, describe
 from tests.e2e.fidelity import done, get
 
 pytestmark = pytest.mark.capability("artifacts")

@@ -8,8 +8,8 @@ from urllib.parse import urljoin
 import pytest
 import requests
 
-from fixtures.clients import Rest, signed_in
-from fixtures.target import Identity, Route
+from mlflow_proxy_e2e.clients import Rest, signed_in
+from mlflow_proxy_e2e.target import Identity, Route
 from tests.e2e.conftest import Caller
 
 pytestmark = pytest.mark.capability("ui")

@@ -9,9 +9,9 @@ import pytest
 import requests
 from mlflow.entities import RunInfo
 
-from fixtures.clients import Rest, signed_in
-from fixtures.scratch import Scratch
-from fixtures.target import Identity, Route, Target
+from mlflow_proxy_e2e.clients import Rest, signed_in
+from mlflow_proxy_e2e.scratch import Scratch
+from mlflow_proxy_e2e.target import Identity, Route, Target
 from tests.e2e.conftest import Caller
 
 pytestmark = pytest.mark.capability("ui", "artifacts")

@@ -18,8 +18,8 @@ from typing import Protocol
 import psutil
 import pytest
 
-from fixtures import timeouts
 from fixtures.stack import engine
+from mlflow_proxy_e2e import timeouts
 
 ROOT = Path(__file__).parents[2]
 RUN_SECONDS = 300.0  # for a whole run to end by itself

@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
-from fixtures.run import NAME
+from mlflow_proxy_e2e.run import NAME
 
 Row = Mapping[str, object]
 

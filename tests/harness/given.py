@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from fixtures import options
-from fixtures.run import Run
 from fixtures.stack import ReadyService
-from fixtures.target import Target
+from mlflow_proxy_e2e.run import Run
+from mlflow_proxy_e2e.target import Target
 
 VARIABLE = "GIVEN_TARGET"
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from fixtures.target import PERMISSIONS, Identity, Target
+from mlflow_proxy_e2e.target import PERMISSIONS, Identity, Target
 
 LIMITS: Mapping[str, int] = {"requests_per_second": 1000}
 

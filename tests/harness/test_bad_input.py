@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fixtures import errors
+from mlflow_proxy_e2e import errors
 from tests.harness.conftest import ONE_TEST, StartRun
 
 

@@ -18,10 +18,10 @@ from mlflow import MlflowClient
 from mlflow.tracking._tracking_service import utils as tracking
 from mlflow.tracking.request_header.registry import resolve_request_headers
 
-from fixtures.clients import FAIL_AT_ONCE, NOT_ON_THE_WAY, SHADOWING, VARIABLE, Rest, signed_in
 from fixtures.services.edge.certificates import Authority
-from fixtures.target import CARRIERS, Carrier, Identity, Route, Secret
 from mlflow_api_key import ApiKeyHeaderProvider
+from mlflow_proxy_e2e.clients import FAIL_AT_ONCE, NOT_ON_THE_WAY, SHADOWING, VARIABLE, Rest, signed_in
+from mlflow_proxy_e2e.target import CARRIERS, Carrier, Identity, Route, Secret
 
 KEY = "hk_test_" + "k" * 32
 WRITER = Identity("writer", frozenset({"read", "write"}), key=Secret(KEY))

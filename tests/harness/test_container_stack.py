@@ -16,8 +16,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from fixtures import errors, timeouts
 from fixtures.stack import engine
+from mlflow_proxy_e2e import errors, timeouts
 from tests.harness.conftest import ONE_TEST, RUN_SECONDS, StartRun, wait_until
 
 pytestmark = pytest.mark.docker

@@ -16,15 +16,15 @@ from pathlib import Path
 import pytest
 from mlflow.entities import Metric
 
-from fixtures.clients import signed_in
-from fixtures.errors import BadOptionError, RequestLimitError
-from fixtures.profile import load
-from fixtures.run import PREFIX, Run
-from fixtures.scratch import remove
 from fixtures.stack.process import ProcessStack
-from fixtures.starter import SHOWN_BY, look, profile
-from fixtures.target import Identity, Route, Target
-from fixtures.traffic import CALLS
+from mlflow_proxy_e2e.clients import signed_in
+from mlflow_proxy_e2e.errors import BadOptionError, RequestLimitError
+from mlflow_proxy_e2e.profile import load
+from mlflow_proxy_e2e.run import PREFIX, Run
+from mlflow_proxy_e2e.scratch import remove
+from mlflow_proxy_e2e.starter import SHOWN_BY, look, profile
+from mlflow_proxy_e2e.target import Identity, Route, Target
+from mlflow_proxy_e2e.traffic import CALLS
 from tests.harness.conftest import RUN_SECONDS, StartRun, wait_until
 from tests.harness.conftest import Run as SuiteRun
 from tests.harness.database import UNCHANGED, changes, content, of_runs

@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
-from fixtures.errors import EnvoyMissingError
 from fixtures.services import Address, Service, envoy
 from fixtures.services import edge as edge_room
 from fixtures.services import proxy as proxy_room
 from fixtures.services.edge import certificate_files, edge
 from fixtures.services.edge.certificates import Authority
 from fixtures.services.proxy import proxy
+from mlflow_proxy_e2e.errors import EnvoyMissingError
 
 SECONDS = 30.0  # for Envoy to look at a configuration
 LISTEN = Address("127.0.0.1", 18001)

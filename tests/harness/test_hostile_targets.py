@@ -19,11 +19,11 @@ import psutil
 import pytest
 import trustme
 
-from fixtures import timeouts
-from fixtures.errors import UnreachableError
-from fixtures.stack.deployed import DeployedStack
-from fixtures.target import Identity, Route, Secret, Target
-from fixtures.traffic import BYTES, TRAFFIC
+from mlflow_proxy_e2e import timeouts
+from mlflow_proxy_e2e.deployed import DeployedStack
+from mlflow_proxy_e2e.errors import UnreachableError
+from mlflow_proxy_e2e.target import Identity, Route, Secret, Target
+from mlflow_proxy_e2e.traffic import BYTES, TRAFFIC
 from tests.harness.conftest import Run, StartRun, wait_until
 from tests.harness.profiles import write_profile
 

@@ -13,8 +13,8 @@ import psutil
 import pytest
 import requests
 
-from fixtures import timeouts
-from fixtures.errors import SuiteError
+from mlflow_proxy_e2e import timeouts
+from mlflow_proxy_e2e.errors import SuiteError
 from tests.harness.conftest import ONE_TEST, RUN_SECONDS, Run, StartRun, wait_until
 
 SEVERAL_TESTS = ("tests/e2e/test_experiments.py", "tests/e2e/test_runs.py")

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 import psutil
 import pytest
 
-from fixtures.clients import Rest
 from fixtures.stack.process import ProcessStack, ServiceProcess
+from mlflow_proxy_e2e.clients import Rest
 
 HOPS = ("auth", "edge", "proxy")  # ours; MLflow is who it is
 MEBI = 2**20

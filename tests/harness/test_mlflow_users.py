@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 import requests
 
-from fixtures import timeouts
 from fixtures.services import Address
-from fixtures.stack.deployed import READ
 from fixtures.stack.ports import Ports
 from fixtures.stack.reaper import ROOT
+from mlflow_proxy_e2e import timeouts
+from mlflow_proxy_e2e.deployed import READ
 from tests.harness.conftest import StartRun, wait_until
 
 SECONDS = 900.0  # for a run: MLflow hashes a password for every call, and takes its time on purpose

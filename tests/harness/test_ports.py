@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from fixtures.errors import PortBusyError
 from fixtures.services import Address
 from fixtures.stack.ports import LOOPBACK, Ports
+from mlflow_proxy_e2e.errors import PortBusyError
 
 
 @pytest.fixture

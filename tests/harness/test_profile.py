@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import trustme
 
-from fixtures.clients import key_headers
-from fixtures.errors import BadProfileError
-from fixtures.profile import REQUESTS_PER_SECOND, load
-from fixtures.target import Contract, Identity, KeyService, Limits, Route, Secret
+from mlflow_proxy_e2e.clients import key_headers
+from mlflow_proxy_e2e.errors import BadProfileError
+from mlflow_proxy_e2e.profile import REQUESTS_PER_SECOND, load
+from mlflow_proxy_e2e.target import Contract, Identity, KeyService, Limits, Route, Secret
 from tests.harness.conftest import StartRun
 
 KEYS: Mapping[str, str] = {

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.errors import BadFileError
 from fixtures.services import Address
 from fixtures.services.proxy.image import load
+from mlflow_proxy_e2e.errors import BadFileError
 
 GOOD = """
 port = 8080

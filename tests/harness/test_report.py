@@ -17,15 +17,15 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
-from fixtures.diagnosis.verdict import Verdict
-from fixtures.errors import BadOptionError, ReportError, SuiteError, UnreachableError
-from fixtures.report import emf, github, history, prometheus
-from fixtures.report.matrix import Matrix
-from fixtures.report.outputs import Outputs
-from fixtures.report.recorder import Recorder
-from fixtures.report.redaction import without
-from fixtures.report.result import REACHABLE, Check, Outcome, Result, Trouble, reachable, subject_of
-from fixtures.target import Identity, Route, Secret, Target
+from mlflow_proxy_e2e.diagnosis.verdict import Verdict
+from mlflow_proxy_e2e.errors import BadOptionError, ReportError, SuiteError, UnreachableError
+from mlflow_proxy_e2e.report import emf, github, history, prometheus
+from mlflow_proxy_e2e.report.matrix import Matrix
+from mlflow_proxy_e2e.report.outputs import Outputs
+from mlflow_proxy_e2e.report.recorder import Recorder
+from mlflow_proxy_e2e.report.redaction import without
+from mlflow_proxy_e2e.report.result import REACHABLE, Check, Outcome, Result, Trouble, reachable, subject_of
+from mlflow_proxy_e2e.target import Identity, Route, Secret, Target
 from tests.harness.conftest import ROOT, Run, StartRun
 from tests.harness.given import VARIABLE
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.endpoints import table
-from fixtures.endpoints.scopes import Scopes
-from fixtures.target import Scope
+from mlflow_proxy_e2e.endpoints import table
+from mlflow_proxy_e2e.endpoints.scopes import Scopes
+from mlflow_proxy_e2e.target import Scope
 
 RUNS = "/api/2.0/mlflow/runs"
 ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"

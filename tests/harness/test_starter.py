@@ -13,11 +13,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from fixtures import starter
-from fixtures.endpoints.served import NEEDED
-from fixtures.errors import BadOptionError
-from fixtures.profile import load
-from fixtures.target import Contract, Route, Secret, Target
+from mlflow_proxy_e2e import starter
+from mlflow_proxy_e2e.endpoints.served import NEEDED
+from mlflow_proxy_e2e.errors import BadOptionError
+from mlflow_proxy_e2e.profile import load
+from mlflow_proxy_e2e.target import Contract, Route, Secret, Target
 
 KEY = "hk_test_platform0123"
 SECONDS = 0.05  # between two looks at whether a server is to end

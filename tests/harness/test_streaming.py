@@ -12,7 +12,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from fixtures.keys import Keys
 from fixtures.services import Address
 from fixtures.services.auth import auth
 from fixtures.services.edge import PREFIX as EDGE_PREFIX
@@ -23,8 +22,9 @@ from fixtures.services.proxy import proxy
 from fixtures.stack.identities import IDENTITIES, SERVICE, equip
 from fixtures.stack.ports import LOOPBACK, Ports
 from fixtures.stack.process import start_process
-from fixtures.target import Identity, KeyService, Route, Secret
-from fixtures.wire import Request, Wire
+from mlflow_proxy_e2e.keys import Keys
+from mlflow_proxy_e2e.target import Identity, KeyService, Route, Secret
+from mlflow_proxy_e2e.wire import Request, Wire
 from tests.harness.conftest import wait_until
 
 SECONDS = 30.0  # for anything to arrive: what does not arrive by then is held back

@@ -13,14 +13,14 @@ from unittest.mock import Mock
 
 import pytest
 
-from fixtures.diagnosis.examination import Examination
-from fixtures.diagnosis.ground import ground
-from fixtures.errors import BadOptionError, RequestLimitError, SweepError
-from fixtures.report import verdicts
-from fixtures.run import Run, left_of, state_folder
-from fixtures.stack.deployed import DeployedStack
-from fixtures.sweep import sweep_dead_runs
-from fixtures.target import Identity, Route, Secret, Target
+from mlflow_proxy_e2e.deployed import DeployedStack
+from mlflow_proxy_e2e.diagnosis.examination import Examination
+from mlflow_proxy_e2e.diagnosis.ground import ground
+from mlflow_proxy_e2e.errors import BadOptionError, RequestLimitError, SweepError
+from mlflow_proxy_e2e.report import verdicts
+from mlflow_proxy_e2e.run import Run, left_of, state_folder
+from mlflow_proxy_e2e.sweep import sweep_dead_runs
+from mlflow_proxy_e2e.target import Identity, Route, Secret, Target
 from tests.harness.conftest import ROOT, StartRun
 from tests.harness.profiles import write_profile
 from tests.harness.test_hostile_targets import KEY, Behaviour, Server, answer, echoes, json_answer, says
@@ -195,7 +195,7 @@ def test_limits_of_a_diagnosis(theirs: Theirs, tmp_path: Path) -> None:
     target = replace(theirs(asked, "read"), capabilities=frozenset({"scopes"}))  # where nothing is created, nothing is removed
     keys = write_profile(target, file, limits={"requests": 1})
 
-    command = [sys.executable, "-m", "fixtures.diagnosis", f"--target={file}"]
+    command = [sys.executable, "-m", "mlflow_proxy_e2e.diagnosis", f"--target={file}"]
     ended = subprocess.run(command, cwd=ROOT, env=os.environ | keys, capture_output=True, text=True, check=False)
 
     assert ended.returncode == RequestLimitError.exit_code, ended.stderr

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from fixtures.target import Contract, Denial, Identity, Route, Secret, Target
+from mlflow_proxy_e2e.target import Contract, Denial, Identity, Route, Secret, Target
 
 VALUE = "hk_test_" + "k" * 32
 SECRET = Secret(VALUE)

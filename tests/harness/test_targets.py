@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.profile import load
+from mlflow_proxy_e2e.profile import load
 
 TARGETS = sorted((Path(__file__).parents[2] / "targets").glob("*.toml"))
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from fixtures import timeouts
 from fixtures.services import edge, envoy, proxy
-from fixtures.timeouts import page
+from mlflow_proxy_e2e import timeouts
+from mlflow_proxy_e2e.timeouts import page
 from tests.harness.conftest import ROOT
 
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import pytest
 
-from fixtures import timeouts
-from fixtures.target import Hop, Limits, Route, Target
-from fixtures.traffic import CALLS, SAVED, GivenUpError, Traffic
+from mlflow_proxy_e2e import timeouts
+from mlflow_proxy_e2e.target import Hop, Limits, Route, Target
+from mlflow_proxy_e2e.traffic import CALLS, SAVED, GivenUpError, Traffic
 
 RATE = 40.0  # requests per second, of two processes
 URL = "http://127.0.0.1:9"

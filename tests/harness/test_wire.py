@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from fixtures import timeouts
-from fixtures.exchanges import EXCHANGES, REQUEST_ID
 from fixtures.services.edge.certificates import Authority
-from fixtures.target import Identity, Route, Secret
-from fixtures.wire import Answer, Request, Wire, describe
+from mlflow_proxy_e2e import timeouts
+from mlflow_proxy_e2e.exchanges import EXCHANGES, REQUEST_ID
+from mlflow_proxy_e2e.target import Identity, Route, Secret
+from mlflow_proxy_e2e.wire import Answer, Request, Wire, describe
 
 KEY = "hk_test_" + "k" * 32
 READER = Identity("reader", frozenset({"read"}), key=Secret(KEY))

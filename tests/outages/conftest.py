@@ -9,7 +9,7 @@ import pytest
 
 from fixtures.options import STACK, TARGET
 from fixtures.stack.owned import OwnedStack
-from fixtures.target import Identity, Route, Target
+from mlflow_proxy_e2e.target import Identity, Route, Target
 from tests.outages.outage import Outage
 
 

@@ -11,12 +11,12 @@ from functools import partial
 
 import requests
 
-from fixtures import timeouts
-from fixtures.clients import Rest
 from fixtures.services.mlflow import AUTHENTICATED_READ
 from fixtures.stack.owned import OwnedStack
-from fixtures.target import Identity, Route, Target
-from fixtures.waiting import POLL_SECONDS, wait_until
+from mlflow_proxy_e2e import timeouts
+from mlflow_proxy_e2e.clients import Rest
+from mlflow_proxy_e2e.target import Identity, Route, Target
+from mlflow_proxy_e2e.waiting import POLL_SECONDS, wait_until
 
 RUNS = "/api/2.0/mlflow/runs"
 WRITERS = 4

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from fixtures.target import Route, Target
+from mlflow_proxy_e2e.target import Route, Target
 from tests.outages.outage import Outage, assert_unavailable, load, outcome
 
 ANYBODY = ("platform", "reader", "anonymous", "revoked", "unknown")

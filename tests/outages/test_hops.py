@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fixtures.target import Identity, Target
+from mlflow_proxy_e2e.target import Identity, Target
 from tests.outages.outage import Outage, assert_unavailable, outcome
 
 

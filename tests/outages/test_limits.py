@@ -6,10 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from fixtures import timeouts
-from fixtures.clients import Rest
 from fixtures.services.mlflow import AUTHENTICATED_READ
-from fixtures.target import Identity, Target
+from mlflow_proxy_e2e import timeouts
+from mlflow_proxy_e2e.clients import Rest
+from mlflow_proxy_e2e.target import Identity, Target
 from tests.outages.outage import Outage, assert_unavailable
 
 LIMITS = {

@@ -9,11 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 
-from fixtures import timeouts
-from fixtures.clients import MLFLOW_DEFAULTS, Rest, signed_in
 from fixtures.stack.owned import OwnedStack
-from fixtures.target import Identity, Route, Target
-from fixtures.waiting import wait_until
+from mlflow_proxy_e2e import timeouts
+from mlflow_proxy_e2e.clients import MLFLOW_DEFAULTS, Rest, signed_in
+from mlflow_proxy_e2e.target import Identity, Route, Target
+from mlflow_proxy_e2e.waiting import wait_until
 from tests.outages.outage import RUNS, Outage, assert_unavailable, create_run, load, lost
 
 ENOUGH = 20  # calls that are to succeed, or to be refused, before the test goes on

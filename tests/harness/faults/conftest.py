@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.diagnosis import diagnose
 from fixtures.faults.fault import Fault
 from fixtures.stack.process import ProcessStack
-from fixtures.target import Target
+from mlflow_proxy_e2e.diagnosis import diagnose
+from mlflow_proxy_e2e.target import Target
 from tests.harness.conftest import Run, StartRun
 from tests.harness.detections import CONVERSATION, E2E
 from tests.harness.faults import forked

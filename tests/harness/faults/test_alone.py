@@ -10,9 +10,9 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from fixtures.diagnosis.causes import CAUSES
-from fixtures.errors import BadProfileError
 from fixtures.faults import CATALOGUE
+from mlflow_proxy_e2e.diagnosis.causes import CAUSES
+from mlflow_proxy_e2e.errors import BadProfileError
 from tests.harness.conftest import ROOT
 from tests.harness.faults.conftest import StartFront
 from tests.harness.profiles import write_profile
@@ -23,7 +23,7 @@ IDENTIFIER = re.compile(r'"([a-z0-9]+(?:-[a-z0-9]+)+)"')
 
 def diagnosis(file: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Return what the command has said, and its exit code."""
-    command = [sys.executable, "-m", "fixtures.diagnosis", f"--target={file}", *arguments]
+    command = [sys.executable, "-m", "mlflow_proxy_e2e.diagnosis", f"--target={file}", *arguments]
     environment = {**os.environ, **variables}
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False)
 
@@ -67,7 +67,7 @@ def test_without_a_profile(tmp_path: Path) -> None:
 
 def test_every_cause_has_words() -> None:
     """The diagnosis can put into words every fault that it can name, and names every fault of the catalogue that can be started."""
-    source = "".join(file.read_text() for file in (ROOT / "fixtures" / "diagnosis").glob("*.py"))
+    source = "".join(file.read_text() for file in (ROOT / "mlflow_proxy_e2e" / "diagnosis").glob("*.py"))
 
     assert set(CATALOGUE) - set(IDENTIFIER.findall(source)) == {"database-missing"}
     assert set(re.findall(r'Finding\(\("([a-z0-9-]+)"', source)) <= set(CAUSES)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fixtures.diagnosis import diagnose
 from fixtures.faults import CATALOGUE
+from mlflow_proxy_e2e.diagnosis import diagnose
 from tests.harness.detections import WITH_A_SHARED_MLFLOW
 from tests.harness.faults.conftest import StartFront
 from tests.harness.faults.variations import as_deployed, with_one_route

@@ -15,7 +15,7 @@ from fixtures.stack.container import ContainerStack
 from fixtures.stack.owned import OwnedStack
 from fixtures.stack.process import ProcessStack
 from fixtures.stack.reaper import ROOT
-from fixtures.target import Target
+from mlflow_proxy_e2e.target import Target
 from tests.harness.conftest import StartRun
 from tests.harness.faults.conftest import AssertRight
 

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import pytest
 
-from fixtures.endpoints.scopes import TABLE
 from fixtures.faults.auth import SCOPES_FILE
 from fixtures.faults.fault import Fault
 from fixtures.faults.system import Configuration, System, script
@@ -17,6 +16,7 @@ from fixtures.services import envoy
 from fixtures.services.auth import SCOPES_VARIABLE
 from fixtures.stack.process import ProcessStack
 from fixtures.stack.reaper import ROOT
+from mlflow_proxy_e2e.endpoints.scopes import TABLE
 from tests.harness.detections import E2E, READ
 from tests.harness.faults.conftest import RunOn, StartFront
 

@@ -9,7 +9,7 @@ from typing import Any
 from fixtures.faults import CATALOGUE
 from fixtures.faults.system import Configuration, System, script_first
 from fixtures.services import envoy
-from fixtures.target import Target
+from mlflow_proxy_e2e.target import Target
 from tests.harness.detections import E2E, EVERY, HEADERS, PATHS, VERBS
 
 OTHER_PREFIX = "/registry/v2"

@@ -1,0 +1,1 @@
+"""End-to-end tests for MLflow behind a proxy that checks API keys."""

@@ -1,0 +1,47 @@
+"""What MLflow's own access log says: which requests have reached it. Only for stacks that we own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from mlflow_proxy_e2e import timeouts
+from mlflow_proxy_e2e.waiting import wait_until
+
+
+class AccessLog:
+    """The access logs of all servers of one MLflow.
+
+    Args:
+        places: ``file:PATH`` or ``docker:CONTAINER``, each the log of one server.
+    """
+
+    def __init__(self, places: Sequence[str]) -> None:
+        self._places = places
+
+    def lines_with(self, mark: str) -> list[str]:
+        """Return the lines in which a word occurs."""
+        return [line for place in self._places for line in _lines_with(mark, _read(place))]
+
+    def await_line_with(self, mark: str) -> None:
+        """Wait until a word occurs. Raises TimeoutError."""
+        wait_until(lambda: self.lines_with(mark), timeouts.LOGGED, "a request that MLflow has answered is to be in its access log")
+
+
+def _lines_with(mark: str, text: str) -> Iterator[str]:
+    # Of a log of many megabytes only the lines that are asked for are cut out.
+    position = text.find(mark)
+    while position >= 0:
+        start, end = text.rfind("\n", 0, position) + 1, text.find("\n", position)
+        yield text[start : end if end >= 0 else None]
+        position = text.find(mark, end) if end >= 0 else -1
+
+
+def _read(place: str) -> str:
+    kind, _, name = place.partition(":")
+    if kind == "file":
+        return Path(name).read_text(errors="replace")
+    from fixtures.stack import engine  # takes its time, and most runs need none of it
+
+    with engine.connected() as client:
+        return bytes(client.containers.get(name).logs()).decode(errors="replace")

@@ -1,0 +1,125 @@
+"""What calls a target: an HTTP session or an MLflow client, for one identity on one route."""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import mlflow
+import requests
+from mlflow import MlflowClient
+from mlflow.tracking._tracking_service import utils as tracking
+
+from mlflow_proxy_e2e import timeouts
+from mlflow_proxy_e2e.target import Carrier, Identity, Route
+
+# The MLflow client retries eight kinds of failure for four minutes by default: a failure is to be reported when it happens.
+FAIL_AT_ONCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": f"{timeouts.ANSWER:.0f}"}
+# What it does unless it is told otherwise, whatever this machine's user has told it.
+MLFLOW_DEFAULTS = dict.fromkeys(
+    (
+        *("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT", "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER"),
+        *("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "MLFLOW_HTTP_REQUEST_BACKOFF_JITTER"),
+    )
+)
+# Each of these takes the place of the key that is meant to be sent.
+LOGIN = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
+SHADOWING = (*LOGIN, "MLFLOW_TRACKING_AUTH", "MLFLOW_TRACKING_AWS_SIGV4")
+SET_BY_MLFLOW = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")  # along with what its setters are called for
+VARIABLE: dict[Carrier, str] = {"bearer": "MLFLOW_TRACKING_TOKEN", "x-api-key": "MLFLOW_TRACKING_API_KEY"}
+ON_THE_WAY = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")  # both spellings are heeded
+NOT_ON_THE_WAY = ("NO_PROXY", "no_proxy")
+
+
+class Rest(requests.Session):
+    """An HTTP session of one identity on one route. Paths are MLflow's own, such as ``/api/2.0/mlflow/runs/create``."""
+
+    def __init__(self, route: Route, identity: Identity | None = None, carrier: Carrier | None = None) -> None:
+        super().__init__()
+        self._base = route.url
+        self.trust_env = False  # no .netrc, proxy variable or CA bundle of this machine has a say in what is sent
+        self.verify = route.ca or True
+        if route.proxy:
+            self.proxies = dict.fromkeys(("http", "https"), route.proxy)
+        self.headers.update(key_headers(identity, carrier))
+
+    def request(self, method: str | bytes, url: str | bytes, *args: Any, **options: Any) -> requests.Response:
+        """Send a request to ``url``, a path within MLflow. Redirects are answers, not something to follow."""
+        path = url.decode() if isinstance(url, bytes) else url
+        options.setdefault("timeout", timeouts.ANSWER)
+        options["allow_redirects"] = False  # requests' own get() asks for redirects to be followed
+        return super().request(method, self._base + path, *args, **options)
+
+
+def key_headers(identity: Identity | None, carrier: Carrier | None = None) -> dict[str, str]:
+    """Return the header that carries the identity's key: none for a caller that shows no key. By default, in the identity's way."""
+    if identity is None or identity.key is None:
+        return {}
+    key = identity.key.reveal()
+    match carrier or identity.carrier:
+        case "bearer":
+            return {"Authorization": f"Bearer {key}"}
+        case "x-api-key":
+            return {"X-API-Key": key}
+        case "basic":
+            return {"Authorization": f"Basic {base64.b64encode(key.encode()).decode()}"}
+
+
+@contextmanager
+def signed_in(
+    route: Route,
+    identity: Identity | None = None,
+    carrier: Carrier | None = None,
+    *,
+    patience: Mapping[str, str | None] = FAIL_AT_ONCE,
+) -> Iterator[MlflowClient]:
+    """Within the block, MLflow in this process talks to ``route`` as ``identity``: the client that it yields and the fluent API.
+
+    ``patience`` is what of the environment says how MLflow's client bears failures: FAIL_AT_ONCE, or MLFLOW_DEFAULTS.
+
+    MLflow takes URL and credentials from the process, so blocks may be nested, the inner one counting, but not interleaved.
+    """
+    wanted: dict[str, str | None] = dict.fromkeys((*SHADOWING, *VARIABLE.values()))
+    wanted |= {**patience, "MLFLOW_TRACKING_SERVER_CERT_PATH": route.ca}
+    wanted |= dict.fromkeys(ON_THE_WAY, route.proxy) | dict.fromkeys(NOT_ON_THE_WAY, None if route.proxy else "*")
+    wanted |= credentials(identity, carrier)
+    before = {name: os.environ.get(name) for name in (*wanted, *SET_BY_MLFLOW)}
+    uris = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
+    try:
+        _set_environment(wanted)
+        _forget_routes_to_artifacts()
+        mlflow.set_tracking_uri(route.url)
+        mlflow.set_registry_uri(route.url)
+        yield MlflowClient()
+    finally:
+        _forget_routes_to_artifacts()
+        mlflow.set_tracking_uri(uris[0])
+        mlflow.set_registry_uri(uris[1])
+        _set_environment(before)
+
+
+def credentials(identity: Identity | None, carrier: Carrier | None = None) -> dict[str, str]:
+    """Return the environment variables by which MLflow's client sends the identity's key: by default, in the identity's way."""
+    if identity is None or identity.key is None:
+        return {}
+    carrier, key = carrier or identity.carrier, identity.key.reveal()
+    if carrier == "basic":
+        user, _, password = key.partition(":")
+        return dict(zip(LOGIN, (user, password), strict=True))
+    return {VARIABLE[carrier]: key}
+
+
+def _forget_routes_to_artifacts() -> None:
+    """Have MLflow reach a run's artifacts by the URL that counts now: it goes on with the one by which it first did."""
+    getattr(tracking, "_artifact_repos_cache", {}).clear()
+
+
+def _set_environment(wanted: dict[str, str | None]) -> None:
+    for name, value in wanted.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value

@@ -1,0 +1,135 @@
+"""The deployed stack: somebody else's, which a profile describes. It is neither started nor ended."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from types import MappingProxyType
+
+from fixtures.stack import ReadyService
+from mlflow_proxy_e2e import timeouts
+from mlflow_proxy_e2e.errors import BadOptionError, UnreachableError
+from mlflow_proxy_e2e.run import Run, state_folder
+from mlflow_proxy_e2e.sweep import Swept, left_by_dead_runs, sweep, sweep_dead_runs
+from mlflow_proxy_e2e.target import Identity, Route, Target
+from mlflow_proxy_e2e.traffic import TRAFFIC, EndlessAnswerError
+from mlflow_proxy_e2e.wire import Request, UnfinishedError, Wire
+
+READ = Request("GET", "/api/2.0/mlflow/experiments/search?max_results=1")  # any answer shows that somebody is there
+
+
+class DeployedStack:
+    """A target that is there already."""
+
+    say: Callable[[str], None] = staticmethod(lambda _: None)
+    client: Mapping[str, str] = MappingProxyType({})
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._unreachable: Mapping[Route, str] = MappingProxyType({})
+
+    def outline(self) -> Target:
+        """Return the target."""
+        return self._target
+
+    def start(self) -> Target:
+        """Return the target, the routes that can be used first, and give the others up."""
+        TRAFFIC.limit(self._target, 1)
+        self._began = time.monotonic()
+        with ThreadPoolExecutor(len(self._routes)) as threads:
+            reasons = zip(self._routes, threads.map(self._why_unreachable, self._routes), strict=True)
+        self._unreachable = {route: reason for route, reason in reasons if reason}
+        routes = sorted(self._target.routes, key=self._unreachable.__contains__)
+        for route, reason in self._unreachable.items() if routes[0] not in self._unreachable else ():
+            TRAFFIC.given_up[route.url] = f"The route '{route}' to {route.url} cannot be used: {reason}."
+        self._target = replace(self._target, routes=tuple(routes))
+        return self._target
+
+    def until_ready(self) -> Iterator[ReadyService]:
+        """Tell of each route on which somebody answers, and remove what runs have left. Raises UnreachableError if nobody does."""
+        self._check_that_somebody_answers()
+        seconds = time.monotonic() - self._began
+        yield from (ReadyService(route.name, seconds) for route in self._routes if route not in self._unreachable)
+        for reason in TRAFFIC.given_up.values():
+            self.say(reason)
+        if self._target.who_may("write"):
+            with TRAFFIC.uncounted():
+                swept = sweep_dead_runs(self._target)
+            for line in swept.lines():
+                self.say(f"Of a run that was killed: {line}")
+
+    def _check_that_somebody_answers(self) -> None:
+        if all(route in self._unreachable for route in self._target.routes):
+            lines = (f"  {route.name:<9} {route.url}: {self._unreachable[route]}." for route in self._target.routes)
+            raise UnreachableError("\n".join([f"The target '{self._target.name}' cannot be reached:", *lines]))
+
+    @property
+    def _routes(self) -> tuple[Route, ...]:
+        return (*self._target.routes, *([self._target.direct] if self._target.direct else []))
+
+    def _why_unreachable(self, route: Route) -> str | None:
+        return why_unreachable(route, None if route == self._target.direct else self._target.insider)
+
+    def begin(self) -> Run:
+        """Begin a run with a journal, where there is anybody who could create something. Raises StateFolderUnusableError."""
+        return Run.begin(state_folder(self._target) if self._target.who_may("write") else None)
+
+    def end(self, run: Run) -> Sequence[str]:
+        """Remove what tests have not, of workers that died and where it failed the first time, and what a diagnosis has not."""
+        run.end()
+        return self.clean_up()
+
+    def clean_up(self) -> Sequence[str]:
+        """Remove what the journals of runs have that are over, and return what cannot be removed, in lines for people."""
+        left = left_by_dead_runs(self._target) if self._target.who_may("write") else ()
+        with TRAFFIC.uncounted():
+            if left and (reason := why_unreachable(*self._target.witness)):
+                return [f"{what}: {reason}" for what in left]
+            return sweep_dead_runs(self._target).failed if left else ()
+
+    def sweep(self) -> Swept:
+        """Remove what earlier runs have left. Raises UnreachableError, and BadOptionError where no key may write."""
+        if not self._target.who_may("write"):
+            raise BadOptionError("--sweep needs an identity that may write: nobody else may remove anything there.")
+        self.start()
+        self._check_that_somebody_answers()
+        with TRAFFIC.uncounted():
+            return sweep(self._target)
+
+    def logs(self) -> Iterator[tuple[str, str]]:
+        """Return no logs: they are somebody else's."""
+        return iter(())
+
+    def keep(self) -> str:
+        """Return what there is to say: it outlives every run."""
+        return f"  {self._target.name}: it was not started by this run."
+
+    def stop(self) -> None:
+        """Do nothing."""
+
+
+def why_unreachable(route: Route, who: Identity | None = None) -> str | None:
+    """Return why nobody answers a read on a route, be it with a refusal, or None if somebody does."""
+    try:
+        with Wire(route, who, timeout=timeouts.REACH, whole=timeouts.REACH) as wire:
+            wire.ask(READ)
+    except socket.gaierror:
+        return "its host's name is not known to DNS"
+    except ssl.SSLCertVerificationError as error:
+        return f"its certificate is not accepted: {error.verify_message}"
+    except ssl.SSLError as error:
+        return f"no TLS connection comes about: {error.reason or 'no reason given'}"
+    except TimeoutError:
+        return f"nobody answers within {timeouts.REACH:g} s"
+    except (UnfinishedError, EndlessAnswerError) as error:
+        return f"its answer does not end: {error}"
+    except OSError as error:
+        return f"{error.strerror or error}"
+    except http.client.HTTPException:
+        return "what answers does not speak HTTP"
+    return None

@@ -1,0 +1,74 @@
+"""Which of MLflow's endpoints a run has exercised: by what users do, by the calls that everybody makes of each, or not at all."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+
+from mlflow_proxy_e2e.endpoints.scopes import pattern
+
+Call = tuple[str, str]  # a method and a path, or a template of paths
+
+HEADING = "| endpoint | by a scenario | by everybody |\n|---|---|---|\n"
+
+
+@dataclass
+class Coverage:
+    """What a run, or one process of it, has called.
+
+    Args:
+        table: the endpoints that there are, if they were asked for.
+        matrix: those that everybody has called.
+        calls: the calls that were answered as somebody wanted, by path.
+    """
+
+    table: set[Call] = field(default_factory=set)
+    matrix: set[Call] = field(default_factory=set)
+    calls: set[Call] = field(default_factory=set)
+
+    def to_data(self) -> dict[str, Any]:
+        """Return it as plain data for another process."""
+        return {name: sorted(map(list, calls)) for name, calls in asdict(self).items()}
+
+    def add(self, data: Mapping[str, Iterable[Iterable[str]]]) -> None:
+        """Add what ``to_data`` made plain."""
+        for name, calls in data.items():
+            getattr(self, name).update(map(tuple, calls))
+
+    def __str__(self) -> str:
+        found = Counter(self._kinds())
+        return (
+            f"{len(self.table)} endpoints: {found[True, True] + found[True, False]} exercised by a scenario, "
+            f"{found[False, True]} by the matrix alone, {found[False, False]} untested"
+        )
+
+    def write(self, file: Path) -> None:
+        """Write the table, in Markdown."""
+        lines = zip(self._endpoints(), self._kinds(), strict=True)
+        marks = {True: "yes", False: ""}
+        file.write_text(HEADING + "".join(f"| `{' '.join(e)}` | {marks[s]} | {marks[m]} |\n" for e, (s, m) in lines))
+
+    def _endpoints(self) -> list[Call]:
+        return sorted(self.table, key=lambda endpoint: (endpoint[1], endpoint[0]))
+
+    def _kinds(self) -> Iterator[tuple[bool, bool]]:
+        """Tell of each endpoint whether a scenario and whether the matrix has exercised it."""
+        by_scenarios = set(self._by_scenarios())
+        return ((endpoint in by_scenarios, endpoint in self.matrix) for endpoint in self._endpoints())
+
+    def _by_scenarios(self) -> Iterator[Call]:
+        # What has fewer wildcards is what a server tries first.
+        ordered = sorted(self.table, key=lambda endpoint: (endpoint[1].count("*"), -len(endpoint[1])))
+        patterns = [(endpoint, pattern(endpoint[1])) for endpoint in ordered]
+        for method, path in self.calls:
+            decoded = unquote(path)
+            yield from [e for e, matching in patterns if e[0] == method and matching.fullmatch(decoded)][:1]
+
+
+COVERAGE = pytest.StashKey[Coverage]()  # where pytest's configuration holds that of its process

@@ -1,0 +1,48 @@
+"""The result as CloudWatch reads it in logs: the embedded metric format, a JSON object a line, one line for each route."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from mlflow_proxy_e2e.report.result import ANY, Check, Result
+
+NAMESPACE = "MLflowE2E"
+METRICS = {"Up": "Count", "Passed": "Count", "Failed": "Count", "SuiteErrors": "Count", "Duration": "Seconds"}
+
+
+def render(result: Result) -> str:
+    """Return the lines. Checks of no route in particular have one of their own."""
+    checks: dict[str, list[Check]] = {route: [] for route in result.routes}
+    for check in result.checks:
+        checks.setdefault(check.route or ANY, []).append(check)
+    return "".join(f"{json.dumps(_line(result, route, of_route))}\n" for route, of_route in checks.items())
+
+
+def _line(result: Result, route: str, checks: list[Check]) -> dict[str, Any]:
+    passed = sum(check.outcome == "passed" for check in checks)
+    bad = [check for check in checks if check.outcome in ("failed", "error")]
+    return {
+        "_aws": {
+            "Timestamp": int((result.started.timestamp() + result.seconds) * 1000),
+            "CloudWatchMetrics": [
+                {
+                    "Namespace": NAMESPACE,
+                    "Dimensions": [["Target", "Route"]],
+                    "Metrics": [{"Name": name, "Unit": unit} for name, unit in METRICS.items()],
+                }
+            ],
+        },
+        "Target": result.target,
+        "Route": route,
+        "Up": int(passed > 0),
+        "Passed": passed,
+        "Failed": len(bad),
+        "SuiteErrors": len(result.errors),
+        "Duration": round(result.seconds, 3),
+        # What follows is no metric, and can be searched for in the logs.
+        "Outcome": result.outcome,
+        "FailedCells": sorted({f"{check.identity or ANY}/{check.capability}" for check in bad}),
+        "Hops": sorted({hop for verdict in result.verdicts for hop in verdict.hops}),
+        "Causes": sorted({cause for verdict in result.verdicts for cause in verdict.causes}),
+    }

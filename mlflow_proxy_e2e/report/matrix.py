@@ -1,0 +1,69 @@
+"""Who can do what, and where: keys x routes x capabilities, those that fare alike in one row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mlflow_proxy_e2e.report.result import ANY, Outcome, Result
+
+MARKS: Mapping[Outcome | None, str] = {"passed": "ok", "failed": "FAILED", "error": "ERROR", "skipped": "-", None: ""}
+COLUMNS = 12  # the most that can be read side by side
+
+Outcomes = tuple[Outcome | None, ...]  # one for each capability, in the order of the matrix
+
+
+@dataclass(frozen=True)
+class Row:
+    """Routes and identities with the same outcomes."""
+
+    routes: tuple[str, ...]
+    identities: tuple[str, ...]
+    outcomes: Outcomes
+
+    @property
+    def bad(self) -> bool:
+        """Tell whether something is wrong in the row."""
+        return bool({"failed", "error"} & set(self.outcomes))
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Return the row as people read it."""
+        return (", ".join(self.routes), ", ".join(self.identities), *(MARKS[outcome] for outcome in self.outcomes))
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """The outcomes of some capabilities.
+
+    Args:
+        capabilities: all of the result, or those with which something is wrong, where all are too many to be read.
+    """
+
+    capabilities: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+    @property
+    def heading(self) -> tuple[str, ...]:
+        """Return what stands above the columns."""
+        return ("route", "identity", *self.capabilities)
+
+    @classmethod
+    def of(cls, result: Result) -> Matrix:
+        """Return the matrix of a result. One without rows has nothing to say."""
+        capabilities = sorted({cell.capability for cell in result.cells})
+        if len(capabilities) > COLUMNS:
+            capabilities = sorted({cell.capability for cell in result.bad})
+        found: dict[tuple[str, str], dict[str, Outcome]] = {}
+        for cell in result.cells:
+            if cell.capability in capabilities:
+                found.setdefault((cell.route or ANY, cell.identity or ANY), {})[cell.capability] = cell.outcome
+        # First the identities of a route that fare alike, then the routes on which the same ones do.
+        of_route: dict[tuple[str, Outcomes], list[str]] = {}
+        for (route, identity), by_capability in found.items():
+            outcomes = tuple(by_capability.get(capability) for capability in capabilities)
+            of_route.setdefault((route, outcomes), []).append(identity)
+        alike: dict[tuple[tuple[str, ...], Outcomes], list[str]] = {}
+        for (route, outcomes), identities in of_route.items():
+            alike.setdefault((tuple(identities), outcomes), []).append(route)
+        return cls(tuple(capabilities), tuple(Row(tuple(routes), who, outcomes) for (who, outcomes), routes in alike.items()))

@@ -1,0 +1,157 @@
+"""Takes down what comes of a run while it goes on: in the process that the user started, which hears of every test."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime, timezone
+from importlib import metadata
+
+import pytest
+
+from mlflow_proxy_e2e.diagnosis.verdict import Verdict
+from mlflow_proxy_e2e.errors import SuiteError
+from mlflow_proxy_e2e.report.blame import BLAME, SUITE
+from mlflow_proxy_e2e.report.redaction import without
+from mlflow_proxy_e2e.report.result import REACHABLE, Check, Outcome, Result, Trouble, reachable, subject_of
+from mlflow_proxy_e2e.target import Target
+
+RECORDER = pytest.StashKey["Recorder"]()  # where the runner's configuration holds it
+LEFT = pytest.StashKey[Sequence[str]]()  # and what the run could not remove from the target
+RESULT = pytest.StashKey[Result]()  # and in the end what came of the run
+DISTRIBUTION = "mlflow-proxy-e2e"
+MESSAGE_LENGTH = 500  # characters; the whole of it is in pytest's own output
+ROUTE, IDENTITY, CAPABILITY = "route", "identity", "capability"  # the user properties of a test
+CRASHED = "???"  # the phase of a test whose worker is gone, as pytest-xdist reports it
+
+
+class Recorder:
+    """A plug-in that hears what comes of each test, and of what the suite needs besides."""
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self._started, self._clock = datetime.now(timezone.utc), time.monotonic()
+        self._checks: dict[str, Check] = {}
+        self._errors: dict[str, Trouble] = {}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Take down one phase of a test."""
+        properties = {name: str(value) for name, value in report.user_properties}
+        if report.when == CRASHED or properties.get(BLAME) == SUITE:
+            self._fail(report.nodeid, self._message(report))
+            self._checks.pop(report.nodeid, None)
+        elif report.nodeid not in self._errors:
+            check = Check(
+                report.nodeid,
+                properties.get(ROUTE),
+                properties.get(IDENTITY),
+                properties.get(CAPABILITY) or subject_of(report.nodeid.partition("::")[0]),
+                _outcome(report),
+                report.duration,
+                "" if report.passed else self._message(report),
+            )
+            known = self._checks.get(report.nodeid)
+            self._checks[report.nodeid] = known.then(check) if known else check
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Take down what could not be collected."""
+        if report.failed:
+            self._fail(report.nodeid, self._message(report))
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Have pytest's own reports tell of routes on which nobody answers: JUnit's without a test passes for success."""
+        for check in [check for check in self._checks.values() if check.capability == REACHABLE]:
+            for report in _phases(check):
+                session.config.hook.pytest_runtest_logreport(report=report)
+
+    def note(self, error: SuiteError) -> None:
+        """Take down why the suite cannot go on, or that it need not, as nobody reaches the target."""
+        if not error.blames_target:
+            self._fail(type(error).__name__, str(error))
+        for route in map(str, self.target.routes if error.blames_target else ()):
+            check = Check(reachable(route), route, None, REACHABLE, "failed", 0.0, self._clean(str(error)))
+            self._checks[check.id] = check
+
+    def exit_code(self, given: int) -> int:
+        """Return the run's exit code, where pytest would end with ``given``."""
+        if given in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.INTERRUPTED):
+            outcomes = {check.outcome for check in self._checks.values()}
+            if self._errors and not outcomes & {"failed", "error"}:
+                return SuiteError.exit_code
+            if given == pytest.ExitCode.OK and outcomes == {"skipped"}:
+                return pytest.ExitCode.NO_TESTS_COLLECTED
+        return given
+
+    def works(self) -> bool:
+        """Tell whether anything has passed."""
+        return any(check.outcome == "passed" for check in self._checks.values())
+
+    def result(
+        self,
+        exit_code: int,
+        *,
+        routes: Iterable[str],
+        mlflow: str | None,
+        verdicts: list[Verdict],
+        left_behind: Sequence[str],
+    ) -> Result:
+        """Return what came of the run so far, with what is known besides."""
+        return Result(
+            target=self.target.name,
+            routes=tuple(routes),
+            started=self._started,
+            seconds=time.monotonic() - self._clock,
+            suite=_version(),
+            mlflow=mlflow,
+            exit_code=int(exit_code),
+            checks=tuple(self._checks.values()),
+            verdicts=tuple(self._clean_verdict(verdict) for verdict in verdicts),
+            errors=tuple(self._errors.values()),
+            left_behind=tuple(map(self._clean, left_behind)),
+        )
+
+    def _fail(self, where: str, why: str) -> None:
+        self._errors.setdefault(where, Trouble(where, self._clean(why)))
+
+    def _message(self, report: pytest.TestReport | pytest.CollectReport) -> str:
+        return self._clean(_reason(report))[:MESSAGE_LENGTH]  # in this order: half a key is a secret too
+
+    def _clean(self, text: str) -> str:
+        return without(self.target.secrets, text)
+
+    def _clean_verdict(self, verdict: Verdict) -> Verdict:
+        evidence = tuple(self._clean(line) for line in verdict.evidence)
+        return Verdict(verdict.hops, verdict.causes, self._clean(verdict.what), evidence, self._clean(verdict.remedy))
+
+
+def _phases(check: Check) -> Iterator[pytest.TestReport]:
+    """Return what pytest would hear of a check that failed, were it a test: JUnit's properties come with the end of one."""
+    properties = [(ROUTE, str(check.route)), (CAPABILITY, check.capability)]
+    where = ("", None, check.id)
+    yield pytest.TestReport(check.id, where, {}, "failed", check.message, "call", user_properties=properties)
+    yield pytest.TestReport(check.id, where, {}, "passed", None, "teardown", user_properties=properties)
+
+
+def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
+    """Return in a few lines why a test did not pass."""
+    if isinstance(report.longrepr, tuple):  # of a skip: file, line and reason
+        return report.longrepr[2].removeprefix("Skipped: ")
+    if crash := getattr(report.longrepr, "reprcrash", None):
+        return str(crash.message)
+    lines = report.longreprtext.splitlines()
+    return "\n".join([line[1:].strip() for line in lines if line.startswith("E ")] or lines[-3:])
+
+
+def _outcome(report: pytest.TestReport) -> Outcome:
+    if report.failed:
+        return "failed" if report.when == "call" else "error"
+    # That a test was set up, or cleaned up after, does not make it one that passed.
+    return "passed" if report.passed and report.when == "call" else "skipped"
+
+
+def _version() -> str:
+    try:
+        return metadata.version(DISTRIBUTION)
+    except metadata.PackageNotFoundError:
+        return "unknown"  # it runs from a checkout that is not installed

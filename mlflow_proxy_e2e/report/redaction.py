@@ -1,0 +1,78 @@
+"""Keeps keys out of what people read, whatever a library puts into its errors and a traceback shows of its variables."""
+
+from __future__ import annotations
+
+import html
+import json
+import warnings
+from collections.abc import Generator, Iterable, Iterator, Sequence, Set
+from functools import lru_cache
+from urllib.parse import quote, quote_plus
+
+import pytest
+
+from mlflow_proxy_e2e.target import Secret
+
+INSTEAD = "[key]"
+PART = 12  # characters of a key that nobody needs to see: what is left of a key without them still cannot be guessed
+
+
+def redact(report: pytest.TestReport | pytest.CollectReport, secrets: Iterable[Secret]) -> None:
+    """Take the secrets out of a report: out of its traceback, and out of what the test printed and logged."""
+    hidden = tuple(secrets)
+    report.sections = [(title, without(hidden, text)) for title, text in report.sections]
+    if report.longrepr is not None and (text := str(report.longrepr)) != (redacted := without(hidden, text)):
+        report.longrepr = redacted
+
+
+def without(secrets: Iterable[Secret], text: str) -> str:
+    """Return the text with something else in place of each secret, and of each part of one that is worth anything.
+
+    Parts are what is left where somebody has shortened the text. A secret is also found as it is written in a URL, JSON, HTML or
+    Python.
+    """
+    short, parts = _hidden(tuple(secrets))
+    for form in short:
+        text = text.replace(form, INSTEAD)
+    kept: list[str] = []
+    position = 0
+    for start in range(len(text) - PART + 1):
+        if text[start : start + PART] in parts:
+            if start > position or not kept:
+                kept += [text[position:start], INSTEAD]
+            position = start + PART
+    return "".join([*kept, text[position:]])
+
+
+@lru_cache
+def _hidden(secrets: tuple[Secret, ...]) -> tuple[Sequence[str], Set[str]]:
+    """Return the forms of secrets that are too short for parts, the longest first, and the parts of all others."""
+    forms = {form for secret in secrets for form in _forms(secret.reveal())} - {""}
+    parts = {form[start : start + PART] for form in forms for start in range(len(form) - PART + 1)}
+    return sorted((form for form in forms if len(form) < PART), key=len, reverse=True), parts
+
+
+def _forms(secret: str) -> Iterator[str]:
+    yield from (secret, quote(secret), quote(secret, safe=""), quote_plus(secret))
+    yield from (json.dumps(secret)[1:-1], repr(secret)[1:-1], html.escape(secret))
+
+
+class Redaction:
+    """A plug-in that keeps keys out of what pytest itself tells of: modules that cannot be collected, and warnings."""
+
+    def __init__(self, secrets: Iterable[Secret]) -> None:
+        self._secrets = tuple(secrets)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_make_collect_report(self) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+        """Redact the report."""
+        report = yield
+        redact(report, self._secrets)
+        return report
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_warning_recorded(self, warning_message: warnings.WarningMessage) -> None:
+        """Redact the warning."""
+        text = str(warning_message.message)
+        if (redacted := without(self._secrets, text)) != text:
+            warning_message.message = Warning(redacted)

@@ -1,0 +1,182 @@
+"""What came of a run: the one structure that everything is written from that people and their tools read."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from pathlib import PurePath
+from typing import Any, Literal
+
+from mlflow_proxy_e2e.diagnosis.verdict import Verdict
+
+Outcome = Literal["passed", "failed", "error", "skipped"]
+OUTCOMES: tuple[Outcome, ...] = ("failed", "error", "passed", "skipped")  # what is worse comes first
+FORMAT = 1  # of the data: raised when a field goes or changes its meaning, not when one is added
+REACHABLE = "reachable"  # the capability of a route on which somebody answers at all: told of where nobody does
+ANY = "any"  # stands where a check is not of one route, or of one identity, in particular
+ENDS: Mapping[int, str] = {0: "passed", 1: "failed", 2: "interrupted", 5: "empty"}  # by pytest's exit codes
+
+
+@dataclass(frozen=True)
+class Check:
+    """What came of one test.
+
+    Args:
+        id: pytest's own, which is the same in every run.
+        route, identity: whom it was about; None if nobody in particular.
+        capability: what it was about.
+        outcome: ``failed`` if the target did not do what it should, ``error`` if what the check needs could not be had of it.
+        seconds: setting up and cleaning up included.
+        message: why it did not pass.
+    """
+
+    id: str
+    route: str | None
+    identity: str | None
+    capability: str
+    outcome: Outcome
+    seconds: float
+    message: str = ""
+
+    def then(self, later: Check) -> Check:
+        """Return the check after another of its phases."""
+        worse = min(self, later, key=lambda check: OUTCOMES.index(check.outcome))
+        return replace(worse, seconds=self.seconds + later.seconds)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What came of all checks of one capability by one identity on one route."""
+
+    route: str | None
+    identity: str | None
+    capability: str
+    checks: tuple[Check, ...]
+
+    @property
+    def id(self) -> str:
+        """Return what names the cell in every run."""
+        return f"{self.route or ANY}/{self.identity or ANY}/{self.capability}"
+
+    @property
+    def outcome(self) -> Outcome:
+        """Return the worst outcome."""
+        return min((check.outcome for check in self.checks), key=OUTCOMES.index)
+
+    @property
+    def bad(self) -> tuple[Check, ...]:
+        """Return the checks for which the target is to blame."""
+        return tuple(check for check in self.checks if check.outcome in ("failed", "error"))
+
+    @property
+    def seconds(self) -> float:
+        """Return how long the checks took together."""
+        return sum(check.seconds for check in self.checks)
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Where the suite itself could not go on, and why. Nothing follows from it about the target."""
+
+    where: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of a run.
+
+    Args:
+        target: its name.
+        routes: the names of the routes that were asked for.
+        seconds: from the start of the run, that of a stack of our own included.
+        suite: the version of this suite.
+        mlflow: the version of the target's MLflow, if that is known.
+        verdicts: what is wrong with the target.
+        errors: what is wrong with the suite.
+        left_behind: what the run created and could not remove.
+    """
+
+    target: str
+    routes: tuple[str, ...]
+    started: datetime
+    seconds: float
+    suite: str
+    mlflow: str | None
+    exit_code: int
+    checks: tuple[Check, ...]
+    verdicts: tuple[Verdict, ...] = ()
+    errors: tuple[Trouble, ...] = ()
+    left_behind: tuple[str, ...] = ()
+
+    @property
+    def outcome(self) -> str:
+        """Return ``passed``, ``failed``, ``interrupted``, ``empty`` if nothing was tested, or ``error`` if the suite failed."""
+        return ENDS.get(self.exit_code) or ("failed" if self.bad and not self.errors else "error")
+
+    @property
+    def counts(self) -> Mapping[Outcome, int]:
+        """Return how many checks there are of each outcome."""
+        found = Counter(check.outcome for check in self.checks)
+        return {outcome: found[outcome] for outcome in OUTCOMES}
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """Return the checks by route, identity and capability, in this order."""
+        cells: dict[tuple[str | None, str | None, str], list[Check]] = {}
+        for check in self.checks:
+            cells.setdefault((check.route, check.identity, check.capability), []).append(check)
+        return tuple(sorted((Cell(*where, tuple(checks)) for where, checks in cells.items()), key=lambda cell: cell.id))
+
+    @property
+    def bad(self) -> tuple[Cell, ...]:
+        """Return the cells with which something is wrong."""
+        return tuple(cell for cell in self.cells if cell.bad)
+
+    def is_up(self, route: str) -> bool:
+        """Tell whether anything works through a route."""
+        return any(check.outcome == "passed" for check in self.checks if check.route == route)
+
+    def to_data(self) -> dict[str, Any]:
+        """Return the result as plain data, as ``docs/report.schema.json`` describes it."""
+        return {
+            "format": FORMAT,
+            "target": self.target,
+            "started": self.started.isoformat(timespec="milliseconds"),
+            "seconds": round(self.seconds, 3),
+            "suite": self.suite,
+            "mlflow": self.mlflow,
+            "outcome": self.outcome,
+            "exit_code": self.exit_code,
+            "counts": dict(self.counts),
+            "routes": {route: self.is_up(route) for route in self.routes},
+            "verdicts": [verdict.to_data() for verdict in self.verdicts],
+            "errors": [asdict(error) for error in self.errors],
+            "left_behind": list(self.left_behind),
+            "cells": [_cell(cell) for cell in self.cells],
+            "checks": [{**asdict(check), "seconds": round(check.seconds, 3)} for check in self.checks],
+        }
+
+
+def _cell(cell: Cell) -> dict[str, Any]:
+    return {
+        "id": cell.id,
+        "route": cell.route,
+        "identity": cell.identity,
+        "capability": cell.capability,
+        "outcome": cell.outcome,
+        "checks": len(cell.checks),
+        "seconds": round(cell.seconds, 3),
+    }
+
+
+def reachable(route: str) -> str:
+    """Return the id of the check that somebody answers on a route."""
+    return f"{REACHABLE}[{route}]"
+
+
+def subject_of(file: str) -> str:
+    """Return what the tests of a file are about, unless they say something else: ``tests/e2e/test_runs.py`` is about ``runs``."""
+    return PurePath(file).stem.removeprefix("test_").replace("_", "-")

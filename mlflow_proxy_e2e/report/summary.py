@@ -1,0 +1,112 @@
+"""The end of the terminal's output: who can do what and where, what was exercised, and what services said if something failed."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Iterator
+
+import pytest
+
+from mlflow_proxy_e2e.report.coverage import Coverage
+from mlflow_proxy_e2e.report.matrix import Matrix, Row
+from mlflow_proxy_e2e.report.redaction import without
+from mlflow_proxy_e2e.report.result import Result
+from mlflow_proxy_e2e.target import Secret
+
+CELLS = "cells"  # the user property of a test that tells how many calls by somebody of an endpoint it has judged
+REVOKED = "seconds from revocation to denial"  # the user property of a test that has measured them
+EXPIRED = "seconds from expiry to denial"
+NAMES_WIDTH = 32  # characters, of a column with names; further names are on further lines
+SHOWN = 20  # of the things of a kind, that are shown one by one
+
+
+def write_logs(reporter: pytest.TerminalReporter, logs: Iterable[tuple[str, str]], secrets: Iterable[Secret]) -> None:
+    """Write the end of every service's log: name and last lines of each. What a service has of keys in it is left out."""
+    hidden = tuple(secrets)
+    for name, lines in logs:
+        reporter.write_sep("-", f"log of the service '{name}'")
+        reporter.write_line(without(hidden, lines))
+
+
+def write(reporter: pytest.TerminalReporter, result: Result, coverage: Coverage) -> None:
+    """Write the matrix, what is wrong, and the counts.
+
+    Args:
+        reporter: pytest's own, which has the reports of all tests.
+        result: what came of the run.
+        coverage: which endpoints were exercised.
+    """
+    if result.cells:
+        _write_matrix(reporter, Matrix.of(result))
+        _write_list(reporter, [f"{cell.id}: {told(cell.bad[0].message)}" for cell in result.bad], "does not work", red=True)
+    own = [f"{error.where}: {error.message}" for error in result.errors]
+    _write_list(reporter, own, "the suite itself failed: this says nothing about the target")
+    _write_list(reporter, result.left_behind, "left behind on the target")
+    if result.checks:
+        reporter.write_line(counted(result))
+    _write_measured(reporter)
+    if coverage.table:
+        reporter.write_line(str(coverage))
+
+
+def counted(result: Result) -> str:
+    """Return in a line how much was tested."""
+    outcomes = ", ".join(f"{count} {outcome}" for outcome, count in result.counts.items() if count)
+    what = f"{len(result.checks)} checks over {len(result.cells)} cells (route x identity x capability)"
+    return f"{result.target}: {result.outcome}. {what} in {result.seconds:.1f} s: {outcomes}"
+
+
+def told(message: str) -> str:
+    """Return the first line of a message."""
+    return message.partition("\n")[0]
+
+
+def _write_matrix(reporter: pytest.TerminalReporter, matrix: Matrix) -> None:
+    if not matrix.rows:
+        return
+    reporter.write_sep("-", "who can do what, and where")
+    columns = list(zip(matrix.heading, *(row.texts for row in matrix.rows), strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    widths[:2] = [min(width, NAMES_WIDTH) for width in widths[:2]]
+    reporter.write_line(_line(matrix.heading, widths))
+    for row in matrix.rows:
+        for line in _lines(row, widths):
+            reporter.write_line(line, red=row.bad)
+
+
+def _lines(row: Row, widths: list[int]) -> Iterator[str]:
+    routes, identities, *outcomes = row.texts
+    names = [textwrap.wrap(routes, widths[0]), textwrap.wrap(identities, widths[1])]
+    for number in range(max(map(len, names))):
+        first = [lines[number] if number < len(lines) else "" for lines in names]
+        yield _line([*first, *(outcomes if number == 0 else [])], widths)
+
+
+def _line(texts: Iterable[str], widths: list[int]) -> str:
+    return "  ".join(text.ljust(width) for text, width in zip(texts, widths, strict=False)).rstrip()
+
+
+def _write_list(reporter: pytest.TerminalReporter, lines: Iterable[str], heading: str, **markup: bool) -> None:
+    found = list(lines)
+    if found:
+        reporter.write_sep("-", heading)
+    for line in found[:SHOWN]:
+        reporter.write_line(line, **markup)
+    if len(found) > SHOWN:
+        reporter.write_line(f"and {len(found) - SHOWN} more")
+
+
+def _write_measured(reporter: pytest.TerminalReporter) -> None:
+    if matrix := [(report, value) for report in _calls(reporter) for name, value in report.user_properties if name == CELLS]:
+        count, seconds = sum(int(str(value)) for _, value in matrix), sum(report.duration for report, _ in matrix)
+        reporter.write_line(f"{count} calls of every endpoint by everybody, {count / seconds:.0f} a second in each worker")
+    for measured, what in ((REVOKED, "been revoked"), (EXPIRED, "expired")):
+        if seen := [float(str(value)) for report in _calls(reporter) for name, value in report.user_properties if name == measured]:
+            reporter.write_line(f"a key that had {what} was refused after {max(seen):.2f} s, at most")
+
+
+def _calls(reporter: pytest.TerminalReporter) -> Iterable[pytest.TestReport]:
+    for outcome in ("passed", "failed", "xfailed", "xpassed"):
+        for report in reporter.stats.get(outcome, ()):
+            if isinstance(report, pytest.TestReport) and report.when == "call":
+                yield report

@@ -1,0 +1,26 @@
+"""Which MLflow a target serves."""
+
+from __future__ import annotations
+
+import http.client
+import re
+
+from mlflow_proxy_e2e.target import Target
+from mlflow_proxy_e2e.wire import Request, Wire
+
+VERSION = Request("GET", "/version")
+NUMBER = re.compile(rb"\d+\.\d+[\w.+-]{0,20}")  # else it is not MLflow that answers
+SECONDS = 2.0  # for the answer: a report can do without
+
+
+def mlflow_version(target: Target, seconds: float = SECONDS) -> str | None:
+    """Return what MLflow itself says, or says through the first route to who may read; None if nobody does within ``seconds``."""
+    reader = next(iter(target.who_may("read")), None)
+    route, identity = (target.direct, None) if target.direct else (target.routes[0], reader)
+    try:
+        with Wire(route, identity, timeout=seconds) as wire:
+            answer = wire.ask(VERSION)
+    except (OSError, http.client.HTTPException):
+        return None
+    said = NUMBER.fullmatch(answer.body)
+    return said[0].decode() if said and answer.status == http.client.OK else None

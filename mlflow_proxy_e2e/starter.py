@@ -1,0 +1,260 @@
+"""Writes the profile that a deployed target may begin with, by asking it what it is: for a person to review.
+
+Nothing is created or changed: what is called are reads, and writes that name nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from mlflow_proxy_e2e import profile as profiles
+from mlflow_proxy_e2e.deployed import READ, why_unreachable
+from mlflow_proxy_e2e.endpoints.served import NEEDED
+from mlflow_proxy_e2e.endpoints.table import is_missing
+from mlflow_proxy_e2e.errors import BadOptionError, SuiteError, UnreachableError
+from mlflow_proxy_e2e.profile import TEXT, VISIBLE
+from mlflow_proxy_e2e.report.redaction import without
+from mlflow_proxy_e2e.target import CAPABILITIES, PERMISSIONS, Carrier, Contract, Identity, Route, Secret
+from mlflow_proxy_e2e.toml import Table
+from mlflow_proxy_e2e.wire import JSON, Answer, Request, Wire
+
+WRITE = Request("POST", "/api/2.0/mlflow/runs/set-tag", JSON, b"{}")  # of no run: who may write is told that there is none
+VERSION = Request("GET", "/version")
+PREFLIGHT = replace(READ, method="OPTIONS", headers=(("Origin", "https://example.com"), ("Access-Control-Request-Method", "GET")))
+NUMBER = re.compile(r"\d+\.[\w.+-]{1,30}")
+MADE_UP = Secret("e2e-no-such-key")
+UNKNOWN = "Whether the key may write is not known: a write was neither refused nor answered as MLflow does."
+
+
+def _is_there(answer: Answer) -> bool:
+    """Tell whether MLflow knows the endpoint: it has done what was asked, or has missed what to do it with."""
+    return answer.status in (200, 400, 422)
+
+
+def _has_one_workspace(answer: Answer) -> bool:
+    return answer.status == 200 and b'"workspaces_enabled": false' in answer.body.replace(b'":false', b'": false')
+
+
+# What shows that a target can do something. The other capabilities are promises that no harmless call shows.
+SHOWN_BY: Mapping[str, tuple[Request, Callable[[Answer], bool]]] = {
+    "registry": (Request("GET", "/api/2.0/mlflow/registered-models/search?max_results=1"), _is_there),
+    "artifacts": (Request("GET", "/api/2.0/mlflow-artifacts/artifacts?path=e2e-nobody"), lambda answer: answer.status == 200),
+    "logged-models": (Request("POST", "/api/2.0/mlflow/logged-models/search", JSON, b"{}"), _is_there),
+    "traces": (Request("POST", "/api/3.0/mlflow/traces/search", JSON, b"{}"), _is_there),
+    "otlp": (Request("POST", "/v1/traces", JSON, b"{}"), _is_there),  # it names no experiment, and no span
+    "datasets": (Request("POST", "/api/3.0/mlflow/datasets/search", JSON, b'{"max_results": 1}'), _is_there),
+    "prompts": (Request("GET", "/api/2.0/mlflow/registered-models/search?filter=prompt%3D%27true%27&max_results=1"), _is_there),
+    "scorers": (Request("GET", "/api/3.0/mlflow/scorers/list?experiment_id=0"), _is_there),
+    "graphql": (Request("POST", "/graphql", JSON, b'{"query": "{__typename}"}'), lambda answer: answer.status == 200),
+    "webhooks": (Request("GET", "/api/2.0/mlflow/webhooks?max_results=1"), lambda answer: answer.status == 200),
+    "gateway": (Request("GET", "/api/3.0/mlflow/gateway/endpoints/list"), lambda answer: answer.status == 200),
+    "single-workspace": (Request("GET", "/api/3.0/mlflow/server-info"), _has_one_workspace),
+    "ui": (Request("GET", "/ajax-api/2.0/mlflow/experiments/search?max_results=1"), lambda answer: answer.status == 200),
+}
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a target has shown of itself."""
+
+    carriers: tuple[Carrier, ...]
+    version: str | None
+    capabilities: tuple[str, ...]
+    contract: Contract
+    may_write: bool
+    remarks: tuple[str, ...]
+
+
+def look(route: Route, key: Secret) -> Seen:
+    """Return what a target shows to who has that key. Raises UnreachableError, BadOptionError if the key opens nothing."""
+    if reason := why_unreachable(route):
+        raise UnreachableError(f"{route.url} cannot be reached: {reason}.")
+    nobody = _ask(route, None, READ)
+    tried: tuple[Carrier, ...] = ("basic",) if ":" in key.reveal() else ("bearer", "x-api-key")
+    carriers = tuple(way for way in tried if _is_mlflows(_ask(route, Identity("key", key=key, carrier=way), READ)))
+    who = Identity("key", key=key, carrier=(*carriers, *tried)[0])
+    if not carriers:
+        shown = without(who.secrets, str(_ask(route, who, READ)))
+        raise BadOptionError(f"{route.url}: with the key as {' or '.join(tried)}, a search for experiments was answered {shown}.")
+    made_up = _ask(route, replace(who, key=MADE_UP), READ)
+    version = _ask(route, who, VERSION)
+    told = version.body.decode(errors="replace").strip() if version and version.status == 200 else ""
+    write = _ask(route, who, WRITE)
+    may_write = write is not None and _is_mlflows_own(write)
+    refused = write if write and 400 <= write.status < 500 and not may_write else None
+    return Seen(
+        carriers=carriers,
+        version=told if NUMBER.fullmatch(told) else None,
+        capabilities=tuple(name for name in SHOWN_BY if _can(route, who, name, refused)),
+        contract=_contract(nobody, refused, _ask(route, None, PREFLIGHT)),
+        may_write=may_write,
+        remarks=(*_remarks(nobody, made_up), *(() if may_write or refused else (UNKNOWN,))),
+    )
+
+
+def _can(route: Route, who: Identity, capability: str, refused: Answer | None) -> bool:
+    request, shows = SHOWN_BY[capability]
+    answer = _ask(route, who, request)
+    needed = (_ask(route, who, endpoint.call()) for endpoint in NEEDED.get(capability, ()))
+    return answer is not None and shows(answer) and all(each and _may_be_there(each, refused) for each in needed)
+
+
+def _may_be_there(answer: Answer, refused: Answer | None) -> bool:
+    """Tell whether MLflow knows the endpoint, as far as who may not write can see: they are refused before MLflow is asked."""
+    if refused and answer.status == refused.status:
+        return True
+    return not is_missing(answer) and (answer.status != 404 or _is_mlflows_error(answer))
+
+
+def _contract(nobody: Answer | None, refused: Answer | None, preflight: Answer | None) -> Contract:
+    expected = Contract(forbidden=refused.status if refused else Contract.forbidden)
+    if nobody is None or nobody.status < 400:
+        return expected
+    return replace(
+        expected,
+        unauthenticated=nobody.status,
+        preflight="open" if preflight and preflight.status != nobody.status else "refused",
+        errors="mlflow" if all(_is_mlflows_error(answer) for answer in (nobody, refused) if answer) else "any",
+        unauthenticated_header="WWW-Authenticate" if nobody.header("WWW-Authenticate") else "",
+    )
+
+
+def _remarks(nobody: Answer | None, made_up: Answer | None) -> Iterator[str]:
+    if nobody and _is_mlflows(nobody):
+        yield "It answers WITHOUT A KEY: nothing stands in front of MLflow, or it lets everybody in."
+    elif nobody and nobody.status < 400:
+        yield f"Without a key it answers {nobody.status}, which is no refusal: a page to sign in at?"
+    if nobody and made_up and made_up.status != nobody.status:
+        yield f"It refuses no key with {nobody.status}, and a key that there is not with {made_up.status}: one of them is expected."
+
+
+def _ask(route: Route, who: Identity | None, request: Request) -> Answer | None:
+    try:
+        with Wire(route, who) as wire:
+            return wire.ask(request)
+    except (OSError, http.client.HTTPException):
+        return None
+
+
+def _is_mlflows(answer: Answer | None) -> bool:
+    """Tell whether this is what MLflow answers to who searches for experiments."""
+    try:
+        return answer is not None and answer.status == 200 and isinstance(answer.json(), dict)
+    except ValueError:
+        return False
+
+
+def _is_mlflows_error(answer: Answer) -> bool:
+    try:
+        said = answer.json()
+    except ValueError:
+        return False
+    return isinstance(said, dict) and {"error_code", "message"} <= set(said)
+
+
+def _is_mlflows_own(write: Answer) -> bool:
+    """Tell whether MLflow itself has answered a write that names nothing: so whoever made it may write."""
+    return write.status == 400 and _is_mlflows_error(write) and write.json()["error_code"] == "INVALID_PARAMETER_VALUE"
+
+
+def profile(route: Route, seen: Seen, variable: str) -> str:
+    """Return the profile, with what is to be reviewed in comments."""
+    expected = Contract()
+    differs = {name: value for name, value in vars(seen.contract).items() if value != getattr(expected, name)}
+    hidden = [name for name in SHOWN_BY if name not in seen.capabilities]
+    scopes = ["read", "write"] if seen.may_write else ["read"]
+    promised = [*seen.capabilities, *([] if seen.may_write else ["scopes"])]
+    unknown = [name for name in CAPABILITIES if name not in (*SHOWN_BY, *PERMISSIONS, *promised)]
+    lines = [
+        f"# What {route.url} showed of itself to python -m mlflow_proxy_e2e.starter. Review it:",
+        "# what is declared is a promise, and a test fails where it is not kept. docs/profiles.md says what else there is.",
+        *(f"# {remark}" for remark in seen.remarks),
+        f"# MLflow {seen.version or 'of a version that it does not tell'}",
+        f"name = {_text(urlsplit(route.url).hostname or 'target')}",
+        f"carriers = {_texts(seen.carriers)}",
+        "",
+        *(f"# Not seen: {name}: {CAPABILITIES[name]}." for name in hidden),
+        *(f"# Nothing shows it: {name}: {CAPABILITIES[name]}." for name in unknown),
+        f"capabilities = {_texts(promised)}",
+        "",
+        "[routes.external]",
+        f"url = {_text(route.url)}",
+        *([f"ca = {_text(str(Path(route.ca).resolve()))}"] if route.ca else []),
+        *([f"proxy = {_text(route.proxy)}"] if route.proxy else []),
+        "",
+        "[identities.platform]   # the key that the target was asked with",
+        *_credentials(seen, variable),
+        f"scopes = {_texts(scopes)}",
+        "",
+        "# Add those of whom something else is expected: who may only read, whose key was revoked or is another service's.",
+        "# [identities.revoked]",
+        *_another(seen),
+        '# denied = "unauthenticated"',
+        *(["", "[expect]   # where refusals differ from the reference proxy's"] if differs else []),
+        *(f"{name} = {_text(value) if isinstance(value, str) else value}" for name, value in differs.items()),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _credentials(seen: Seen, variable: str) -> Iterable[str]:
+    if seen.carriers == ("basic",):
+        user = os.environ[variable].partition(":")[0]
+        return f"user = {_text(user)}", 'password = "env:E2E_PASSWORD_PLATFORM"   # the variable with the password alone'
+    return (f"key = {_text(f'env:{variable}')}",)
+
+
+def _another(seen: Seen) -> Iterable[str]:
+    if seen.carriers == ("basic",):
+        return '# user = "revoked"', '# password = "env:E2E_PASSWORD_REVOKED"'
+    return ('# key = "env:E2E_KEY_REVOKED"',)
+
+
+def _text(value: str) -> str:
+    return json.dumps(value)
+
+
+def _texts(values: Iterable[str]) -> str:
+    return f"[{', '.join(map(_text, values))}]"
+
+
+def _route(said: Mapping[str, str | None]) -> Route:
+    """Return the route that the command line describes. Raises BadOptionError."""
+    table = Table({name: value for name, value in said.items() if value is not None})
+    route = profiles.route("external", table, Path())
+    table.finish("The command line", BadOptionError)
+    return route
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command, and return its exit code."""
+    parser = argparse.ArgumentParser(prog="python -m mlflow_proxy_e2e.starter", description=__doc__)
+    parser.add_argument("url", help="the base URL, as in MLFLOW_TRACKING_URI")
+    parser.add_argument(
+        "--key", metavar="VARIABLE", default="E2E_KEY_PLATFORM", help="the environment variable with a key, or with user:password"
+    )
+    parser.add_argument("--ca", metavar="FILE", help="the authority that the target's certificate is checked against")
+    parser.add_argument("--proxy", metavar="URL", help="an HTTP proxy on the way")
+    given = parser.parse_args(arguments)
+    try:
+        route = _route({"url": given.url, "ca": given.ca, "proxy": given.proxy})
+        key = os.environ.get(given.key, "")
+        if not (TEXT if ":" in key else VISIBLE).fullmatch(key):
+            raise BadOptionError(f"The environment variable {given.key} should have a key without white space, or user:password.")
+        sys.stdout.write(profile(route, look(route, Secret(key)), given.key))
+    except SuiteError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
