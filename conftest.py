@@ -18,18 +18,18 @@ from fixtures.faults.pages import listing
 from fixtures.options import ISSUED, RUN, STACK, TARGET
 from mlflow_proxy_e2e import timeouts
 from mlflow_proxy_e2e.deployed import DeployedStack
+from mlflow_proxy_e2e.endpoints.coverage import COVERAGE, Coverage
 from mlflow_proxy_e2e.errors import BadOptionError, RequestLimitError, SuiteError, SweepError
+from mlflow_proxy_e2e.redaction import Redaction, redact, without
 from mlflow_proxy_e2e.report import summary, verdicts
 from mlflow_proxy_e2e.report.blame import BLAME, SUITE, is_own
-from mlflow_proxy_e2e.report.coverage import COVERAGE, Coverage
 from mlflow_proxy_e2e.report.outputs import OUTPUTS, Outputs
 from mlflow_proxy_e2e.report.recorder import LEFT, RECORDER, RESULT, Recorder
-from mlflow_proxy_e2e.report.redaction import Redaction, redact, without
 from mlflow_proxy_e2e.report.verdicts import VERDICTS
-from mlflow_proxy_e2e.report.version import mlflow_version
 from mlflow_proxy_e2e.run import Run
 from mlflow_proxy_e2e.target import Route, Secret, Target
 from mlflow_proxy_e2e.traffic import TRAFFIC
+from mlflow_proxy_e2e.version import mlflow_version
 
 TESTS = Path(__file__).parent / "tests"
 NEEDING_A_STACK = {  # by the mark of their tests
@@ -191,7 +191,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     parameters = item.callspec.params.values() if isinstance(item, pytest.Function) and hasattr(item, "callspec") else ()
     routes = [parameter for parameter in parameters if isinstance(parameter, Route)]
     if CREATING & set(getattr(item, "fixturenames", ())):
-        routes.append(item.config.stash[TARGET].witness[0])
+        routes.append(item.config.stash[TARGET].truth.route)
     for route in routes:
         if reason := TRAFFIC.given_up.get(route.url):
             pytest.fail(reason, pytrace=False)

@@ -26,14 +26,14 @@ from pathlib import Path
 import requests
 
 from bench.recorder import FOLDER
+from fixtures.profiles import write_profile
 from fixtures.services.mlflow import AUTHENTICATED_READ, mlflow
-from fixtures.stack import Stack
 from fixtures.stack.owned import POLL_SECONDS
 from fixtures.stack.ports import Ports
 from fixtures.stack.process import ProcessStack, start_process
 from fixtures.stack.reaper import ROOT
 from fixtures.stack.run_folder import RunFolder
-from tests.harness.profiles import write_profile
+from mlflow_proxy_e2e.stack import Stack
 
 ROUNDS = 3
 WORKERS = 2

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import mlflow
 import requests
@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 from mlflow.tracking._tracking_service import utils as tracking
 
 from mlflow_proxy_e2e import timeouts
-from mlflow_proxy_e2e.target import Carrier, Identity, Route
+from mlflow_proxy_e2e.target import Caller, Carrier, Identity, Route
 
 # The MLflow client retries eight kinds of failure for four minutes by default: a failure is to be reported when it happens.
 FAIL_AT_ONCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": f"{timeouts.ANSWER:.0f}"}
@@ -99,6 +99,25 @@ def signed_in(
         mlflow.set_tracking_uri(uris[0])
         mlflow.set_registry_uri(uris[1])
         _set_environment(before)
+
+
+def client_of(caller: Caller) -> MlflowClient:
+    """Return an MLflow client of somebody on a route. Several can be used in turn: each call is made within ``signed_in``."""
+    return cast(MlflowClient, _ClientOf(caller))
+
+
+class _ClientOf:
+    """Makes each call of MlflowClient's as its caller."""
+
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        def call(*arguments: Any, **options: Any) -> Any:
+            with signed_in(*self._caller) as client:
+                return getattr(client, name)(*arguments, **options)
+
+        return call
 
 
 def credentials(identity: Identity | None, carrier: Carrier | None = None) -> dict[str, str]:

@@ -11,10 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import MappingProxyType
 
-from fixtures.stack import ReadyService
 from mlflow_proxy_e2e import timeouts
 from mlflow_proxy_e2e.errors import BadOptionError, UnreachableError
 from mlflow_proxy_e2e.run import Run, state_folder
+from mlflow_proxy_e2e.stack import ReadyService
 from mlflow_proxy_e2e.sweep import Swept, left_by_dead_runs, sweep, sweep_dead_runs
 from mlflow_proxy_e2e.target import Identity, Route, Target
 from mlflow_proxy_e2e.traffic import TRAFFIC, EndlessAnswerError
@@ -88,7 +88,7 @@ class DeployedStack:
         """Remove what the journals of runs have that are over, and return what cannot be removed, in lines for people."""
         left = left_by_dead_runs(self._target) if self._target.who_may("write") else ()
         with TRAFFIC.uncounted():
-            if left and (reason := why_unreachable(*self._target.witness)):
+            if left and (reason := why_unreachable(*self._target.truth)):
                 return [f"{what}: {reason}" for what in left]
             return sweep_dead_runs(self._target).failed if left else ()
 

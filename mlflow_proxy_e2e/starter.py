@@ -22,7 +22,7 @@ from mlflow_proxy_e2e.endpoints.served import NEEDED
 from mlflow_proxy_e2e.endpoints.table import is_missing
 from mlflow_proxy_e2e.errors import BadOptionError, SuiteError, UnreachableError
 from mlflow_proxy_e2e.profile import TEXT, VISIBLE
-from mlflow_proxy_e2e.report.redaction import without
+from mlflow_proxy_e2e.redaction import without
 from mlflow_proxy_e2e.target import CAPABILITIES, PERMISSIONS, Carrier, Contract, Identity, Route, Secret
 from mlflow_proxy_e2e.toml import Table
 from mlflow_proxy_e2e.wire import JSON, Answer, Request, Wire

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from mlflow_proxy_e2e.clients import signed_in
-from mlflow_proxy_e2e.report.redaction import without
+from mlflow_proxy_e2e.redaction import without
 from mlflow_proxy_e2e.run import PREFIX, dead_runs, is_old, left_of, state_folder
 from mlflow_proxy_e2e.scratch import FINDERS, NEEDS, remove
 from mlflow_proxy_e2e.target import Target
@@ -28,7 +28,7 @@ class Swept:
     def take_away(self, target: Target, kinds: Iterable[str], beginning: str, is_ours: Callable[[str], bool] = bool) -> bool:
         """Remove what has a name that begins so, and return whether all of that is gone."""
         failures = len(self.failed)
-        with signed_in(*target.witness) as client:
+        with signed_in(*target.truth) as client:
             for kind in (kind for kind in FINDERS if kind in set(kinds)):
                 try:
                     self.removed += [f"{kind} {name}" for name in remove(client, kind, beginning, is_ours)]

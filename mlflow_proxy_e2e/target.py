@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from mlflow_proxy_e2e import timeouts
 
@@ -138,6 +138,13 @@ class Identity:
         return self.refused is None and scope in self.scopes
 
 
+class Caller(NamedTuple):
+    """Somebody on a route: what ``Rest`` and ``signed_in`` are called with."""
+
+    route: Route
+    identity: Identity | None
+
+
 @dataclass(frozen=True)
 class Contract:
     """How a target refuses, and how soon. The defaults are those of the reference proxy.
@@ -260,9 +267,9 @@ class Target:
         return (*self.who_may("write"), *self.who_may("read"))[0]
 
     @property
-    def witness(self) -> tuple[Route, Identity | None]:
+    def truth(self) -> Caller:
         """Return who knows what MLflow holds, and on which route: MLflow itself, or else who may do as much as anybody."""
-        return (self.direct, None) if self.direct else (self.routes[0], self.insider)
+        return Caller(self.direct, None) if self.direct else Caller(self.routes[0], self.insider)
 
     def who_may(self, scope: Scope) -> tuple[Identity, ...]:
         """Return the identities that may make calls of that scope."""

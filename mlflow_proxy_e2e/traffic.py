@@ -20,9 +20,9 @@ from urllib3.connection import HTTPConnection
 from urllib3.exceptions import TimeoutError as PoolTimeoutError
 
 from mlflow_proxy_e2e import timeouts
+from mlflow_proxy_e2e.endpoints.coverage import Coverage
 from mlflow_proxy_e2e.errors import RequestLimitError
 from mlflow_proxy_e2e.exchanges import EXCHANGES
-from mlflow_proxy_e2e.report.coverage import Coverage
 from mlflow_proxy_e2e.target import Target
 
 SAVED = 0.1  # seconds, within which what was not sent may be sent at once later

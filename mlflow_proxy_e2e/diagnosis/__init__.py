@@ -17,7 +17,7 @@ from mlflow_proxy_e2e.diagnosis.holes import holes
 from mlflow_proxy_e2e.diagnosis.reach import reach
 from mlflow_proxy_e2e.diagnosis.unknown import Failure, by_failures, differences, what_failed
 from mlflow_proxy_e2e.diagnosis.verdict import OR, Verdict
-from mlflow_proxy_e2e.report.redaction import without
+from mlflow_proxy_e2e.redaction import without
 from mlflow_proxy_e2e.target import Target
 
 # What each of these makes look wrong besides.

@@ -13,7 +13,7 @@ from mlflow_proxy_e2e.diagnosis.asking import Reply
 from mlflow_proxy_e2e.diagnosis.examination import READ, Examination, Finding
 from mlflow_proxy_e2e.diagnosis.ground import Ground, artifacts_of, large_file
 from mlflow_proxy_e2e.endpoints.served import NEEDED, as_served
-from mlflow_proxy_e2e.report.version import NUMBER, VERSION
+from mlflow_proxy_e2e.version import NUMBER, VERSION
 from mlflow_proxy_e2e.wire import JSON, Request, Wire
 
 SMALL = b"x"

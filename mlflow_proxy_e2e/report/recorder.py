@@ -11,8 +11,8 @@ import pytest
 
 from mlflow_proxy_e2e.diagnosis.verdict import Verdict
 from mlflow_proxy_e2e.errors import SuiteError
+from mlflow_proxy_e2e.redaction import without
 from mlflow_proxy_e2e.report.blame import BLAME, SUITE
-from mlflow_proxy_e2e.report.redaction import without
 from mlflow_proxy_e2e.report.result import REACHABLE, Check, Outcome, Result, Trouble, reachable, subject_of
 from mlflow_proxy_e2e.target import Target
 

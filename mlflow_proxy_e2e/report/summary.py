@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 
 import pytest
 
-from mlflow_proxy_e2e.report.coverage import Coverage
+from mlflow_proxy_e2e.endpoints.coverage import Coverage
+from mlflow_proxy_e2e.redaction import without
 from mlflow_proxy_e2e.report.matrix import Matrix, Row
-from mlflow_proxy_e2e.report.redaction import without
 from mlflow_proxy_e2e.report.result import Result
 from mlflow_proxy_e2e.target import Secret
 

@@ -10,8 +10,8 @@ from mlflow_proxy_e2e.diagnosis import diagnose
 from mlflow_proxy_e2e.diagnosis.unknown import Failure
 from mlflow_proxy_e2e.diagnosis.verdict import Verdict
 from mlflow_proxy_e2e.exchanges import REQUESTS
+from mlflow_proxy_e2e.redaction import without
 from mlflow_proxy_e2e.report.recorder import CAPABILITY, ROUTE
-from mlflow_proxy_e2e.report.redaction import without
 from mlflow_proxy_e2e.target import Target
 
 VERDICTS = pytest.StashKey[list[Verdict]]()  # where the runner's configuration holds them

@@ -11,24 +11,25 @@ import os
 import uuid
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
+from mlflow import MlflowClient
 from urllib3.connection import HTTPConnection
 
 from fixtures.options import RUN, TARGET, selected
 from mlflow_proxy_e2e.access_log import AccessLog
-from mlflow_proxy_e2e.clients import signed_in
+from mlflow_proxy_e2e.checks.attempts import Gate, Subject
+from mlflow_proxy_e2e.clients import client_of, signed_in
+from mlflow_proxy_e2e.endpoints.coverage import COVERAGE, Coverage
 from mlflow_proxy_e2e.endpoints.served import as_served, served
 from mlflow_proxy_e2e.exchanges import EXCHANGES, REQUESTS
-from mlflow_proxy_e2e.report.coverage import COVERAGE, Coverage
 from mlflow_proxy_e2e.report.recorder import CAPABILITY, IDENTITY, ROUTE
 from mlflow_proxy_e2e.report.result import subject_of
 from mlflow_proxy_e2e.scratch import Scratch
-from mlflow_proxy_e2e.target import CAPABILITIES, Carrier, Identity, Route, Target
+from mlflow_proxy_e2e.target import CAPABILITIES, Caller, Carrier, Identity, Route, Target
 from mlflow_proxy_e2e.traffic import controlled
 from mlflow_proxy_e2e.wire import Request, Wire
-from tests.e2e.gate import Gate, Subject
 
 NOBODY = pytest.param(None, marks=pytest.mark.skip("the target has nobody of the kind that the test is about"), id="nobody")
 HERE = Path(__file__).parent
@@ -43,13 +44,6 @@ UNWANTED = (
 
 
 READS_ONLY = "no identity of the target may write: the run reads only"
-
-
-class Caller(NamedTuple):
-    """Somebody on a route: what ``Rest`` and ``signed_in`` are called with."""
-
-    route: Route
-    identity: Identity | None
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -183,7 +177,25 @@ def insider(target: Target) -> Identity:
 @pytest.fixture(scope="session")
 def witness(target: Target) -> Caller:
     """Return who says what MLflow holds: MLflow itself where it can be reached, else an identity that may see everything."""
-    return Caller(*target.witness)
+    return target.truth
+
+
+@pytest.fixture
+def as_reader(route: Route, can_read: Identity) -> MlflowClient:
+    """Return an MLflow client of each identity that may read, on each route."""
+    return client_of(Caller(route, can_read))
+
+
+@pytest.fixture
+def as_writer(route: Route, can_write: Identity) -> MlflowClient:
+    """Return an MLflow client of each identity that may write, on each route."""
+    return client_of(Caller(route, can_write))
+
+
+@pytest.fixture(scope="session")
+def truth(witness: Caller) -> MlflowClient:
+    """Return an MLflow client that sees what MLflow holds, whatever the route under test makes of it."""
+    return client_of(witness)
 
 
 @pytest.fixture(scope="session")

@@ -12,8 +12,7 @@ from mlflow.entities import Metric, Param, RunTag
 from fixtures.options import TARGET
 from mlflow_proxy_e2e.clients import signed_in
 from mlflow_proxy_e2e.scratch import Scratch
-from mlflow_proxy_e2e.target import Identity, Route, Target
-from tests.e2e.conftest import Caller
+from mlflow_proxy_e2e.target import Caller, Identity, Route, Target
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -8,8 +8,7 @@ from mlflow.entities import Assessment, AssessmentSource, Expectation, Feedback
 from mlflow.exceptions import MlflowException
 
 from mlflow_proxy_e2e.clients import signed_in
-from mlflow_proxy_e2e.target import Identity, Route
-from tests.e2e.conftest import Caller
+from mlflow_proxy_e2e.target import Caller, Identity, Route
 
 pytestmark = pytest.mark.capability("traces")
 

@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from mlflow_proxy_e2e.checks.attempts import READ, SEARCH, Gate
 from mlflow_proxy_e2e.target import Identity, Target
 from mlflow_proxy_e2e.timeouts import ATTEMPT
 from mlflow_proxy_e2e.wire import Answer, Headers, Request, Wire
-from tests.e2e.gate import READ, SEARCH, Gate
 
 NO_LENGTH = ("Connection", "Content-Length")
 CHUNKED = ("Transfer-Encoding", "chunked")

@@ -8,13 +8,12 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from mlflow_proxy_e2e.checks.attempts import READ, SEARCH, WRITE, Gate
+from mlflow_proxy_e2e.checks.denials import NO_KEY
 from mlflow_proxy_e2e.clients import signed_in
-from mlflow_proxy_e2e.target import Identity, Target
+from mlflow_proxy_e2e.target import Caller, Identity, Target
 from mlflow_proxy_e2e.timeouts import ATTEMPT
 from mlflow_proxy_e2e.wire import Answer, Headers, Request, Wire, describe
-from tests.e2e.conftest import Caller
-from tests.e2e.denials import NO_KEY
-from tests.e2e.gate import READ, SEARCH, WRITE, Gate
 
 HEALTH = "/health"
 

@@ -9,12 +9,12 @@ from urllib.parse import quote
 
 import pytest
 
+from mlflow_proxy_e2e.checks.attempts import SEARCH, Gate, ask, leads_elsewhere, report
+from mlflow_proxy_e2e.checks.denials import NO_KEY
 from mlflow_proxy_e2e.clients import key_headers
 from mlflow_proxy_e2e.target import Carrier, Identity, Target
 from mlflow_proxy_e2e.timeouts import ATTEMPT
 from mlflow_proxy_e2e.wire import Answer, Headers, Request, Wire, describe
-from tests.e2e.denials import NO_KEY
-from tests.e2e.gate import SEARCH, Gate, ask, leads_elsewhere, report
 
 LONG = 8192  # characters
 TELLING = 10  # characters of a key: fewer of them say little about it, and may be words

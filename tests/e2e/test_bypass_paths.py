@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
+from mlflow_proxy_e2e.checks.attempts import READ, SEARCH, WRITE, Gate, ask, is_alike, leads_elsewhere, report
 from mlflow_proxy_e2e.target import Identity, Route, Target
 from mlflow_proxy_e2e.timeouts import ATTEMPT
 from mlflow_proxy_e2e.wire import Answer, Request, Wire, describe
-from tests.e2e.gate import READ, SEARCH, WRITE, Gate, ask, is_alike, leads_elsewhere, report
 
 # {base} is the route's path, {inner} MLflow's own: {root}/{rest}, or {head}/{last}. None of these but {base} begins with a slash.
 ENDS_EXEMPT = "ends-exempt"

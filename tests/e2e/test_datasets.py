@@ -11,8 +11,7 @@ from mlflow.genai import datasets
 
 from mlflow_proxy_e2e.clients import signed_in
 from mlflow_proxy_e2e.scratch import Scratch
-from mlflow_proxy_e2e.target import Identity, Route
-from tests.e2e.conftest import Caller
+from mlflow_proxy_e2e.target import Caller, Identity, Route
 
 pytestmark = pytest.mark.capability("datasets")
 

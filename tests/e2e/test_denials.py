@@ -16,11 +16,10 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.genai.scorers import Guidelines
 
+from mlflow_proxy_e2e.checks.denials import NO_KEY, assert_denied, assert_discreet, assert_raised, echoes
 from mlflow_proxy_e2e.clients import Rest, key_headers, signed_in
 from mlflow_proxy_e2e.scratch import Scratch
-from mlflow_proxy_e2e.target import CARRIERS, Carrier, Denial, Identity, Route, Secret, Target
-from tests.e2e.conftest import Caller
-from tests.e2e.denials import NO_KEY, assert_denied, assert_discreet, assert_raised, echoes
+from mlflow_proxy_e2e.target import CARRIERS, Caller, Carrier, Denial, Identity, Route, Secret, Target
 
 API = "/api/2.0/mlflow"
 EXPERIMENT = f"{API}/experiments/get?experiment_id={{experiment_id}}"

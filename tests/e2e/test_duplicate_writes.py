@@ -10,11 +10,10 @@ from urllib3.connection import HTTPConnection
 from urllib3.response import HTTPResponse
 
 from mlflow_proxy_e2e.access_log import AccessLog
+from mlflow_proxy_e2e.checks.fidelity import post
 from mlflow_proxy_e2e.clients import MLFLOW_DEFAULTS, signed_in
-from mlflow_proxy_e2e.target import Identity, Route
+from mlflow_proxy_e2e.target import Caller, Identity, Route
 from mlflow_proxy_e2e.wire import Wire, describe
-from tests.e2e.conftest import Caller
-from tests.e2e.fidelity import post
 
 TAG = "call"
 

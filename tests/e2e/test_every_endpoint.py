@@ -19,17 +19,16 @@ import pytest
 
 from fixtures.options import selected
 from mlflow_proxy_e2e.access_log import AccessLog
+from mlflow_proxy_e2e.checks.denials import NO_KEY, wrong_in_denial
+from mlflow_proxy_e2e.checks.oracle import Oracle, assert_none_wrong
+from mlflow_proxy_e2e.endpoints.coverage import Coverage
 from mlflow_proxy_e2e.endpoints.scopes import Scopes
 from mlflow_proxy_e2e.endpoints.served import served
 from mlflow_proxy_e2e.endpoints.table import VERBS, Endpoint, endpoints, is_missing
-from mlflow_proxy_e2e.report.coverage import Coverage
 from mlflow_proxy_e2e.report.summary import CELLS
-from mlflow_proxy_e2e.report.version import VERSION
-from mlflow_proxy_e2e.target import Carrier, Denial, Identity, Route, Target
+from mlflow_proxy_e2e.target import Caller, Carrier, Denial, Identity, Route, Target
+from mlflow_proxy_e2e.version import VERSION
 from mlflow_proxy_e2e.wire import Answer, Request, Wire, describe
-from tests.e2e.conftest import Caller
-from tests.e2e.denials import NO_KEY, wrong_in_denial
-from tests.e2e.oracle import Oracle, assert_none_wrong
 
 AREAS: Mapping[str, tuple[str, ...]] = {  # the parts of MLflow's API, by how their paths begin
     "api-2.0": ("/api/2.0",),

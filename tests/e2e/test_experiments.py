@@ -10,8 +10,7 @@ from mlflow.entities import Experiment, ViewType
 
 from mlflow_proxy_e2e.clients import Rest, signed_in
 from mlflow_proxy_e2e.scratch import Scratch
-from mlflow_proxy_e2e.target import Identity, Route
-from tests.e2e.conftest import Caller
+from mlflow_proxy_e2e.target import Caller, Identity, Route
 
 API = "/api/2.0/mlflow/experiments"
 UNKNOWN_ID = "2147483647"  # the largest id that any of MLflow's databases takes: nobody has got that far

@@ -12,12 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mlflow_proxy_e2e.checks.fidelity import data_of, done, examples, get, post, values_of
 from mlflow_proxy_e2e.clients import key_headers
-from mlflow_proxy_e2e.report.version import VERSION
-from mlflow_proxy_e2e.target import Identity, Route, Target
+from mlflow_proxy_e2e.target import Caller, Identity, Route, Target
+from mlflow_proxy_e2e.version import VERSION
 from mlflow_proxy_e2e.wire import Answer, Request, Wire, describe
-from tests.e2e.conftest import Caller
-from tests.e2e.fidelity import data_of, done, examples, get, post, values_of
 
 IN_FLIGHT = 50
 REFUSALS_OF_OLD_HTTP = (426, 505)

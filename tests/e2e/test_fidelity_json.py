@@ -12,8 +12,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from mlflow_proxy_e2e.checks.fidelity import AWKWARD, assert_held, assert_same, data_of, done, examples, get, post, spelled
 from mlflow_proxy_e2e.wire import Wire, describe
-from tests.e2e.fidelity import AWKWARD, assert_held, assert_same, data_of, done, examples, get, post, spelled
 
 LONGEST = 2**63 - 1
 EDGES = [0.1 + 0.2, 5e-324, sys.float_info.min, 1e-300, 2.0**53 + 2, 1e22, 1e23, sys.float_info.max, -sys.float_info.max, math.nan]

@@ -15,9 +15,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mlflow_proxy_e2e.scratch import Scratch
-from mlflow_proxy_e2e.wire import Request, Wire, describe
-from tests.e2e.fidelity import (
+from mlflow_proxy_e2e.checks.fidelity import (
     AWKWARD,
     assert_held,
     data_of,
@@ -31,6 +29,8 @@ from tests.e2e.fidelity import (
     texts,
     values_of,
 )
+from mlflow_proxy_e2e.scratch import Scratch
+from mlflow_proxy_e2e.wire import Request, Wire, describe
 
 IN_QUERY = "!$'()*,/:;?@"  # what may stand in a parameter's value as it is
 IN_PATH = "!$&'()*+,;=:@"  # what may stand in a segment of a path as it is

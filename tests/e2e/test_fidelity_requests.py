@@ -12,9 +12,21 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mlflow_proxy_e2e.access_log import AccessLog
+from mlflow_proxy_e2e.checks.fidelity import (
+    API,
+    AWKWARD,
+    UNRESERVED,
+    assert_same,
+    done,
+    escaped,
+    examples,
+    get,
+    in_query,
+    post,
+    texts,
+)
 from mlflow_proxy_e2e.scratch import Scratch
 from mlflow_proxy_e2e.wire import JSON, Request, Wire, describe
-from tests.e2e.fidelity import API, AWKWARD, UNRESERVED, assert_same, done, escaped, examples, get, in_query, post, texts
 
 BY_NAME = "experiments/get-by-name"  # of an experiment that there is not, MLflow repeats the name that it was asked for
 NO_SUCH = "no-such-experiment"

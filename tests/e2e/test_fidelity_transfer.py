@@ -11,8 +11,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from mlflow_proxy_e2e.checks.fidelity import API, AWKWARD, assert_same, done, examples, get, in_query
 from mlflow_proxy_e2e.wire import JSON, Headers, Request, Wire, describe
-from tests.e2e.fidelity import API, AWKWARD, assert_same, done, examples, get, in_query
 
 CONTENT = hashlib.shake_128(b"artifact").digest(5000)  # 5 kB that cannot be compressed, with every kind of byte in them
 CHUNKED = (("Transfer-Encoding", "chunked"),)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mlflow_proxy_e2e.clients import Rest
-from mlflow_proxy_e2e.target import Identity, Route
-from tests.e2e.conftest import Caller
+from mlflow_proxy_e2e.target import Caller, Identity, Route
 
 pytestmark = pytest.mark.capability("gateway")
 

@@ -20,15 +20,14 @@ from urllib3.util import Retry
 
 from fixtures.options import ISSUED, RUN
 from mlflow_proxy_e2e import timeouts
+from mlflow_proxy_e2e.checks.denials import assert_denied, assert_raised
+from mlflow_proxy_e2e.checks.fidelity import get, post
 from mlflow_proxy_e2e.clients import MLFLOW_DEFAULTS, Rest, key_headers, signed_in
 from mlflow_proxy_e2e.keys import Keys
 from mlflow_proxy_e2e.report.summary import EXPIRED, REVOKED
-from mlflow_proxy_e2e.target import Identity, Refusal, Route, Scope, Target
+from mlflow_proxy_e2e.target import Caller, Identity, Refusal, Route, Scope, Target
 from mlflow_proxy_e2e.waiting import wait_until
 from mlflow_proxy_e2e.wire import Request, Wire
-from tests.e2e.conftest import Caller
-from tests.e2e.denials import assert_denied, assert_raised
-from tests.e2e.fidelity import get, post
 
 pytestmark = pytest.mark.capability("key-lifetime")
 

@@ -12,8 +12,7 @@ from mlflow import MlflowClient
 from mlflow.entities import LoggedModel
 
 from mlflow_proxy_e2e.clients import Rest, signed_in
-from mlflow_proxy_e2e.target import Identity, Route
-from tests.e2e.conftest import Caller
+from mlflow_proxy_e2e.target import Caller, Identity, Route
 
 pytestmark = pytest.mark.capability("artifacts", "logged-models")
 

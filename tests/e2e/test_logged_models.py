@@ -12,8 +12,7 @@ from mlflow.exceptions import MlflowException
 
 from mlflow_proxy_e2e.clients import Rest, signed_in
 from mlflow_proxy_e2e.scratch import Scratch
-from mlflow_proxy_e2e.target import Identity, Route
-from tests.e2e.conftest import Caller
+from mlflow_proxy_e2e.target import Caller, Identity, Route
 
 pytestmark = pytest.mark.capability("logged-models")
 

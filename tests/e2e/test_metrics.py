@@ -10,8 +10,7 @@ from requests import Response
 
 from mlflow_proxy_e2e.clients import Rest, signed_in
 from mlflow_proxy_e2e.scratch import Scratch
-from mlflow_proxy_e2e.target import Identity, Route
-from tests.e2e.conftest import Caller
+from mlflow_proxy_e2e.target import Caller, Identity, Route
 
 METRICS = "2.0/mlflow/metrics"
 KEY = "val/loss: upper 5"  # a name that has to be escaped in a query

@@ -16,8 +16,7 @@ from mlflow.models.model import ModelInfo
 
 from mlflow_proxy_e2e.clients import Rest, signed_in
 from mlflow_proxy_e2e.scratch import Scratch
-from mlflow_proxy_e2e.target import Identity, Route, Target
-from tests.e2e.conftest import Caller
+from mlflow_proxy_e2e.target import Caller, Identity, Route, Target
 
 # MLflow 3 logs every model as an entity of its own, and its files go through the server.
 pytestmark = pytest.mark.capability("registry", "artifacts", "logged-models")

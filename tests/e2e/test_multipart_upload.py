@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 from mlflow.entities import RunInfo
 
+from mlflow_proxy_e2e.checks.denials import assert_denied
 from mlflow_proxy_e2e.clients import Rest, signed_in
-from mlflow_proxy_e2e.target import Identity, Route, Target
-from tests.e2e.conftest import Caller
-from tests.e2e.denials import assert_denied
+from mlflow_proxy_e2e.target import Caller, Identity, Route, Target
 
 pytestmark = pytest.mark.capability("artifacts", "whole-artifacts")
 

@@ -15,11 +15,10 @@ from typing import Any
 import pytest
 
 from mlflow_proxy_e2e import timeouts
+from mlflow_proxy_e2e.checks import own_client
 from mlflow_proxy_e2e.clients import NOT_ON_THE_WAY, ON_THE_WAY, credentials, signed_in
 from mlflow_proxy_e2e.scratch import Scratch
-from mlflow_proxy_e2e.target import Identity, Route
-from tests.e2e import own_client
-from tests.e2e.conftest import Caller
+from mlflow_proxy_e2e.target import Caller, Identity, Route
 
 # By default it tries again for four minutes, and reports on its users to MLflow's makers.
 QUICK_AND_QUIET = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_DISABLE_TELEMETRY": "true"}

@@ -11,8 +11,7 @@ from mlflow.exceptions import MlflowException
 
 from mlflow_proxy_e2e.clients import Rest, signed_in
 from mlflow_proxy_e2e.scratch import Scratch
-from mlflow_proxy_e2e.target import Identity, Route
-from tests.e2e.conftest import Caller
+from mlflow_proxy_e2e.target import Caller, Identity, Route
 
 API = "/api/2.0/mlflow/runs"
 START = 1_700_000_000_123  # milliseconds

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from mlflow_proxy_e2e.checks.conversations import CAPABILITY_OF, CONVERSATIONS, Step, anonymous, hold
+from mlflow_proxy_e2e.checks.oracle import HEADERS_THAT_MAY_DIFFER, OTHER_ANSWERS, Excuse, Oracle, assert_none_wrong, differences
 from mlflow_proxy_e2e.scratch import Scratch
 from mlflow_proxy_e2e.target import Identity, Route
 from mlflow_proxy_e2e.wire import Answer, Request, Wire, describe
-from tests.e2e.conversations import CAPABILITY_OF, CONVERSATIONS, Step, anonymous, hold
-from tests.e2e.oracle import HEADERS_THAT_MAY_DIFFER, OTHER_ANSWERS, Excuse, Oracle, assert_none_wrong, differences
 
 each_conversation = pytest.mark.parametrize(
     "subject",

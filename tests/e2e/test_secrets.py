@@ -12,9 +12,9 @@ from uuid import uuid4
 import pytest
 
 from mlflow_proxy_e2e.access_log import AccessLog
+from mlflow_proxy_e2e.checks.oracle import assert_none_wrong
 from mlflow_proxy_e2e.target import Identity, Route, Target
 from mlflow_proxy_e2e.wire import JSON, Request, Wire, describe
-from tests.e2e.oracle import assert_none_wrong
 
 API = "/api/2.0/mlflow"
 FOREIGN = "https://pages.example.net"

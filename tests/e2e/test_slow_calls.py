@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import pytest
 
 from mlflow_proxy_e2e import timeouts
+from mlflow_proxy_e2e.checks.fidelity import done, get
 from mlflow_proxy_e2e.target import Identity, Route
 from mlflow_proxy_e2e.wire import Request, Wire, describe
-from tests.e2e.fidelity import done, get
 
 pytestmark = pytest.mark.capability("artifacts")
 

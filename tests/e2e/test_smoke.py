@@ -9,12 +9,11 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import TraceState
 
+from mlflow_proxy_e2e.checks import multiplier
+from mlflow_proxy_e2e.checks.denials import assert_denied
 from mlflow_proxy_e2e.clients import Rest, signed_in
 from mlflow_proxy_e2e.scratch import Scratch
-from mlflow_proxy_e2e.target import Identity, Route, Target
-from tests.e2e import multiplier
-from tests.e2e.conftest import Caller
-from tests.e2e.denials import assert_denied
+from mlflow_proxy_e2e.target import Caller, Identity, Route, Target
 
 pytestmark = pytest.mark.smoke
 

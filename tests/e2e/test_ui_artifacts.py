@@ -11,8 +11,7 @@ from mlflow.entities import RunInfo
 
 from mlflow_proxy_e2e.clients import Rest, signed_in
 from mlflow_proxy_e2e.scratch import Scratch
-from mlflow_proxy_e2e.target import Identity, Route, Target
-from tests.e2e.conftest import Caller
+from mlflow_proxy_e2e.target import Caller, Identity, Route, Target
 
 pytestmark = pytest.mark.capability("ui", "artifacts")
 

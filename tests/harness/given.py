@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from fixtures import options
-from fixtures.stack import ReadyService
 from mlflow_proxy_e2e.run import Run
+from mlflow_proxy_e2e.stack import ReadyService
 from mlflow_proxy_e2e.target import Target
 
 VARIABLE = "GIVEN_TARGET"

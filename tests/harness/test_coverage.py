@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mlflow_proxy_e2e.report.coverage import Coverage
+from mlflow_proxy_e2e.endpoints.coverage import Coverage
 
 TABLE = {("GET", "/models/*"), ("GET", "/models/search"), ("GET", "/files/**"), ("POST", "/files/**"), ("GET", "/health")}
 

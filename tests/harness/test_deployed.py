@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from mlflow.entities import Metric
 
+from fixtures.profiles import LIMITS, write_profile
 from fixtures.stack.process import ProcessStack
 from mlflow_proxy_e2e.clients import signed_in
 from mlflow_proxy_e2e.errors import BadOptionError, RequestLimitError
@@ -28,7 +29,6 @@ from mlflow_proxy_e2e.traffic import CALLS
 from tests.harness.conftest import RUN_SECONDS, StartRun, wait_until
 from tests.harness.conftest import Run as SuiteRun
 from tests.harness.database import UNCHANGED, changes, content, of_runs
-from tests.harness.profiles import LIMITS, write_profile
 from tests.harness.test_hostile_targets import Server, ends, hangs, json_answer, says
 
 MOMENTS, FOR_EVERY_CHANGE = 20, 4  # at which a run is killed

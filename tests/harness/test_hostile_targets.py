@@ -19,13 +19,13 @@ import psutil
 import pytest
 import trustme
 
+from fixtures.profiles import write_profile
 from mlflow_proxy_e2e import timeouts
 from mlflow_proxy_e2e.deployed import DeployedStack
 from mlflow_proxy_e2e.errors import UnreachableError
 from mlflow_proxy_e2e.target import Identity, Route, Secret, Target
 from mlflow_proxy_e2e.traffic import BYTES, TRAFFIC
 from tests.harness.conftest import Run, StartRun, wait_until
-from tests.harness.profiles import write_profile
 
 SECONDS = 120.0  # for a whole run on a busy machine: 15 s are usual
 MEGABYTES = 700  # of all processes of a run: pytest and MLflow's client take 300

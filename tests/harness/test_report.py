@@ -19,11 +19,11 @@ import pytest
 
 from mlflow_proxy_e2e.diagnosis.verdict import Verdict
 from mlflow_proxy_e2e.errors import BadOptionError, ReportError, SuiteError, UnreachableError
+from mlflow_proxy_e2e.redaction import without
 from mlflow_proxy_e2e.report import emf, github, history, prometheus
 from mlflow_proxy_e2e.report.matrix import Matrix
 from mlflow_proxy_e2e.report.outputs import Outputs
 from mlflow_proxy_e2e.report.recorder import Recorder
-from mlflow_proxy_e2e.report.redaction import without
 from mlflow_proxy_e2e.report.result import REACHABLE, Check, Outcome, Result, Trouble, reachable, subject_of
 from mlflow_proxy_e2e.target import Identity, Route, Secret, Target
 from tests.harness.conftest import ROOT, Run, StartRun

@@ -13,6 +13,7 @@ from unittest.mock import Mock
 
 import pytest
 
+from fixtures.profiles import write_profile
 from mlflow_proxy_e2e.deployed import DeployedStack
 from mlflow_proxy_e2e.diagnosis.examination import Examination
 from mlflow_proxy_e2e.diagnosis.ground import ground
@@ -22,7 +23,6 @@ from mlflow_proxy_e2e.run import Run, left_of, state_folder
 from mlflow_proxy_e2e.sweep import sweep_dead_runs
 from mlflow_proxy_e2e.target import Identity, Route, Secret, Target
 from tests.harness.conftest import ROOT, StartRun
-from tests.harness.profiles import write_profile
 from tests.harness.test_hostile_targets import KEY, Behaviour, Server, answer, echoes, json_answer, says
 
 EMPTY = json_answer("200 OK", "{}")

@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from fixtures.faults import CATALOGUE
+from fixtures.profiles import write_profile
 from mlflow_proxy_e2e.diagnosis.causes import CAUSES
 from mlflow_proxy_e2e.errors import BadProfileError
 from tests.harness.conftest import ROOT
 from tests.harness.faults.conftest import StartFront
-from tests.harness.profiles import write_profile
 
 SECONDS = 60.0  # for the command, which imports its libraries and may ask for ten
 IDENTIFIER = re.compile(r'"([a-z0-9]+(?:-[a-z0-9]+)+)"')

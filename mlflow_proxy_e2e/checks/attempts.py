@@ -13,17 +13,13 @@ import json
 import uuid
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
 from mlflow_proxy_e2e.access_log import AccessLog
-from mlflow_proxy_e2e.target import Denial, Identity, Route
+from mlflow_proxy_e2e.checks.denials import wrong_in_denial
+from mlflow_proxy_e2e.target import Caller, Denial, Identity, Route
 from mlflow_proxy_e2e.timeouts import ATTEMPT
 from mlflow_proxy_e2e.wire import JSON, Answer, Request, UnfinishedError, Wire, describe
-from tests.e2e.denials import wrong_in_denial
-
-if TYPE_CHECKING:
-    from tests.e2e.conftest import Caller
 
 READ = "/api/2.0/mlflow/experiments/get"
 SEARCH = "/api/2.0/mlflow/runs/search"  # a read by POST, as near to the write as can be

@@ -10,8 +10,8 @@ from urllib.parse import quote
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
+from mlflow_proxy_e2e.checks.oracle import Oracle
 from mlflow_proxy_e2e.wire import JSON, Answer, Request, Wire, describe
-from tests.e2e.oracle import Oracle
 
 API = "/api/2.0/mlflow"
 UNRESERVED = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"  # escaped or not, they mean the same

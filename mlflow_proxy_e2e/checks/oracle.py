@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
-from mlflow_proxy_e2e.report.version import VERSION
+from mlflow_proxy_e2e.version import VERSION
 from mlflow_proxy_e2e.wire import HEADERS_THAT_MATTER, Answer, Request, Wire, describe, matters
 
 

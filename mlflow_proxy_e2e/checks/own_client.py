@@ -1,6 +1,7 @@
 """A program of somebody who uses MLflow, run by itself: it writes with MLflow's client, reads that back and prints it as JSON.
 
-``python -m tests.e2e.own_client experiment NAME`` or ``... model NAME``. Where MLflow is, and by which key, the environment says.
+``python -m mlflow_proxy_e2e.checks.own_client experiment NAME`` or ``... model NAME``. The environment says where MLflow is, and
+which key is sent.
 """
 
 from __future__ import annotations
