@@ -1,105 +1,134 @@
-"""Why a run has failed: which hop is at fault, on what evidence, and what mends it."""
+"""Why a run has failed, or what is wrong with a target: everything that is, worst first, with evidence and remedy."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import replace
-from itertools import islice
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import get_args
 
-from mlflow_proxy_e2e.diagnosis.asking import NoTimeLeftError
-from mlflow_proxy_e2e.diagnosis.causes import CAUSES
-from mlflow_proxy_e2e.diagnosis.client import OWN_CLIENT, client
-from mlflow_proxy_e2e.diagnosis.examination import Examination, Finding
-from mlflow_proxy_e2e.diagnosis.forwarding import forwarding
-from mlflow_proxy_e2e.diagnosis.gate import gate
-from mlflow_proxy_e2e.diagnosis.holes import holes
-from mlflow_proxy_e2e.diagnosis.reach import reach
-from mlflow_proxy_e2e.diagnosis.unknown import Failure, by_failures, differences, what_failed
-from mlflow_proxy_e2e.diagnosis.verdict import OR, Verdict
+from mlflow_proxy_e2e.causes.catalogue import CATALOGUE, UNNAMED
+from mlflow_proxy_e2e.causes.cause import Cause, CauseId, Severity
+from mlflow_proxy_e2e.diagnosis.failed import FailedTest, account, group
+from mlflow_proxy_e2e.diagnosis.verdict import Finding, Verdict
+from mlflow_proxy_e2e.facts.facts import Facts, together
+from mlflow_proxy_e2e.facts.recording import Recording
+from mlflow_proxy_e2e.facts.sign import Reading, Shows
 from mlflow_proxy_e2e.redaction import without
 from mlflow_proxy_e2e.target import Target
 
-# What each of these makes look wrong besides.
-EXPLAINS: Mapping[str, frozenset[str]] = {
-    "error-shape": frozenset(
-        {
-            *("denial-in-other-shape", "error-html", "error-detail"),
-            *("delete-body-dropped", "query-dropped", "plus-decoded", "percent-decoded-twice", "blank-parameters-dropped"),
-        }
-    ),
-    "status-rewritten": frozenset({"denial-in-other-shape", "error-shape", "method-filter", "head-refused"}),
-    **dict.fromkeys(("key-check-off", "fail-open", "rule-straight-to-mlflow"), frozenset({"scope-not-checked"})),
-    "path-differential": frozenset({"health-unguarded-anywhere"}),
-    "credential-leak": frozenset({"query-logged"}),
-    "too-few-workers": frozenset({"connection-closed-each-time", "keep-alive-off", "native-routes-missing"}),
-    "query-collapse": frozenset({"blank-parameters-dropped"}),
-    "method-filter": frozenset({"delete-body-dropped"}),
-    "otlp-unrouted": frozenset({"compressed-refused"}),
-    "family-hole": frozenset({"graphql-hole"}),
-}
+SEVERITIES: tuple[str, ...] = get_args(Severity)  # worst first
+AT_ONCE = 16  # signs that are read at the same time: most of them wait
+UNKNOWN_SEVERITY: Severity = "down"  # of what has no name: somebody does not get what they should
 
 
-def diagnose(target: Target, failures: Sequence[Failure] = ()) -> list[Verdict]:
+@dataclass(frozen=True)
+class Found:
+    """What the signs of some causes say that cannot be told apart: one of them, if it shows."""
+
+    causes: tuple[Cause, ...]
+    reading: Reading
+    what: str = ""  # where no cause has a name for it
+
+
+def diagnose(target: Target, failed: Sequence[FailedTest] = ()) -> Verdict:
     """Ask a target what is wrong with it. Takes up to 10 s.
 
     Args:
         target: what is asked.
-        failures: the tests that have failed, if any have.
-
-    Returns what was found: what explains most comes first. Nothing, if nothing is wrong; if tests have failed, at least where.
+        failed: the tests that have failed, if any have.
     """
-    routes = {failure.route for failure in failures}
+    return conclude(observed(target, failed), failed)
+
+
+def observed(target: Target, failed: Sequence[FailedTest] = ()) -> Facts:
+    """Return what was observed of a target: whatever the signs of all causes ask for, and what was created is removed."""
+    routes = {test.route for test in failed}
     suspected = routes.pop() if len(routes) == 1 else None
-    examination = Examination(target, suspected, (failure.about for failure in failures))
-    found = _find(examination)
-    if failures and not found:
-        found = [by_failures(examination, failures)]
-    if found and not found[0].causes:
-        found[0] = replace(found[0], evidence=(*found[0].evidence, *what_failed(examination, failures)))
-    explained = {cause for finding in found for known in finding.causes for cause in EXPLAINS.get(known, ())}
-    left = (finding for finding in found if not explained & set(finding.causes))
-    return [_verdict(target, finding) for finding in _distinct(left)]
+    facts = Facts(target, suspected, (test.about for test in failed))
+    try:
+        read(facts)
+        conclude(facts, failed)
+    finally:
+        facts.close()
+    return facts
 
 
-def _find(x: Examination) -> list[Finding]:
-    """Go on until a part has found something that has a name, or the time is over. What has a name comes first."""
-    found: list[Finding] = []
-    with suppress(NoTimeLeftError):
-        for finding in _parts(x, found):
-            found.append(finding)
-    return sorted(found, key=lambda finding: not finding.causes)
+def recorded(recording: Recording) -> Verdict:
+    """Return what a recording shows, without a network."""
+    return conclude(Facts.recorded(recording))
 
 
-def _parts(x: Examination, found: Sequence[Finding]) -> Iterator[Finding]:
-    """Ask part by part, as long as what has been ``found`` does not make it vain."""
-    yield from reach(x)
-    if found:
-        return
-    for part in (gate, holes, forwarding):
-        yield from part(x)
-        if any(finding.causes for finding in found):
-            return
-    if not found and x.about <= {OWN_CLIENT}:  # all other tests keep the environment out
-        yield from client(x)
-    if not found:
-        yield from islice(differences(x), 1)
+def read(facts: Facts) -> Mapping[CauseId, Reading]:
+    """Return what the sign of each cause says. What is asked first is what has failed, and what is worst."""
+    causes = sorted(CATALOGUE.values(), key=lambda cause: (-cause.shows.seconds, SEVERITIES.index(cause.severity)))
+
+    def reading(cause: Cause) -> Reading:
+        with facts.within(cause.id):
+            return cause.shows(facts)
+
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        return dict(zip((cause.id for cause in causes), threads.map(reading, causes), strict=True))
 
 
-def _distinct(findings: Iterable[Finding]) -> Iterator[Finding]:
-    seen: set[tuple[tuple[str, ...], str]] = set()
-    for finding in findings:
-        if (known := (finding.causes, finding.what if not finding.causes else "")) not in seen:
-            seen.add(known)
-            yield finding
+def conclude(facts: Facts, failed: Sequence[FailedTest] = ()) -> Verdict:
+    """Return the verdict on facts: consequences of something that was found are left out."""
+    readings = read(facts)
+    found = _without_consequences(_told_apart(readings)) or _unnamed(facts)
+    findings, routes = _ranked(facts, found)
+    accounted = account(findings, routes, failed)
+    explained = {test for finding in accounted for test in finding.tests}
+    left = group(facts, (test for test in failed if test.id not in explained))
+    not_asked = tuple(cause for cause, reading in readings.items() if not reading.was_asked)
+    return Verdict(tuple(accounted), tuple(left), not_asked)
 
 
-def _verdict(target: Target, finding: Finding) -> Verdict:
-    known = [CAUSES[cause] for cause in finding.causes if cause in CAUSES]
-    return Verdict(
-        hops=finding.hops,
-        causes=finding.causes,
-        what=OR.join(cause.what for cause in known) or finding.what,
-        evidence=tuple(without(target.secrets, str(evidence)) for evidence in finding.evidence),
-        remedy=OR.join(cause.remedy for cause in known),
+def _told_apart(readings: Mapping[CauseId, Reading]) -> list[Found]:
+    """Return what shows; and, of what may be, those together that the same observation made suspicious."""
+    shown = [Found((CATALOGUE[cause],), reading) for cause, reading in readings.items() if reading.shows is Shows.YES]
+    known = {str(found.reading.evidence[0]) for found in shown if found.reading.evidence}
+    suspected: dict[str, list[CauseId]] = {}
+    for cause, reading in readings.items():
+        if reading.is_suspicion and str(reading.evidence[0]) not in known:
+            suspected.setdefault(str(reading.evidence[0]), []).append(cause)
+    return [*shown, *(_one_of(causes, readings) for causes in suspected.values())]
+
+
+def _one_of(causes: Sequence[CauseId], readings: Mapping[CauseId, Reading]) -> Found:
+    each = [readings[cause] for cause in causes]
+    evidence = dict.fromkeys(line for reading in each for line in reading.evidence)
+    hops = together(*(hop for cause, reading in zip(causes, each, strict=True) for hop in reading.hops or (CATALOGUE[cause].hop,)))
+    routes = frozenset(route for reading in each for route in reading.routes)
+    return Found(tuple(CATALOGUE[cause] for cause in causes), Reading(Shows.UNKNOWN, tuple(evidence), hops, routes))
+
+
+def _without_consequences(found: Sequence[Found]) -> list[Found]:
+    explained = {consequence for each in found if len(each.causes) == 1 for consequence in each.causes[0].explains}
+    return [each for each in found if not explained & {cause.id for cause in each.causes}]
+
+
+def _unnamed(facts: Facts) -> list[Found]:
+    """Return what is wrong that no cause has a name for: the first that shows."""
+    for what, sign in UNNAMED:
+        with facts.within(what):
+            reading = sign(facts)
+        if reading.shows is Shows.YES:
+            return [Found((), reading, what)]
+    return []
+
+
+def _ranked(facts: Facts, found: Iterable[Found]) -> tuple[list[Finding], dict[Finding, frozenset[str]]]:
+    findings = {_finding(facts, each): each.reading.routes for each in found}
+    return sorted(findings, key=lambda finding: (SEVERITIES.index(finding.severity), not finding.causes)), findings
+
+
+def _finding(facts: Facts, found: Found) -> Finding:
+    severities = [cause.severity for cause in found.causes] or [UNKNOWN_SEVERITY]
+    return Finding(
+        hops=found.reading.hops or together(*(cause.hop for cause in found.causes)),
+        causes=tuple(cause.id for cause in found.causes),
+        severity=min(severities, key=SEVERITIES.index),
+        what=tuple(cause.what for cause in found.causes) or (found.what,),
+        remedy=tuple(cause.remedy for cause in found.causes),
+        evidence=tuple(without(facts.secrets, str(line)) for line in found.reading.evidence),
     )

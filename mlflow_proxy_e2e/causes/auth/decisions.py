@@ -1,0 +1,138 @@
+"""What the auth service decides: which scope a call needs, and which service a key is for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from mlflow_proxy_e2e.causes.cause import Cause, CauseId
+from mlflow_proxy_e2e.causes.patterns import ALL
+from mlflow_proxy_e2e.facts.admission import (
+    decided_by,
+    readers,
+    wrongly_let_in,
+)
+from mlflow_proxy_e2e.facts.facts import Facts
+from mlflow_proxy_e2e.facts.outage import (
+    opinion,
+)
+from mlflow_proxy_e2e.facts.question import Reply
+from mlflow_proxy_e2e.facts.refused import (
+    forbidden_in_contract_words,
+)
+from mlflow_proxy_e2e.facts.sandbox import HARMLESS_WRITE
+from mlflow_proxy_e2e.facts.sign import Sign, needing, on_routes
+from mlflow_proxy_e2e.facts.stopped import (
+    stops,
+)
+from mlflow_proxy_e2e.target import Identity, Route
+from mlflow_proxy_e2e.wire import JSON, Request
+
+BY_METHOD_AND_PATH = "decide by method and path"
+
+
+SEARCHES = (  # reads, though they are sent with POST
+    Request("POST", "/api/2.0/mlflow/experiments/search", JSON, b'{"max_results": 1}'),
+    Request("POST", "/api/2.0/mlflow/runs/search", JSON, b'{"experiment_ids": [], "max_results": 1}'),
+)
+TRACES_SEARCH = Request("POST", "/api/3.0/mlflow/traces/search", JSON, b"{}")
+# A GET that acts: it has MLflow call somebody else.
+ACTING_READ = Request("GET", "/ajax-api/2.0/mlflow/gateway-proxy?gateway_path=api/2.0/endpoints")
+
+
+def _of_readers(test: Callable[[Facts, Route, Identity], Reply | None]) -> Sign:
+    """Return the sign that something is wrong with what somebody may do who may read and not write."""
+
+    def wrong(facts: Facts, route: Route) -> Reply | None:
+        return next((reply for reader in readers(facts) if (reply := test(facts, route, reader))), None)
+
+    return decided_by(on_routes(wrong, "auth"))
+
+
+def _refused_read(facts: Facts, route: Route, reader: Identity) -> Reply | None:
+    """A refusal of what is a search, though it is sent with POST, if all that are so are refused."""
+    replies = [facts.ask(route, request, reader) for request in SEARCHES]
+    may = all(facts.ask(route, request).status == 200 for request in SEARCHES)
+    return replies[0] if may and all(reply.status == facts.target.contract.forbidden for reply in replies) else None
+
+
+def _let_write(facts: Facts, route: Route, reader: Identity) -> Reply | None:
+    reply = facts.ask(route, HARMLESS_WRITE, reader)
+    return reply if reply.error_code == "RESOURCE_DOES_NOT_EXIST" else None
+
+
+def _acts(facts: Facts, route: Route, reader: Identity) -> Reply | None:
+    if facts.ask(route, HARMLESS_WRITE, reader).status != facts.target.contract.forbidden:
+        return None
+    reply, may, direct = facts.ask(route, ACTING_READ, reader), facts.ask(route, ACTING_READ), facts.ask_directly(ACTING_READ)
+    by_mlflow = direct is not None and may.status == direct.status and may.status != 404
+    return reply if by_mlflow and (reply.status, reply.body) == (may.status, may.body) else None
+
+
+def _not_in_table(facts: Facts, route: Route) -> Reply | None:
+    """A call of MLflow's third version that is forbidden as the contract forbids, and not as somebody else does."""
+    reply = facts.ask(route, TRACES_SEARCH)
+    return reply if reply.status == facts.target.contract.forbidden and reply.error_code else None
+
+
+CAUSES = (
+    Cause(
+        id=CauseId("scope-not-checked"),
+        hop="auth",
+        severity="open",
+        symptom="read-only keys can write",
+        what="the auth service does not require the write scope",
+        remedy="require the write scope for every call that changes something",
+        shows=_of_readers(_let_write),
+        reddens=(r"reader",),
+    ),
+    Cause(
+        id=CauseId("get-taken-for-read"),
+        hop="auth",
+        severity="open",
+        symptom="read-only keys can trigger actions in MLflow",
+        what="every GET counts as a read, but some of MLflow's GET endpoints change something",
+        remedy=BY_METHOD_AND_PATH,
+        shows=_of_readers(_acts),
+        reddens=(r"reader",),
+    ),
+    Cause(
+        id=CauseId("read-key-denied-read"),
+        hop="auth",
+        severity="down",
+        symptom="403 on searches with a read-only key",
+        what="every POST counts as a write, but MLflow searches with POST",
+        remedy=BY_METHOD_AND_PATH,
+        shows=_of_readers(_refused_read),
+        reddens=(r"search|graphql",),
+    ),
+    Cause(
+        id=CauseId("scopes-table-old"),
+        hop="auth",
+        severity="down",
+        symptom="403 on traces and datasets even with an all-scopes key, while experiments and runs work",
+        what="MLflow is newer than the auth service's table of endpoints, which denies what it does not list",
+        remedy="add MLflow's new endpoints to the table",
+        shows=needing("traces") & on_routes(_not_in_table, "auth"),
+        reddens=(r"traces",),
+    ),
+    Cause(
+        id=CauseId("service-not-checked"),
+        hop="auth",
+        severity="open",
+        symptom="a key for another service is let in",
+        what="the auth service does not compare the key's service with the one that is called",
+        remedy="compare them, and answer 403 if they differ",
+        shows=wrongly_let_in(lambda who: who.refused == "forbidden"),
+        reddens=(r"other-service",),
+    ),
+    Cause(
+        id=CauseId("wrong-service-id"),
+        hop="auth",
+        severity="down",
+        symptom="403 on every call with a good key",
+        what="the proxy asks the auth service about another service than the one that the keys are for",
+        remedy="configure the proxy with the service that the keys are issued for",
+        shows=(forbidden_in_contract_words & stops(lambda facts, _: True if opinion(facts) else None)).located("auth"),
+        reddens=(ALL,),
+    ),
+)

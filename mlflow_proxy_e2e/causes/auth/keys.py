@@ -1,0 +1,155 @@
+"""Which keys the auth service takes for good."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import requests
+
+from mlflow_proxy_e2e import timeouts
+from mlflow_proxy_e2e.causes.cause import Cause, CauseId
+from mlflow_proxy_e2e.causes.proxy.refusals import refused_with
+from mlflow_proxy_e2e.facts.admission import (
+    clock_behind,
+    is_open_to_everybody,
+    wrongly_let_in,
+)
+from mlflow_proxy_e2e.facts.facts import READ, Facts
+from mlflow_proxy_e2e.facts.prober import NotAskedError
+from mlflow_proxy_e2e.facts.question import Reply
+from mlflow_proxy_e2e.facts.sign import NO, Reading, Shows, Sign, holds, on_routes
+from mlflow_proxy_e2e.keys import IssuedKey, Keys
+from mlflow_proxy_e2e.redaction import INSTEAD
+from mlflow_proxy_e2e.run import PREFIX
+from mlflow_proxy_e2e.target import Identity, Route, Secret
+
+
+def _again_after_revocation(facts: Facts) -> Reading:
+    """A key that is used, revoked and used again: who remembers what the auth service has said lets it in."""
+    if not facts.target.keys or not facts.open_routes:
+        return NO
+    keys, route = Keys(facts.target.keys), facts.open_routes[0]
+    issued: IssuedKey | None = None
+
+    def issue() -> bool:
+        nonlocal issued
+        try:
+            issued = keys.issue(f"{PREFIX}-diagnosis", ["read"])
+        except requests.RequestException:
+            return False
+        facts.secrets.append(issued.secret)
+        return True
+
+    def revoke() -> bool:
+        try:
+            keys.revoke(issued.key_id if issued else "")
+        except requests.RequestException:
+            return False
+        return True
+
+    def use() -> Reply:
+        return facts.ask(route, READ.marked(facts.token()), who)
+
+    if not facts.observe("a key was issued", issue):
+        return NO
+    who = Identity("a key of its own", frozenset({"read"}), key=issued.secret if issued else Secret(INSTEAD))
+    before = use()
+    if not facts.observe("the key was revoked", revoke) or not before.works or not use().works:
+        return NO
+    permitted = facts.target.contract.revocation_seconds
+    if not facts.has_seconds(permitted + timeouts.NO_TIME_OUT):
+        raise NotAskedError("whether a revoked key is let in for longer than permitted")
+    facts.observe("waited for the revocation to count", lambda: time.sleep(permitted))
+    after = use()
+    return Reading(Shows.YES, (before, "then it was revoked", after), ("auth",)) if after.works else NO
+
+
+def _accepted(change: Callable[[str], str], name: str) -> Sign:
+    """Return the sign that a key is accepted that is not quite the good one."""
+
+    def wrong(facts: Facts, route: Route) -> Reply | None:
+        if facts.control.key is None or is_open_to_everybody(facts):
+            return None
+        reply = facts.ask(route, READ, Identity(name, key=Secret(change(facts.control.key.reveal()))))
+        return reply if reply.works else None
+
+    return on_routes(wrong, "auth")
+
+
+expired_let_in = wrongly_let_in(lambda who: who.name == "expired")
+
+
+CAUSES = (
+    Cause(
+        id=CauseId("revocation-ignored"),
+        hop="auth",
+        severity="open",
+        symptom="a revoked key still works",
+        what="the auth service ignores revocations",
+        remedy="check for revocation on every call",
+        shows=wrongly_let_in(lambda who: who.name == "revoked"),
+        reddens=(r"revoked",),
+    ),
+    Cause(
+        id=CauseId("revocation-lag"),
+        hop="auth",
+        severity="open",
+        symptom="a key that was in use keeps working for minutes after it was revoked",
+        what="the auth service's decisions are cached for minutes",
+        remedy="ask the auth service about every call, or cache decisions for seconds only",
+        reports=("oidc#242",),
+        shows=Sign(_again_after_revocation, timeouts.REVOCATION),
+        reddens=(r"test_revocation",),
+    ),
+    Cause(
+        id=CauseId("expiry-ignored"),
+        hop="auth",
+        severity="open",
+        symptom="an expired key still works",
+        what="the auth service ignores expiry dates",
+        remedy="check the expiry date on every call",
+        shows=expired_let_in & ~clock_behind,
+        reddens=(r"expired",),
+    ),
+    Cause(
+        id=CauseId("key-prefix-match"),
+        hop="auth",
+        severity="open",
+        symptom="a key that is truncated or extended still works",
+        what="the auth service compares only the first characters of keys",
+        remedy="compare whole keys, by their hashes",
+        shows=_accepted(lambda key: key[:-4], "a key cut off") | _accepted(lambda key: f"{key}x", "a key made longer"),
+        reddens=(r"test_like_a_key",),
+    ),
+    Cause(
+        id=CauseId("key-case-ignored"),
+        hop="auth",
+        severity="open",
+        symptom="a key in upper or lower case still works",
+        what="the auth service ignores case when it compares keys",
+        remedy="compare keys exactly",
+        shows=_accepted(str.swapcase, "a key in other letters"),
+        reddens=(r"test_like_a_key",),
+    ),
+    Cause(
+        id=CauseId("rate-limit-not-enforced"),
+        hop="auth",
+        severity="contract",
+        symptom="a key over its rate limit still works",
+        what="the auth service does not count calls",
+        remedy="count calls, and answer 429 with Retry-After",
+        shows=wrongly_let_in(lambda who: who.refused == "throttled"),
+        reddens=(r"throttled",),
+    ),
+    Cause(
+        id=CauseId("ratelimit-as-401"),
+        hop="auth",
+        severity="contract",
+        symptom="401 under load with a good key",
+        what="the auth service reports an exhausted rate limit as a bad key",
+        remedy="answer 429 with Retry-After",
+        shows=refused_with("limit", "auth") & holds(lambda facts: True if facts.has_logs else None),
+        reddens=(r"throttled",),
+    ),
+)

@@ -1,0 +1,165 @@
+"""Decisions that the proxy does not get, and what it makes of that."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from mlflow_proxy_e2e import timeouts
+from mlflow_proxy_e2e.causes.cause import Cause, CauseId
+from mlflow_proxy_e2e.causes.patterns import ALL
+from mlflow_proxy_e2e.facts.admission import (
+    auth_is_ill,
+    wholly_open,
+)
+from mlflow_proxy_e2e.facts.facts import Facts
+from mlflow_proxy_e2e.facts.outage import (
+    about_keys,
+    decision,
+    health,
+    made_up_key_fails_too,
+    made_up_key_unanswered,
+    nobody_answered,
+    says_keys_not_checked,
+)
+from mlflow_proxy_e2e.facts.refused import (
+    refused_like_nobody,
+    refuses_by_auth,
+)
+from mlflow_proxy_e2e.facts.sign import Sign, holds
+from mlflow_proxy_e2e.facts.stopped import (
+    at_edge,
+    slow,
+    status,
+    stopped,
+    stops,
+)
+
+UNAVAILABLE_AT_ONCE = "503 at once on every call, with or without a key"
+
+
+Fails = Literal["500", "slow", "down", "error", "404", "nonsense"]
+
+
+def _how_auth_fails(facts: Facts) -> Fails | None:
+    """Return how keys fail to be checked, as the auth service of a stack that we own shows: None where it cannot be asked."""
+    seen, asked, decided = stopped(facts), health(facts), decision(facts)
+    if not seen or asked is None or decided is None:
+        return None
+    if seen.status == 500:
+        return "500"
+    if decided.failure == "unanswered" or decided.seconds > timeouts.NO_TIME_OUT or seen.is_slow:
+        return "slow"
+    if asked.failure == "refused":
+        return "down"
+    if (decided.status or 0) >= 500:
+        return "error"
+    if decided.status == 404:
+        return "404"
+    if not decided.header("X-Auth-Key-Id"):
+        return "nonsense"
+    return "404" if facts.lines_at("auth", seen.reply.request_id) else "down"
+
+
+def _auth_fails(how: Fails) -> Sign:
+    """Return the sign that the auth service fails so. UNKNOWN where nobody can ask it."""
+    return stops(lambda facts, _: None if (fails := facts.once(_how_auth_fails)) is None else fails == how)
+
+
+def _fail_open(facts: Facts, _: tuple[str, ...]) -> bool | None:
+    return auth_is_ill(facts)
+
+
+cannot_ask_auth = holds(lambda facts: health(facts) is None or decision(facts) is None)
+# From outside it takes words, or a key that is none and fails in the same way.
+unchecked_from_outside = (about_keys & cannot_ask_auth & says_keys_not_checked) | made_up_key_fails_too
+unchecked = (about_keys & ~cannot_ask_auth) | unchecked_from_outside
+no_decision = unchecked & (~slow | ~cannot_ask_auth) & ~status(500)
+health_away = nobody_answered & ~at_edge & stops(lambda facts, _: (asked := health(facts)) is not None and asked.status != 200)
+slow_decision = (unchecked & _auth_fails("slow")) | (unchecked_from_outside & slow)
+UNNAMED = (("everybody gets the same error, with a key or without", about_keys & cannot_ask_auth),)
+
+
+CAUSES = (
+    Cause(
+        id=CauseId("auth-down"),
+        hop="auth",
+        severity="down",
+        symptom=UNAVAILABLE_AT_ONCE,
+        what="nothing listens where the proxy looks for the auth service",
+        remedy="start the auth service, and point the proxy at its service-discovery name",
+        shows=(no_decision & _auth_fails("down")).located("auth"),
+        reddens=(ALL,),
+    ),
+    Cause(
+        id=CauseId("auth-slow"),
+        hop="auth",
+        severity="down",
+        symptom="503 on every call, with or without a key, after the proxy's timeout",
+        what="the auth service takes longer to decide than the proxy waits",
+        remedy="find out what the auth service waits for: its database, its network",
+        shows=(slow_decision | made_up_key_unanswered | health_away).located("auth"),
+        reddens=(ALL,),
+    ),
+    Cause(
+        id=CauseId("auth-500"),
+        hop="auth",
+        severity="down",
+        symptom=UNAVAILABLE_AT_ONCE,
+        what="the auth service fails on every decision",
+        remedy="look for the reason in the auth service's log",
+        shows=(no_decision & _auth_fails("error")).located("auth"),
+        reddens=(ALL,),
+    ),
+    Cause(
+        id=CauseId("auth-nonsense"),
+        hop="auth",
+        severity="down",
+        symptom=UNAVAILABLE_AT_ONCE,
+        what="another service answers in place of the auth service: it accepts every request without naming the caller",
+        remedy="point the proxy at the auth service's own decision endpoint",
+        shows=(no_decision & _auth_fails("nonsense")).located("auth"),
+        reddens=(ALL,),
+    ),
+    Cause(
+        id=CauseId("auth-404"),
+        hop="auth",
+        severity="down",
+        symptom=UNAVAILABLE_AT_ONCE,
+        what="the proxy asks the auth service at a path that it does not have",
+        remedy="have the proxy ask below /authorize",
+        shows=(no_decision & _auth_fails("404")).located("auth"),
+        reddens=(ALL,),
+    ),
+    Cause(
+        id=CauseId("outage-as-401"),
+        hop="auth",
+        severity="down",
+        symptom="401 on every call, even with good keys",
+        what="the proxy cannot reach the auth service, and treats that like a bad key",
+        remedy="answer 503 when the key cannot be checked, and bring the auth service back",
+        shows=refuses_by_auth("outage") | refused_like_nobody,
+        reddens=(ALL,),
+    ),
+    Cause(
+        id=CauseId("outage-as-500"),
+        hop="auth",
+        severity="down",
+        symptom="500 on every call, with or without a key",
+        what="the proxy cannot reach the auth service, and does not handle that error",
+        remedy="answer 503 when the key cannot be checked, and bring the auth service back",
+        shows=((unchecked & _auth_fails("500")) | (unchecked_from_outside & ~slow & status(500))).located("auth"),
+        reddens=(ALL,),
+    ),
+    Cause(
+        id=CauseId("fail-open"),
+        hop="auth",
+        severity="open",
+        symptom="everybody is let in, with any key or none",
+        what="the auth service fails on every decision, and the proxy lets requests through",
+        remedy="fail closed: answer 503, and look for the reason in the auth service's log",
+        reports=("oidc#289",),
+        shows=wholly_open(_fail_open).located("auth"),
+        explains=(CauseId("scope-not-checked"),),
+        reddens=(ALL,),
+    ),
+)

@@ -1,0 +1,145 @@
+"""What the edge changes on the way: prefixes, redirects, logins and headers."""
+
+from __future__ import annotations
+
+from urllib.parse import urljoin, urlsplit
+
+from mlflow_proxy_e2e.causes.cause import Cause, CauseId
+from mlflow_proxy_e2e.causes.edge.routing import strip_none, without_rule
+from mlflow_proxy_e2e.causes.patterns import EXTERNAL
+from mlflow_proxy_e2e.facts.comparisons import (
+    status_is_not,
+    unless,
+)
+from mlflow_proxy_e2e.facts.facts import READ, Facts
+from mlflow_proxy_e2e.facts.refused import (
+    is_refused_like_nobody,
+)
+from mlflow_proxy_e2e.facts.sandbox import post
+from mlflow_proxy_e2e.facts.sign import UNTOLD, Sign, on_routes
+from mlflow_proxy_e2e.facts.stopped import (
+    Stopped,
+    page_in_its_place,
+    stopped,
+    stops,
+)
+from mlflow_proxy_e2e.target import Route
+from mlflow_proxy_e2e.wire import Request
+
+SEARCH = post("runs/search", {"experiment_ids": [], "max_results": 1})
+
+
+def _redirect(facts: Facts) -> str | None:
+    """Return where a good key is led: to a login, or to MLflow by a redirect that loses the key or the method.
+
+    A key is sent to the host alone that it is for, and not in the clear, whatever an answer says.
+    """
+    seen = stopped(facts)
+    if not seen or not seen.by_every_carrier or not 300 <= seen.status < 400:
+        return None
+    reply, route = seen.reply, seen.route
+    url, base = urlsplit(urljoin(route.url + reply.question.request.path, reply.header("Location") or "")), urlsplit(route.url)
+    if url.hostname != base.hostname or url.scheme not in (base.scheme, "https"):
+        return "redirect-drops-auth" if url.path.endswith(READ.path.partition("?")[0]) else "sso-login"
+    followed = facts.ask(Route(route.name, f"{url.scheme}://{url.netloc}", route.ca), Request("GET", f"{url.path}?{url.query}"))
+    if not followed.works:
+        return "sso-login"
+    return "redirect-post-to-get" if reply.status in (301, 302, 303) else "redirect-drops-auth"
+
+
+def _redirected(how: str) -> Sign:
+    return stops(lambda facts, _: facts.once(_redirect) == how)
+
+
+def _lost_carrier(carrier: str) -> Sign:
+    """Return the sign that a good key is taken for none when it is sent in one way, and accepted in another."""
+
+    def test(facts: Facts, seen: Stopped) -> bool:
+        unauthenticated = facts.target.contract.unauthenticated
+        return not seen.by_every_carrier and seen.status == unauthenticated and seen.reply.question.carrier == carrier
+
+    return stops(test)
+
+
+def _is_bearer_lost(facts: Facts, seen: Stopped) -> bool | None:
+    """Tell whether the only header that is tried is lost on its way: at the edge if the key is accepted behind it."""
+    if not seen.by_every_carrier or seen.status not in (401, facts.target.contract.unauthenticated):
+        return False
+    if seen.at_edge:
+        return facts.target.carriers == ("bearer",) and bool(seen.reply.error_code)
+    return None if "edge" in seen.hops and is_refused_like_nobody(facts, seen) else False
+
+
+CAUSES = (
+    Cause(
+        id=CauseId("edge-strip-none"),
+        hop="edge",
+        severity="down",
+        symptom="404 from the proxy on every call through the external URL",
+        what="the edge forwards the public prefix, which the proxy does not know",
+        remedy="replace the public prefix with the proxy's own",
+        shows=without_rule(lambda _, seen: strip_none(seen)),
+        reddens=(EXTERNAL,),
+    ),
+    Cause(
+        id=CauseId("edge-strip-twice"),
+        hop="edge",
+        severity="down",
+        symptom="404 from the proxy on every call through the external URL",
+        what="the edge strips the proxy's own prefix together with the public one",
+        remedy="replace the public prefix with the proxy's own",
+        shows=without_rule(lambda _, seen: seen.with_prefix is not None),
+        reddens=(EXTERNAL,),
+    ),
+    Cause(
+        id=CauseId("redirect-post-to-get"),
+        hop="edge",
+        severity="down",
+        symptom="reads work, but writes are answered 404 or 405, or like a read of the same path",
+        what="the edge redirects with 301 or 302, after which clients turn a POST into a GET",
+        remedy="have clients use the new URL, or redirect with 308 or 307",
+        shows=_redirected("redirect-post-to-get") | on_routes(unless(SEARCH, status_is_not(301, 302, 303))),
+        reddens=(EXTERNAL,),
+    ),
+    Cause(
+        id=CauseId("redirect-drops-auth"),
+        hop="edge",
+        severity="down",
+        symptom="401 on every call through the external URL, with a good key",
+        what="the edge redirects to another host name, where clients do not send their key",
+        remedy="have clients use that name themselves",
+        shows=_redirected("redirect-drops-auth") | on_routes(unless(SEARCH, status_is_not(307, 308))),
+        reddens=(EXTERNAL,),
+    ),
+    Cause(
+        id=CauseId("sso-login"),
+        hop="edge",
+        severity="down",
+        symptom="200 on every call through the external URL, and the client complains that it is not JSON",
+        what="the edge redirects every request without a browser session to a login page",
+        remedy="exempt API calls from single sign-on: the proxy checks their key",
+        reports=("mlflow#4955", "oidc#41"),
+        shows=_redirected("sso-login"),
+        reddens=(EXTERNAL,),
+    ),
+    Cause(
+        id=CauseId("sso-html-200"),
+        hop="edge",
+        severity="down",
+        symptom="200 with an HTML page on every call, and the client complains that it is not JSON",
+        what="a web page answers in place of MLflow",
+        remedy="exempt the public prefix from the login page, or correct the URL",
+        shows=page_in_its_place & UNTOLD,
+        reddens=(EXTERNAL,),
+    ),
+    Cause(
+        id=CauseId("auth-stripped"),
+        hop="edge",
+        severity="down",
+        symptom="401 for good keys sent as a bearer token",
+        what="the edge drops the Authorization header",
+        remedy="forward the Authorization header unchanged",
+        shows=_lost_carrier("bearer") | stops(_is_bearer_lost),
+        reddens=(EXTERNAL,),
+    ),
+)

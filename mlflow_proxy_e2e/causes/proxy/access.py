@@ -1,0 +1,293 @@
+"""Who is let in: requests that reach MLflow although no key was checked, or not for what they do."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from mlflow_proxy_e2e.causes.cause import Cause, CauseId
+from mlflow_proxy_e2e.causes.patterns import ALL
+from mlflow_proxy_e2e.facts.admission import (
+    auth_is_ill,
+    readers,
+    wholly_open,
+)
+from mlflow_proxy_e2e.facts.comparisons import (
+    Test,
+    by_mlflow,
+)
+from mlflow_proxy_e2e.facts.facts import READ, Facts
+from mlflow_proxy_e2e.facts.outage import (
+    opinion,
+)
+from mlflow_proxy_e2e.facts.question import Question, Reply
+from mlflow_proxy_e2e.facts.refused import (
+    forbidden_in_contract_words,
+)
+from mlflow_proxy_e2e.facts.sandbox import HARMLESS_WRITE
+from mlflow_proxy_e2e.facts.sign import Sign, holds, on_routes
+from mlflow_proxy_e2e.facts.stopped import (
+    stops,
+    unrouted_path,
+)
+from mlflow_proxy_e2e.target import Route
+from mlflow_proxy_e2e.wire import JSON, Request
+
+CHECK_EVERY_PATH = "require a key on every path"
+CHECK_EVERY_METHOD = "require a key for every method"
+
+
+PAGE = Request("GET", "/")
+# Headers by which a key that may read would write: the read that it may make is then answered as something else.
+URL_HEADERS, METHOD_HEADERS = ("X-Original-URL", "X-Rewrite-URL"), ("X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override")
+OWN_HEADERS = ("X-MLflow-Proxy-Hop", "X-Internal-Request", "X-Envoy-Internal", "X-Proxy-Authenticated")
+USER_HEADERS = (*("X-Auth-Key-Id", "X-Auth-User", "X_Auth_Key_Id", "X-Forwarded-User", "X-Remote-User", "Remote-User", "X-User"),)
+# What MLflow says to a method that a path does not have.
+NOT_ALLOWED = re.compile(rb'not allowed for the requested URL|"detail": ?"Method Not Allowed"')
+
+
+def _spelled(before: str, after: str) -> Request:
+    return replace(READ, path=READ.path.replace(before, after, 1))
+
+
+def _with(name: str, value: str) -> Request:
+    return replace(READ, headers=((name, value),))
+
+
+def _keyless(request: Request) -> Test:
+    """Return what finds out whether a request is answered without a key as it is with a good one, where the plain read is not."""
+
+    def wrong(facts: Facts, route: Route) -> Reply | None:
+        reply = facts.reply(Question(route, request))
+        if reply.status is None or reply.status in facts.refusals or 300 <= reply.status < 400 or reply.status >= 500:
+            return None
+        if facts.reply(Question(route, READ)).works:
+            return None  # everybody is let in, which is something else
+        good, direct = facts.ask(route, request), facts.ask_directly(request)
+        by_mlflow = _is_same(good, direct) if direct else good.status == 200
+        return reply if by_mlflow and _is_same(reply, good) else None
+
+    return wrong
+
+
+def _is_same(one: Reply, other: Reply) -> bool:
+    """Tell whether two answers say the same: of errors, which anybody may make, only the same words do."""
+    return one.status == other.status and ((one.status or 500) < 300 or one.body == other.body != b"")
+
+
+def _without_key(*requests: Request) -> Sign:
+    """Return the sign that one of these requests is answered without a key."""
+
+    def wrong(facts: Facts, route: Route) -> Reply | None:
+        facts.replies(Question(route, request) for request in requests)
+        return next((reply for request in requests if (reply := _keyless(request)(facts, route))), None)
+
+    return on_routes(wrong)
+
+
+def _head(facts: Facts, route: Route) -> Reply | None:
+    """HEAD of what MLflow has a page of, and answers with 200, unlike in its API: if GET needs a key."""
+    get = facts.reply(Question(route, PAGE))
+    return _keyless(replace(PAGE, method="HEAD"))(facts, route) if get.status in facts.refusals else None
+
+
+def _options(facts: Facts, route: Route) -> Reply | None:
+    reply = facts.reply(Question(route, replace(READ, method="OPTIONS")))
+    return reply if reply.status and reply.status < 300 else None
+
+
+def _rewritten(*requests: Request) -> Sign:
+    """Return the sign that a read of somebody who may only read is answered as another call, by a header that asks for that."""
+
+    def wrong(facts: Facts, route: Route) -> Reply | None:
+        for reader in readers(facts)[:1]:
+            for request in requests:
+                reply = facts.ask(route, request, reader)
+                # Who refuses such a header may call that a method that is not allowed: of that, MLflow's own words alone are proof.
+                honoured = reply.status == 404 or (reply.status == 405 and NOT_ALLOWED.search(reply.body))
+                if honoured and facts.again(facts.question(route, READ, reader)).works:
+                    return reply
+        return None
+
+    return on_routes(wrong)
+
+
+def _carried_out(facts: Facts, route: Route) -> Reply | None:
+    """A call that was refused and yet stands in MLflow's own log."""
+    if not facts.has_logs:
+        return None
+    mark = facts.token()
+    reply = facts.reply(Question(route, READ.marked(mark)))
+    facts.ask(route, READ.marked(f"after-{mark}"))  # what MLflow has of the first is in its log before it has this one
+    lines = [line.line for line in facts.lines(mark) if line.hop.startswith("mlflow") and "after-" not in line.line]
+    return reply if lines and reply.status == facts.target.contract.unauthenticated else None
+
+
+def _key_check_off(facts: Facts, hops: tuple[str, ...]) -> bool | None:
+    if hops == ("edge",):
+        return False
+    return None if (ill := auth_is_ill(facts)) is None else not ill
+
+
+forbidden_and_keys_asked_for = forbidden_in_contract_words & stops(lambda facts, _: False if opinion(facts) else None)
+crosses_edge = stops(lambda _, seen: "edge" in seen.hops)
+straight_to_mlflow = unrouted_path & stops(lambda _, seen: by_mlflow(seen.reply) and by_mlflow(seen.nobody)) & ~crosses_edge
+
+
+CAUSES = (
+    Cause(
+        id=CauseId("key-check-off"),
+        hop="proxy",
+        severity="open",
+        symptom="everybody is let in, with or without a key",
+        what="the proxy forwards requests without asking the auth service",
+        remedy="put the authorization check back in front of every route",
+        shows=straight_to_mlflow | wholly_open(_key_check_off),
+        explains=(CauseId("scope-not-checked"),),
+        reddens=(ALL,),
+    ),
+    Cause(
+        id=CauseId("graphql-hole"),
+        hop="proxy",
+        severity="open",
+        symptom="anybody can query GraphQL without a key",
+        what="the rule that requires a key does not cover /graphql",
+        remedy=CHECK_EVERY_PATH,
+        reports=("mlflow#25676", "mlflow#19278"),
+        shows=_without_key(Request("POST", "/graphql", JSON, b'{"query": "{ __typename }"}')),
+        reddens=(r"graphql",),
+    ),
+    Cause(
+        id=CauseId("path-differential"),
+        hop="proxy",
+        severity="open",
+        symptom="an unusual spelling of a path needs no key",
+        what="the proxy compares the path as it was sent with the paths that need a key, while MLflow sees it decoded",
+        remedy="require a key on every path, however it is spelled",
+        reports=("https://github.com/envoyproxy/envoy/security/advisories/GHSA-xcx5-93pw-jw2w",),
+        shows=_without_key(*(_spelled("/api/", spelling) for spelling in ("//api/", "/%61pi/", "/./api/", "/api//"))),
+        explains=(CauseId("health-unguarded-anywhere"),),
+        reddens=(r"letters",),
+    ),
+    Cause(
+        id=CauseId("ajax-api-unguarded"),
+        hop="proxy",
+        severity="open",
+        symptom="what MLflow's pages call needs no key",
+        what="the rule that requires a key covers /api but not its twin /ajax-api",
+        remedy=CHECK_EVERY_PATH,
+        shows=_without_key(_spelled("/api/", "/ajax-api/")),
+        reddens=(r"ajax-api",),
+    ),
+    Cause(
+        id=CauseId("family-hole"),
+        hop="proxy",
+        severity="open",
+        symptom="artifacts, GraphQL and traces need no key",
+        what="the rule that requires a key covers what begins with /api, but MLflow has other paths",
+        remedy=CHECK_EVERY_PATH,
+        shows=_without_key(Request("GET", "/version")),
+        explains=(CauseId("graphql-hole"),),
+        reddens=(r"other",),
+    ),
+    Cause(
+        id=CauseId("health-unguarded-anywhere"),
+        hop="proxy",
+        severity="open",
+        symptom="paths that contain the word health need no key",
+        what="the exemption for health checks searches for a word instead of comparing the path",
+        remedy="exempt exactly one path of the proxy's own",
+        shows=_without_key(_spelled("?", "/health?"), _spelled("/api/", "/health/../api/")),
+        reddens=(r"exempt",),
+    ),
+    Cause(
+        id=CauseId("head-unguarded"),
+        hop="proxy",
+        severity="open",
+        symptom="HEAD works without a key",
+        what="the check is limited to a list of methods",
+        remedy=CHECK_EVERY_METHOD,
+        shows=on_routes(_head),
+        reddens=(r"test_verbs",),
+    ),
+    Cause(
+        id=CauseId("options-for-all"),
+        hop="proxy",
+        severity="contract",
+        symptom="OPTIONS is answered without a key",
+        what="the proxy answers preflight requests by itself",
+        remedy="require a key for every method, or answer only preflights of known origins",
+        shows=holds(lambda facts: facts.target.contract.preflight == "refused") & on_routes(_options),
+        reddens=(r"options",),
+    ),
+    Cause(
+        id=CauseId("other-verbs-unguarded"),
+        hop="proxy",
+        severity="open",
+        symptom="methods that MLflow does not know reach it without a key",
+        what="the check is limited to a list of methods",
+        remedy=CHECK_EVERY_METHOD,
+        shows=_without_key(replace(READ, method="DELETE")),
+        reddens=(r"test_verbs",),
+    ),
+    Cause(
+        id=CauseId("hop-header-trusted"),
+        hop="proxy",
+        severity="open",
+        symptom="a request with the header by which the proxy recognises its own requests needs no key",
+        what="the proxy treats a request that claims to come from itself as already checked",
+        remedy="refuse such requests: a client can send any header",
+        shows=_without_key(*(_with(name, "1") for name in OWN_HEADERS)),
+        reddens=(r"odd",),
+    ),
+    Cause(
+        id=CauseId("identity-header-trusted"),
+        hop="proxy",
+        severity="open",
+        symptom="a request with a user in X-Auth-Key-Id needs no key",
+        what="the proxy accepts from clients the headers in which it names the caller to MLflow",
+        remedy="remove these headers before anything else is decided",
+        shows=_without_key(*(_with(name, "admin") for name in USER_HEADERS)),
+        reddens=(r"named",),
+    ),
+    Cause(
+        id=CauseId("original-url-honoured"),
+        hop="proxy",
+        severity="open",
+        symptom="a read-only key can write",
+        what="the proxy checks the path of the request but forwards to the one in X-Original-URL",
+        remedy="ignore the header, or remove it before the check",
+        shows=_rewritten(*(_with(name, HARMLESS_WRITE.path) for name in URL_HEADERS)),
+        reddens=(r"path_in_header",),
+    ),
+    Cause(
+        id=CauseId("method-override-honoured"),
+        hop="proxy",
+        severity="open",
+        symptom="a read-only key can write",
+        what="the proxy checks the method of the request but forwards with the one in X-HTTP-Method-Override",
+        remedy="ignore the header, or remove it before the check",
+        shows=_rewritten(*(_with(name, "DELETE") for name in METHOD_HEADERS)),
+        reddens=(r"method_of",),
+    ),
+    Cause(
+        id=CauseId("forwarded-before-check"),
+        hop="proxy",
+        severity="open",
+        symptom="calls that are refused have been carried out",
+        what="the proxy forwards a request to MLflow while it is still waiting for the auth service",
+        remedy="wait for the auth service's answer",
+        shows=on_routes(_carried_out),
+        reddens=(r"other",),
+    ),
+    Cause(
+        id=CauseId("path-asked-wrongly"),
+        hop="proxy",
+        severity="down",
+        symptom="403 on every call with a good key",
+        what="the proxy asks the auth service about another path or method than the one that is called",
+        remedy="ask about the call as it will be forwarded to MLflow",
+        shows=forbidden_and_keys_asked_for.located("auth", "proxy"),
+        reddens=(ALL,),
+    ),
+)

@@ -1,0 +1,172 @@
+"""Bodies that are dropped, cut off or changed on the way."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable
+from dataclasses import replace
+
+from mlflow_proxy_e2e.causes.cause import Cause, CauseId
+from mlflow_proxy_e2e.facts.comparisons import (
+    differs,
+    in_sandbox,
+    repeats,
+    unless,
+)
+from mlflow_proxy_e2e.facts.facts import READ, Facts
+from mlflow_proxy_e2e.facts.question import Reply
+from mlflow_proxy_e2e.facts.sandbox import API, BIG, LARGE, Sandbox, get
+from mlflow_proxy_e2e.facts.sign import Sign, holds, needing, on_routes
+from mlflow_proxy_e2e.facts.slow_calls import download_cut
+from mlflow_proxy_e2e.run import PREFIX
+from mlflow_proxy_e2e.target import Route
+from mlflow_proxy_e2e.wire import JSON, Headers, Request
+
+UNCHANGED = "pass bodies through unchanged"
+
+
+SOME = b"x" * 300_000  # bytes: more than is sent at once, and less than people limit
+REFUSED_VALUE = "INVALID_PARAMETER_VALUE"  # MLflow's error code
+NO_MODEL = f"{PREFIX}-no-such-model"
+DELETE = Request("DELETE", f"{API}/registered-models/delete", JSON, f'{{"name": "{NO_MODEL}"}}'.encode())
+ASKS_FOR_GZIP = replace(READ, headers=(("Accept-Encoding", "gzip"),))
+ZIPPED = gzip.compress(b"content", mtime=0)
+CODED: Headers = (("Content-Encoding", "gzip"),)
+CHUNKED: Headers = (("Transfer-Encoding", "chunked"),)
+THREE_IN_CHUNKS = b"3\r\nabc\r\n0\r\n\r\n"
+
+
+def _big_number(facts: Facts, route: Route, own: Sandbox) -> Reply | None:
+    request = get(f"runs/get?run_id={own.run_ids[0]}")
+    return unless(request, lambda reply: str(BIG).encode() in reply.body or not reply.works)(facts, route)
+
+
+def _bare_word(facts: Facts, route: Route, own: Sandbox) -> Reply | None:
+    body = f'{{"run_id": "{own.run_ids[0]}", "key": "nan", "value": NaN, "timestamp": 1}}'.encode()
+    request = Request("POST", f"{API}/runs/log-metric", JSON, body)
+    return unless(request, lambda reply: reply.error_code != REFUSED_VALUE)(facts, route)
+
+
+def _kept(body: bytes, headers: Headers = (), content: bytes | None = None) -> Sign:
+    """Return the sign that an upload is taken, and other bytes are kept of it."""
+
+    def upload(own: Sandbox, by: object) -> Request:
+        return Request("PUT", f"{own.artifacts}/{by}-{len(body)}-{len(headers)}.bin", headers, body)
+
+    return needing("artifacts") & in_sandbox(_keeps(upload, content or body))
+
+
+def _keeps(upload: Callable[[Sandbox, object], Request], content: bytes) -> Callable[[Facts, Route, Sandbox], Reply | None]:
+    def keeps_other(facts: Facts, sent: Request) -> bool:
+        held = facts.ask_directly(Request("GET", sent.path))
+        return bool(held and held.status == 200 and held.body != content)
+
+    def wrong(facts: Facts, route: Route, own: Sandbox) -> Reply | None:
+        if facts.direct is None:
+            return None
+        reply = facts.ask(route, upload(own, route))
+        if reply.status != 200 or not keeps_other(facts, reply.question.request):
+            return None
+        by_itself = upload(own, facts.direct)  # some MLflow of its own keeps what it was sent in another way
+        facts.ask_directly(by_itself)
+        return None if keeps_other(facts, by_itself) else reply
+
+    return wrong
+
+
+large_upload_cut = needing("artifacts", "large-bodies") & in_sandbox(_keeps(Sandbox.large_file, LARGE))
+
+
+CAUSES = (
+    Cause(
+        id=CauseId("delete-body-dropped"),
+        hop="proxy",
+        severity="down",
+        symptom="400 on deletions in the model registry",
+        what="the proxy drops the body of DELETE requests",
+        remedy="forward the bodies of all methods",
+        shows=needing("registry", scope="write") & on_routes(unless(DELETE, repeats(NO_MODEL))),
+        reddens=(r"delete",),
+    ),
+    Cause(
+        id=CauseId("json-rewritten"),
+        hop="proxy",
+        severity="contract",
+        symptom="answers differ from MLflow's byte by byte",
+        what="the proxy parses JSON and writes it again",
+        remedy=UNCHANGED,
+        shows=on_routes(differs(READ, lambda reply: reply.body)),
+        reddens=(r"conversation",),
+    ),
+    Cause(
+        id=CauseId("big-numbers-rounded"),
+        hop="proxy",
+        severity="loss",
+        symptom="the last digits of long numbers are lost",
+        what="the proxy parses JSON with double-precision numbers and writes it again",
+        remedy=UNCHANGED,
+        shows=in_sandbox(_big_number),
+        reddens=(r"test_fidelity_json\.py::test_metrics",),
+    ),
+    Cause(
+        id=CauseId("nan-nulled"),
+        hop="proxy",
+        severity="loss",
+        symptom="metrics with the value NaN are refused",
+        what="the proxy parses the JSON that it forwards with a parser that does not know NaN",
+        remedy=UNCHANGED,
+        shows=in_sandbox(_bare_word),
+        reddens=(r"NaN",),
+    ),
+    Cause(
+        id=CauseId("http10-downgrade"),
+        hop="proxy",
+        severity="loss",
+        symptom="some uploads and downloads succeed but are empty",
+        what="the proxy speaks HTTP/1.0 to MLflow, so that bodies without a declared length are lost",
+        remedy="use HTTP/1.1 for the upstream",
+        reports=("mlflow#25009",),
+        shows=_kept(THREE_IN_CHUNKS, CHUNKED, b"abc"),
+        reddens=(r"chunked",),
+    ),
+    Cause(
+        id=CauseId("answer-cut"),
+        hop="proxy",
+        severity="loss",
+        symptom="large downloads succeed, but their end is missing",
+        what="the proxy buffers up to a megabyte of an answer and drops the rest",
+        remedy="stream answers",
+        shows=download_cut & holds(lambda facts: True if facts.direct else None),
+        reddens=(r"artifacts",),
+    ),
+    Cause(
+        id=CauseId("body-cut"),
+        hop="proxy",
+        severity="loss",
+        symptom="large uploads succeed, but their end is missing",
+        what="the proxy buffers up to a megabyte of a request and drops the rest",
+        remedy="stream requests",
+        shows=_kept(SOME) | large_upload_cut | (download_cut & holds(lambda facts: False if facts.direct else None)),
+        reddens=(r"artifacts",),
+    ),
+    Cause(
+        id=CauseId("content-recoded"),
+        hop="proxy",
+        severity="contract",
+        symptom="answers arrive compressed, without the ETag that clients cache by",
+        what="the proxy compresses what MLflow sends uncompressed",
+        remedy="leave the content coding of answers to MLflow",
+        shows=on_routes(differs(ASKS_FOR_GZIP, lambda reply: reply.header("Content-Encoding"))),
+        reddens=(r"coded",),
+    ),
+    Cause(
+        id=CauseId("request-decompressed"),
+        hop="proxy",
+        severity="loss",
+        symptom="files that are uploaded compressed are stored uncompressed",
+        what="the proxy decompresses request bodies",
+        remedy="pass compressed bodies through",
+        shows=_kept(ZIPPED, CODED),
+        reddens=(r"gzip",),
+    ),
+)

@@ -1,0 +1,54 @@
+"""Answers that the proxy gives from memory."""
+
+from __future__ import annotations
+
+from mlflow_proxy_e2e.causes.cause import Cause, CauseId
+from mlflow_proxy_e2e.facts.admission import (
+    is_kept_for_others,
+    open_gate,
+)
+from mlflow_proxy_e2e.facts.comparisons import (
+    in_sandbox,
+)
+from mlflow_proxy_e2e.facts.facts import Facts
+from mlflow_proxy_e2e.facts.question import Reply
+from mlflow_proxy_e2e.facts.sandbox import Sandbox, get, post
+from mlflow_proxy_e2e.facts.sign import NO, Reading, Shows, Sign
+from mlflow_proxy_e2e.facts.stopped import (
+    kept_refusals,
+)
+from mlflow_proxy_e2e.target import Route
+
+
+def _kept_refusal(facts: Facts) -> Reading:
+    """A good key is refused what nobody has been refused before, and nothing else."""
+    if not (kept := kept_refusals(facts)):
+        return NO
+    because = "whoever asks for it first decides what all others are answered"
+    routes = [reply.question.route for reply in kept]
+    return Reading(Shows.YES, (*kept, because), facts.behind(routes), frozenset(map(str, routes)))
+
+
+def _old_answer(facts: Facts, route: Route, own: Sandbox) -> Reply | None:
+    """A read before and after a change: an answer that is kept does not have it."""
+    read = get(f"runs/get?run_id={own.run_ids[1]}&of={route}-{facts.token()}")
+    facts.ask(route, read)
+    mark = f"changed-{facts.token()}"
+    change = post("runs/set-tag", {"run_id": own.run_ids[1], "key": "mark", "value": mark})
+    changed = facts.ask_directly(change) or facts.ask(route, change)
+    after = facts.again(facts.question(route, read))
+    return after if changed.status == after.status == 200 and mark.encode() not in after.body else None
+
+
+CAUSES = (
+    Cause(
+        id=CauseId("response-cached"),
+        hop="proxy",
+        severity="open",
+        symptom="callers get what was read with another key, and changes do not show",
+        what="the proxy caches answers and serves them to any caller",
+        remedy="cache nothing that MLflow does not declare cacheable",
+        shows=Sign(_kept_refusal) | open_gate(lambda facts, _: is_kept_for_others(facts)) | in_sandbox(_old_answer),
+        reddens=(r"turns",),
+    ),
+)

@@ -1,0 +1,135 @@
+"""Headers that are dropped, added or changed, and connections that are closed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from urllib.parse import urlsplit
+
+from mlflow_proxy_e2e.causes.cause import Cause, CauseId
+from mlflow_proxy_e2e.facts.comparisons import (
+    differs,
+    in_sandbox,
+)
+from mlflow_proxy_e2e.facts.facts import READ, Facts
+from mlflow_proxy_e2e.facts.question import Reply
+from mlflow_proxy_e2e.facts.sandbox import Sandbox, post
+from mlflow_proxy_e2e.facts.sign import Sign, needing, on_routes
+from mlflow_proxy_e2e.target import Route
+from mlflow_proxy_e2e.wire import Headers, Request
+
+FORWARD_ALL = "forward all request headers except the proxy's own"
+
+
+PAGE = Request("GET", "/")
+SEARCH = post("runs/search", {"experiment_ids": [], "max_results": 1})
+DIGITS = b"0123456789"
+PART: Headers = (("Range", "bytes=1-2"),)
+TIMES = 2  # that something has to happen which may happen by chance
+
+
+def _conditional(facts: Facts, route: Route) -> Reply | None:
+    tag = page.header("ETag") if (page := facts.ask_directly(PAGE)) else None
+    return differs(replace(PAGE, headers=(("If-None-Match", tag),)), lambda reply: reply.status)(facts, route) if tag else None
+
+
+def _downloaded(content: bytes, headers: Headers, of: Callable[[Reply], object]) -> Sign:
+    """Return the sign that something about a download is not as in MLflow's own."""
+
+    def wrong(facts: Facts, route: Route, own: Sandbox) -> Reply | None:
+        file = f"{own.artifacts}/known-{len(content)}.txt"
+        put = facts.ask_directly(Request("PUT", file, body=content))
+        return differs(Request("GET", file, headers), of)(facts, route) if put and put.status == 200 else None
+
+    return needing("artifacts") & in_sandbox(wrong)
+
+
+def _own_origin(facts: Facts, route: Route) -> Reply | None:
+    """A write as a browser sends it that shows a page under the route's own URL: that must work, whatever MLflow says to others."""
+    url = urlsplit(route.url)
+    own = (("Origin", f"{url.scheme}://{url.netloc}"),)
+    reply = facts.ask(route, replace(SEARCH, headers=(*SEARCH.headers, *own)))
+    return reply if reply.status == 403 and facts.ask(route, SEARCH).status == 200 else None
+
+
+def _closes_each_time(facts: Facts, route: Route) -> Reply | None:
+    """Now and then everybody closes a connection. MLflow itself leaves them open."""
+    replies = facts.several_times(facts.question(route, READ), TIMES)
+    return replies[0] if all((reply.header("Connection") or "").lower() == "close" for reply in replies) else None
+
+
+connection_closed = on_routes(_closes_each_time)
+
+
+CAUSES = (
+    Cause(
+        id=CauseId("range-dropped"),
+        hop="proxy",
+        severity="contract",
+        symptom="resumed downloads start from the beginning",
+        what="the proxy does not forward Range",
+        remedy=FORWARD_ALL,
+        shows=_downloaded(DIGITS, PART, lambda reply: (reply.status, reply.body)),
+        reddens=(r"range",),
+    ),
+    Cause(
+        id=CauseId("conditions-dropped"),
+        hop="proxy",
+        severity="contract",
+        symptom="pages are sent again although nothing has changed",
+        what="the proxy does not forward If-None-Match and If-Modified-Since",
+        remedy=FORWARD_ALL,
+        shows=on_routes(_conditional),
+        reddens=(r"none|modified",),
+    ),
+    Cause(
+        id=CauseId("disposition-dropped"),
+        hop="proxy",
+        severity="contract",
+        symptom="downloads from MLflow's pages have no file name",
+        what="the proxy drops Content-Disposition from answers",
+        remedy="pass all response headers through",
+        shows=_downloaded(DIGITS, (), lambda reply: reply.header("Content-Disposition")),
+        reddens=(r"names_in_headers",),
+    ),
+    Cause(
+        id=CauseId("charset-changed"),
+        hop="proxy",
+        severity="contract",
+        symptom="non-ASCII names are garbled in some clients",
+        what="the proxy declares a character set that MLflow did not",
+        remedy="pass Content-Type through unchanged",
+        shows=on_routes(differs(READ, lambda reply: reply.header("Content-Type"))),
+        reddens=(r"conversation",),
+    ),
+    Cause(
+        id=CauseId("cors-opened"),
+        hop="proxy",
+        severity="open",
+        symptom="any web page can read what MLflow answers to the page's visitors",
+        what="the proxy allows every origin",
+        remedy="leave MLflow's CORS headers unchanged",
+        shows=on_routes(differs(READ, lambda reply: reply.header("Access-Control-Allow-Origin"))),
+        reddens=(r"conversation", r"pages"),
+    ),
+    Cause(
+        id=CauseId("origin-403"),
+        hop="proxy",
+        severity="down",
+        symptom="403 on writes from browsers and notebooks, while clients can write",
+        what="the proxy forwards Origin, and MLflow refuses writes from origins that it does not know",
+        remedy="remove Origin from forwarded requests, or list the origins in --cors-allowed-origins",
+        shows=on_routes(_own_origin),
+        reddens=(r"test_ui\.py::test_write_of_page",),
+    ),
+    Cause(
+        id=CauseId("keep-alive-off"),
+        hop="proxy",
+        severity="hardening",
+        symptom="every call is slow to start",
+        what="the proxy closes the connection after each answer",
+        remedy="let clients keep their connections open",
+        shows=connection_closed.at("proxy"),
+        reddens=(r"test_fidelity_connections\.py::test_same_connection_is_used",),
+    ),
+)

@@ -1,0 +1,143 @@
+"""What the proxy refuses although MLflow would take it."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable
+from dataclasses import replace
+
+from mlflow_proxy_e2e.causes.cause import Cause, CauseId
+from mlflow_proxy_e2e.facts.comparisons import (
+    differs,
+    in_sandbox,
+    lets_method_pass,
+    status_is_not,
+    unless,
+)
+from mlflow_proxy_e2e.facts.facts import READ, Facts
+from mlflow_proxy_e2e.facts.question import Reply
+from mlflow_proxy_e2e.facts.sandbox import API, Sandbox, get
+from mlflow_proxy_e2e.facts.sign import Sign, needing, on_routes
+from mlflow_proxy_e2e.target import Route
+from mlflow_proxy_e2e.wire import JSON, Headers, Request
+
+ALLOW_ALL_METHODS = "allow all methods that MLflow supports"
+
+
+LONG = get(f"experiments/get-by-name?experiment_name={'x' * 4000}")  # half of what most servers take
+MANY_HEADERS = tuple((f"X-Some-{number}", "x") for number in range(40))  # browsers behind a few proxies send as many
+UPDATE = Request("PATCH", f"{API}/registered-models/update", JSON, b"{}")  # nobody's: MLflow answers that the name is missing
+DELETE = Request("DELETE", f"{API}/registered-models/delete", JSON, b"{}")
+SPANS_ZIPPED = Request(
+    "POST",
+    "/v1/traces",
+    (*JSON, ("X-Mlflow-Experiment-Id", "0"), ("Content-Encoding", "gzip")),
+    gzip.compress(b'{"resourceSpans": []}', mtime=0),
+)
+CHUNKED: Headers = (("Transfer-Encoding", "chunked"),)
+THREE_IN_CHUNKS = b"3\r\nabc\r\n0\r\n\r\n"
+
+
+def _refuses(upload: Callable[[Sandbox, object], Request], *how: int | None) -> Sign:
+    """Return the sign that an upload is refused in one of these ways, where a plain small one is taken."""
+
+    def wrong(facts: Facts, route: Route, own: Sandbox) -> Reply | None:
+        if facts.ask(route, own.plain_file(route)).status != 200:
+            return None
+        reply = facts.ask(route, upload(own, route))
+        if reply.status not in how or reply.failure not in (None, "closed"):
+            return None
+        direct = facts.ask_directly(reply.question.request)
+        return reply if direct is None or direct.status == 200 else None
+
+    return needing("artifacts") & in_sandbox(wrong)
+
+
+def _plain_upload(facts: Facts, route: Route, own: Sandbox) -> Reply | None:
+    return unless(own.plain_file(route), lets_method_pass)(facts, route)
+
+
+def _chunked(own: Sandbox, by: object) -> Request:
+    return Request("PUT", f"{own.artifacts}/{by}-chunked.bin", CHUNKED, THREE_IN_CHUNKS)
+
+
+registry_methods = needing("registry", scope="write") & (
+    on_routes(unless(UPDATE, lets_method_pass)) | on_routes(unless(DELETE, lets_method_pass))
+)
+large_upload_refused = needing("large-bodies") & _refuses(Sandbox.large_file, 413, None)
+
+
+CAUSES = (
+    Cause(
+        id=CauseId("method-filter"),
+        hop="proxy",
+        severity="down",
+        symptom="405 on updates and deletions that use PATCH or DELETE",
+        what="the proxy allows only GET, POST and PUT",
+        remedy=ALLOW_ALL_METHODS,
+        shows=registry_methods | (needing("artifacts") & in_sandbox(_plain_upload)),
+        explains=(CauseId("delete-body-dropped"),),
+        reddens=(r"delete",),
+    ),
+    Cause(
+        id=CauseId("head-refused"),
+        hop="proxy",
+        severity="down",
+        symptom="405 on HEAD",
+        what="the proxy allows an incomplete list of methods",
+        remedy=ALLOW_ALL_METHODS,
+        shows=on_routes(unless(Request("HEAD", READ.path), lets_method_pass)),
+        reddens=(r"head",),
+    ),
+    Cause(
+        id=CauseId("chunked-refused"),
+        hop="proxy",
+        severity="down",
+        symptom="411 on empty and streamed uploads",
+        what="the proxy requires the length of every body in advance",
+        remedy="accept chunked bodies",
+        shows=_refuses(_chunked, 400, 411, 501),
+        reddens=(r"chunked",),
+    ),
+    Cause(
+        id=CauseId("compressed-refused"),
+        hop="proxy",
+        severity="down",
+        symptom="415 on traces that are sent compressed",
+        what="the proxy refuses compressed bodies",
+        remedy="pass compressed bodies through",
+        shows=needing("otlp", scope="write") & on_routes(differs(SPANS_ZIPPED, lambda reply: reply.status)),
+        reddens=(r"coded",),
+    ),
+    Cause(
+        id=CauseId("long-query-refused"),
+        hop="proxy",
+        severity="down",
+        symptom="414 when many runs are requested at once",
+        what="the proxy limits URLs to a kilobyte",
+        remedy="allow at least 8 KB",
+        shows=on_routes(unless(LONG, status_is_not(400, 413, 414, 431))),
+        reddens=(r"long",),
+    ),
+    Cause(
+        id=CauseId("headers-limited"),
+        hop="proxy",
+        severity="down",
+        symptom="431 when a client sends many headers, as browsers and tracing do",
+        what="the proxy limits the number of headers",
+        remedy="allow at least 100 headers",
+        shows=on_routes(unless(replace(READ, headers=MANY_HEADERS), status_is_not(400, 431))),
+        reddens=(r"test_many_headers",),
+    ),
+    Cause(
+        id=CauseId("body-size-limit"),
+        hop="proxy",
+        severity="down",
+        symptom="413 on large uploads, while small ones work",
+        what="the proxy limits the size of request bodies",
+        remedy="lift the limit for MLflow's artifact paths",
+        reports=("mlflow#10332",),
+        shows=large_upload_refused.at("proxy"),
+        reddens=(r"test_artifacts\.py::test_large_file",),
+    ),
+)

@@ -1,0 +1,216 @@
+"""Paths: prefixes that are stripped wrongly, loops, and paths that are changed on the way."""
+
+from __future__ import annotations
+
+import re
+
+from mlflow_proxy_e2e.causes.cause import Cause, CauseId
+from mlflow_proxy_e2e.causes.patterns import ALL
+from mlflow_proxy_e2e.facts.comparisons import (
+    by_mlflow,
+    in_sandbox,
+    repeats,
+    unless,
+)
+from mlflow_proxy_e2e.facts.facts import EDGE_ROUTE, READ, Facts
+from mlflow_proxy_e2e.facts.outage import (
+    fails_at_once,
+    only_without_logs,
+    waited_in_vain,
+)
+from mlflow_proxy_e2e.facts.question import Reply
+from mlflow_proxy_e2e.facts.refused import (
+    refused_like_nobody,
+)
+from mlflow_proxy_e2e.facts.sandbox import Sandbox, get
+from mlflow_proxy_e2e.facts.sign import NO, Reading, Shows, Sign, needing, on_routes
+from mlflow_proxy_e2e.facts.stopped import (
+    Stopped,
+    at_edge,
+    logged,
+    status,
+    stopped,
+    stops,
+    unrouted_path,
+)
+from mlflow_proxy_e2e.target import Route
+from mlflow_proxy_e2e.wire import Request
+
+LOOP = "508, or a timeout, on every call"
+
+
+# What a mount at an API path may have cut off: what is sent once more then makes the path whole again.
+CUT_OFF = ("/api", "/api/2.0", "/api/2.0/mlflow")
+NAMES = {"slash-decode": "x%5Cy", "path-lowercased": "xYz", "path-cut-at-semicolon": "x;y"}  # of artifacts, as sent
+
+
+def _path_at_mlflow(facts: Facts) -> str | None:
+    """Return the path by which a read came to MLflow, as its own log has it: None where no log tells."""
+    seen = stopped(facts)
+    if not facts.has_logs or not seen:
+        return None
+    mark = facts.token()
+    facts.ask(seen.route, READ.marked(mark))
+    lines = (line.line for line in facts.lines(mark) if line.hop.startswith("mlflow"))
+    return next((found[1] for line in lines if (found := re.search(r"GET ([^? ]+)", line))), None)
+
+
+def _made_whole(facts: Facts) -> list[Reply]:
+    seen = stopped(facts)
+    return [facts.ask(seen.route, Request("GET", cut + READ.path)) for cut in CUT_OFF] if seen else []
+
+
+def is_cut(facts: Facts, _: Stopped) -> bool | None:
+    """Tell whether more than the prefix was cut off: sending that again makes the path whole, or MLflow's log has a shorter one."""
+    if any(reply.works for reply in facts.once(_made_whole)):
+        return True
+    if path := facts.once(_path_at_mlflow):
+        return len(path) < len(READ.path.partition("?")[0])
+    return None if any(reply.status in facts.refusals for reply in facts.once(_made_whole)) else False
+
+
+def _is_whole(facts: Facts, _: Stopped) -> bool | None:
+    """Tell whether the prefix was left on."""
+    if any(reply.works for reply in facts.once(_made_whole)):
+        return False
+    if path := facts.once(_path_at_mlflow):
+        return len(path) >= len(READ.path.partition("?")[0])
+    return None if facts.direct is None or any(reply.status in facts.refusals for reply in facts.once(_made_whole)) else True
+
+
+def _is_seen_at_edge(facts: Facts, seen: Stopped) -> bool | None:
+    """Tell whether a call that goes round has come back by way of the edge. UNKNOWN without logs."""
+    if not facts.said(seen.reply, "proxy", "path"):
+        return None
+    return seen.route.name != EDGE_ROUTE and bool(facts.said(seen.reply, "edge", "path"))
+
+
+def _goes_round(facts: Facts, seen: Stopped) -> bool:
+    return seen.by_every_carrier and seen.status in (401, facts.target.contract.unauthenticated) and not seen.at_edge
+
+
+def _proxy_health(facts: Facts) -> Reading:
+    """The proxy's own health path, which answers without a key."""
+    asked = facts.ask_hop("proxy")
+    return Reading(Shows.YES, (asked,), ("proxy",)) if asked and asked.status not in (None, 200) else NO
+
+
+def _stored_elsewhere(cause: str) -> Sign:
+    """Return the sign that an artifact is not stored under the name that was sent."""
+
+    def wrong(facts: Facts, route: Route, own: Sandbox) -> Reply | None:
+        file = f"{own.artifacts}/{route}/{cause}/{NAMES[cause]}"
+        upload, held = facts.ask(route, Request("PUT", file, body=b"x")), facts.ask_directly(Request("GET", file))
+        return upload if upload.status == 200 and held and held.status not in (None, 200) else None
+
+    return needing("artifacts") & in_sandbox(wrong)
+
+
+loop = status(508)
+looks_like_loop = (fails_at_once & only_without_logs) | waited_in_vain
+wrong_path = unrouted_path & stops(lambda _, seen: by_mlflow(seen.reply) and not by_mlflow(seen.nobody))
+UNNAMED = (("no rule covers the path", unrouted_path & ~at_edge & stops(lambda _, seen: not by_mlflow(seen.reply))),)
+
+
+CAUSES = (
+    Cause(
+        id=CauseId("strip-none"),
+        hop="proxy",
+        severity="down",
+        symptom="404 in MLflow's HTML on every call",
+        what="the proxy forwards the public prefix to an MLflow that does not know it",
+        remedy="strip the prefix, or start MLflow with --static-prefix",
+        shows=wrong_path & stops(_is_whole),
+        reddens=(ALL,),
+    ),
+    Cause(
+        id=CauseId("strip-twice"),
+        hop="proxy",
+        severity="down",
+        symptom="404 in MLflow's HTML on every call",
+        what="the proxy strips more than its prefix: MLflow gets a path without its first segment",
+        remedy="strip only the prefix",
+        shows=wrong_path & stops(is_cut),
+        reddens=(ALL,),
+    ),
+    Cause(
+        id=CauseId("proxy-loop"),
+        hop="proxy",
+        severity="down",
+        symptom=LOOP,
+        what="the proxy's upstream is the proxy itself",
+        remedy="use MLflow's service-discovery name as the upstream",
+        shows=(loop & ~stops(_is_seen_at_edge)) | looks_like_loop,
+        reddens=(ALL,),
+    ),
+    Cause(
+        id=CauseId("loop-through-edge"),
+        hop="proxy",
+        severity="down",
+        symptom=LOOP,
+        what="the proxy's upstream is the public URL, which leads back to the proxy",
+        remedy="use MLflow's service-discovery name as the upstream",
+        shows=(loop & stops(_is_seen_at_edge)) | looks_like_loop,
+        reddens=(ALL,),
+    ),
+    Cause(
+        id=CauseId("loop-unnoticed"),
+        hop="proxy",
+        severity="down",
+        symptom="401 on every call with a good key",
+        what="the proxy's upstream is the proxy itself, and the key is already removed when the request comes back",
+        remedy="use MLflow's service-discovery name as the upstream, and answer 508 to requests that come back",
+        shows=(stops(_goes_round) & logged("proxy", "path", lambda said: len(said) > 1)) | refused_like_nobody,
+        reddens=(ALL,),
+    ),
+    Cause(
+        id=CauseId("health-shadowed"),
+        hop="proxy",
+        severity="contract",
+        symptom="404 on the proxy's own /health, so that monitoring reports it as down",
+        what="a rule for all paths comes before the one for /health and sends it to MLflow",
+        remedy="put the rule for /health first",
+        shows=Sign(_proxy_health),
+        reddens=(r"test_health\.py::test_health\[proxy",),
+    ),
+    Cause(
+        id=CauseId("percent-decoded-twice"),
+        hop="proxy",
+        severity="loss",
+        symptom="names with a percent sign arrive changed",
+        what="the proxy decodes the path once more often than it encodes it",
+        remedy="forward the path unchanged",
+        shows=on_routes(unless(get("experiments/get-by-name?experiment_name=no-such-x%2541"), repeats("x%41"))),
+        reddens=(r"test_text_in_query", r"test_get_experiment"),
+    ),
+    Cause(
+        id=CauseId("slash-decode"),
+        hop="proxy",
+        severity="loss",
+        symptom="artifacts with an escaped slash in their name end up in a folder",
+        what="the proxy decodes %2F in paths",
+        remedy="forward escaped slashes unchanged",
+        shows=_stored_elsewhere("slash-decode"),
+        reddens=(r"test_artifact_names",),
+    ),
+    Cause(
+        id=CauseId("path-lowercased"),
+        hop="proxy",
+        severity="loss",
+        symptom="artifacts with capital letters in their name cannot be found",
+        what="the proxy converts paths to lower case",
+        remedy="forward the path unchanged",
+        shows=_stored_elsewhere("path-lowercased"),
+        reddens=(r"test_artifact_names",),
+    ),
+    Cause(
+        id=CauseId("path-cut-at-semicolon"),
+        hop="proxy",
+        severity="loss",
+        symptom="artifact names are cut off at a semicolon",
+        what="the proxy takes what follows a semicolon for path parameters and drops it",
+        remedy="forward the path unchanged",
+        shows=_stored_elsewhere("path-cut-at-semicolon"),
+        reddens=(r"test_artifact_names",),
+    ),
+)

@@ -1,0 +1,200 @@
+"""The shape of refusals and errors: statuses, bodies and headers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from mlflow_proxy_e2e.causes.cause import Cause, CauseId
+from mlflow_proxy_e2e.causes.patterns import KEYLESS
+from mlflow_proxy_e2e.facts.comparisons import (
+    unless,
+)
+from mlflow_proxy_e2e.facts.facts import READ, Facts
+from mlflow_proxy_e2e.facts.intermittent import differs_when_repeated, where_intermittent
+from mlflow_proxy_e2e.facts.question import Reply
+from mlflow_proxy_e2e.facts.sandbox import UNKNOWN_RUN
+from mlflow_proxy_e2e.facts.sign import NO, Reading, Shows, Sign, holds, on_routes
+from mlflow_proxy_e2e.target import Identity
+
+MLFLOWS_SHAPE = "answer in MLflow's format, with error_code and message"
+
+
+NO_SUCH = "RESOURCE_DOES_NOT_EXIST"
+Kind = Literal["login", "limit", "status", "detail", "html", "challenge", "retry"]
+
+
+def _wrong_in_refusals(facts: Facts) -> Mapping[Kind, list[Reply]]:
+    """Return the refusals on the first route that are not as the contract has them, by what is wrong with them."""
+    wrong: dict[Kind, list[Reply]] = {}
+    for route in facts.open_routes[:1]:
+        denied = [who for who in facts.target.identities if who.refused]
+        for who in denied:
+            for reply in facts.replies(facts.question(route, READ, who, carrier) for carrier in facts.target.carriers):
+                if kind := _wrong_in_refusal(facts, who, reply):
+                    wrong.setdefault(kind, []).append(reply)
+    return wrong
+
+
+def _wrong_in_refusal(facts: Facts, who: Identity, reply: Reply) -> Kind | None:
+    denial = facts.target.contract.denial(who)
+    if reply.works:
+        return None
+    if reply.status != denial.status:
+        if reply.status and 300 <= reply.status < 400:
+            return "login"
+        return "limit" if who.refused == "throttled" and reply.status == 401 else "status"
+    if denial.error_code and reply.error_code is None:
+        return "html" if b"<html" in reply.body.lower() else "detail"
+    if denial.header and not reply.header(denial.header):
+        return "challenge" if denial.header == "WWW-Authenticate" else "retry"
+    return None
+
+
+def refused_with(kind: Kind, hop: str = "proxy") -> Sign:
+    """Return the sign that refusals are wrong in such a way."""
+
+    def read(facts: Facts) -> Reading:
+        if not (wrong := facts.once(_wrong_in_refusals).get(kind)):
+            return NO
+        reply = wrong[0]
+        others = [facts.ask(route, READ, reply.question.who, reply.question.carrier) for route in facts.open_routes[1:]]
+        affected = [reply.question.route, *(other.question.route for other in others if _is_same(other, reply))]
+        return Reading(Shows.YES, (reply, *facts.trace(reply)), facts.behind(affected, hop), frozenset(map(str, affected)))
+
+    return Sign(read)
+
+
+def _is_same(one: Reply, other: Reply) -> bool:
+    return one.status == other.status and one.header("Content-Type") == other.header("Content-Type")
+
+
+def _mlflows_errors_are_whole(facts: Facts) -> bool:
+    """Tell whether MLflow's own errors come in its shape: otherwise the shape of refusals is not about the gate."""
+    return any(facts.ask(route, UNKNOWN_RUN).error_code for route in facts.open_routes[:1])
+
+
+def _several_statuses(facts: Facts) -> bool:
+    """Tell whether refusals of several kinds are in another shape, and not of one kind alone."""
+    wrong = facts.once(_wrong_in_refusals)
+    return len({reply.status for kind in ("detail", "html") for reply in wrong.get(kind, ())}) > 1
+
+
+def _differs(facts: Facts) -> bool:
+    return any(differs_when_repeated(facts, reply) for reply in facts.once(_wrong_in_refusals).get("status", ())[:1])
+
+
+in_own_shape = holds(_mlflows_errors_are_whole)
+all_in_other_shape = in_own_shape & holds(_several_statuses)
+one_in_other_shape = in_own_shape & ~holds(_several_statuses)
+
+
+def _where_refusals_vary(facts: Facts) -> Reading:
+    reply = facts.once(_wrong_in_refusals)["status"][0]
+    return Reading(Shows.YES, (reply,), where_intermittent(facts, reply))
+
+
+UNNAMED = (
+    ("the same call fails now and then", refused_with("status") & holds(_differs) & Sign(_where_refusals_vary)),
+    ("a refusal has another status than the contract says", refused_with("status")),
+)
+
+
+CAUSES = (
+    Cause(
+        id=CauseId("denial-in-other-shape"),
+        hop="proxy",
+        severity="contract",
+        symptom="the client reports INTERNAL_ERROR for a bad key",
+        what="the proxy refuses bad keys in its framework's own format",
+        remedy=MLFLOWS_SHAPE,
+        shows=one_in_other_shape & (refused_with("detail") | refused_with("html")),
+        reddens=(KEYLESS,),
+    ),
+    Cause(
+        id=CauseId("login-redirect"),
+        hop="proxy",
+        severity="contract",
+        symptom="the client fails on HTML when its key is bad",
+        what="the proxy redirects requests without a good key to a login page, as if every client were a browser",
+        remedy="answer 401",
+        shows=refused_with("login"),
+        reddens=(KEYLESS,),
+    ),
+    Cause(
+        id=CauseId("challenge-missing"),
+        hop="proxy",
+        severity="contract",
+        symptom="clients are not told how to authenticate",
+        what="the proxy's refusals lack WWW-Authenticate",
+        remedy="send WWW-Authenticate with every 401",
+        shows=refused_with("challenge"),
+        reddens=(KEYLESS,),
+    ),
+    Cause(
+        id=CauseId("retry-after-missing"),
+        hop="proxy",
+        severity="contract",
+        symptom="clients over their rate limit retry at once",
+        what="the proxy's refusals lack Retry-After",
+        remedy="pass on the auth service's Retry-After",
+        shows=refused_with("retry"),
+        reddens=(r"throttled",),
+    ),
+    Cause(
+        id=CauseId("error-detail"),
+        hop="proxy",
+        severity="contract",
+        symptom="the client reports INTERNAL_ERROR whenever the proxy refuses a call or cannot handle it",
+        what="the proxy reports its own errors in its framework's format",
+        remedy=MLFLOWS_SHAPE,
+        shows=all_in_other_shape & refused_with("detail"),
+        reddens=(r"denied",),
+    ),
+    Cause(
+        id=CauseId("error-html"),
+        hop="proxy",
+        severity="contract",
+        symptom="the client reports INTERNAL_ERROR with an HTML page whenever the proxy refuses a call or cannot handle it",
+        what="the proxy reports its own errors as HTML pages",
+        remedy=MLFLOWS_SHAPE,
+        shows=all_in_other_shape & refused_with("html"),
+        reddens=(r"denied",),
+    ),
+    Cause(
+        id=CauseId("error-shape"),
+        hop="proxy",
+        severity="contract",
+        symptom="the client reports INTERNAL_ERROR instead of MLflow's error code",
+        what="the proxy replaces MLflow's error bodies with a page of its own",
+        remedy="pass error bodies through",
+        shows=on_routes(unless(UNKNOWN_RUN, lambda reply: reply.error_code == NO_SUCH or reply.status != 404)),
+        explains=(
+            CauseId("denial-in-other-shape"),
+            CauseId("error-html"),
+            CauseId("error-detail"),
+            CauseId("delete-body-dropped"),
+            CauseId("query-dropped"),
+            CauseId("plus-decoded"),
+            CauseId("percent-decoded-twice"),
+            CauseId("blank-parameters-dropped"),
+        ),
+        reddens=(r"unknown",),
+    ),
+    Cause(
+        id=CauseId("status-rewritten"),
+        hop="proxy",
+        severity="contract",
+        symptom="what is not found is reported as a server error, and retried for minutes",
+        what="the proxy answers 500 instead of MLflow's own error statuses",
+        remedy="pass statuses through",
+        shows=on_routes(unless(UNKNOWN_RUN, lambda reply: reply.status == 404 or reply.error_code != NO_SUCH)),
+        explains=(
+            CauseId("denial-in-other-shape"),
+            CauseId("error-shape"),
+            CauseId("method-filter"),
+            CauseId("head-refused"),
+        ),
+        reddens=(r"conversation",),
+    ),
+)

@@ -1,0 +1,206 @@
+"""The way from the proxy to MLflow: its address, its protocol, and how long the proxy waits."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from mlflow_proxy_e2e.causes.cause import Cause, CauseId
+from mlflow_proxy_e2e.causes.patterns import ALL
+from mlflow_proxy_e2e.facts.comparisons import (
+    by_mlflow,
+)
+from mlflow_proxy_e2e.facts.facts import EDGE_ROUTE, Facts
+from mlflow_proxy_e2e.facts.intermittent import ABOUT_KEYS
+from mlflow_proxy_e2e.facts.outage import (
+    fails_at_once,
+    health,
+    mlflow_away,
+    nobody_answered,
+    waited_in_vain,
+    with_logs,
+)
+from mlflow_proxy_e2e.facts.refused import (
+    host_refused,
+)
+from mlflow_proxy_e2e.facts.sign import NO, UNTOLD, Reading, Shows, Sign
+from mlflow_proxy_e2e.facts.slow_calls import download_ended
+from mlflow_proxy_e2e.facts.stopped import (
+    Stopped,
+    at_edge,
+    flag,
+    flags,
+    logged,
+    now_and_then,
+    own_words,
+    page_in_its_place,
+    slow,
+    status,
+    stops,
+    unrouted_path,
+)
+
+
+def _is_right_host(facts: Facts, seen: Stopped) -> bool | None:
+    """Tell by the proxy's log whether it tried MLflow's own host."""
+    if not facts.has_logs:
+        return None
+    right = urlsplit(facts.direct.url).hostname if facts.direct else None
+    tried = [upstream.rpartition(":")[0] for upstream in facts.said(seen.reply, "proxy", "upstream")]
+    return not (right and any(tried) and right not in tried)
+
+
+tls_error = logged("proxy", "details", lambda said: "TLS_error" in "".join(said))
+refused = fails_at_once & flag("proxy", "UF") & ~tls_error
+protocol_error = fails_at_once & flag("proxy", "UPE", "UC")
+
+
+def _front_is_well(facts: Facts, seen: Stopped) -> bool:
+    """Tell whether the hop at which the route begins, and the auth service, answer by themselves."""
+    front, auth = facts.ask_hop("edge" if seen.route.name == EDGE_ROUTE else "proxy"), health(facts)
+    return bool(front and front.status and auth and auth.status == 200)
+
+
+def _stale_now_and_then(facts: Facts) -> Reading:
+    """Errors of a gateway now and then, that have nothing to do with keys."""
+    seen = now_and_then(facts)
+    if seen and (seen.failed.status or 0) >= 500 and seen.hops == ("proxy",) and not ABOUT_KEYS.search(seen.failed.body):
+        return Reading(Shows.YES, (seen.failed, seen.good), seen.hops)
+    return NO
+
+
+def _other_now_and_then(facts: Facts) -> Reading:
+    seen = now_and_then(facts)
+    return Reading(Shows.YES, (seen.failed, seen.good), seen.hops) if seen else NO
+
+
+def _is_called_by_own_name(facts: Facts, seen: Stopped) -> bool | None:
+    """Tell whether the proxy calls MLflow by an address under which MLflow itself lets everybody in."""
+    if not facts.has_logs or not facts.direct:
+        return None
+    return seen.hops == ("proxy",) and urlsplit(facts.direct.url).netloc in facts.said(seen.reply, "proxy", "upstream")
+
+
+by_upstream = logged("proxy", "details", lambda said: said == ["via_upstream"])
+not_found_by_another = unrouted_path & ~at_edge & stops(lambda _, seen: not by_mlflow(seen.reply)) & by_upstream
+cut_by_proxy = stops(lambda facts, seen: bool(seen.reply.failure) and "UT" in (flags(facts, seen.reply, "proxy") or ""))
+connects_in_vain = (mlflow_away & slow & with_logs & flag("proxy", "UF")).located("proxy")
+gets_no_word = (mlflow_away & slow & with_logs & ~flag("proxy", "UF", "UH", "UPE", "UC")).located("proxy")
+behind_well_front = nobody_answered & ~at_edge & stops(_front_is_well)
+UNNAMED = (("the same call fails now and then", Sign(_other_now_and_then)),)
+
+
+CAUSES = (
+    Cause(
+        id=CauseId("port-refused"),
+        hop="proxy",
+        severity="down",
+        symptom="502 at once on every call",
+        what="the proxy's upstream has a port where nothing listens",
+        remedy="use MLflow's port",
+        shows=(refused & stops(_is_right_host)).located("proxy"),
+        reddens=(ALL,),
+    ),
+    Cause(
+        id=CauseId("stale-address"),
+        hop="proxy",
+        severity="down",
+        symptom="502 at once on every call, since MLflow was restarted",
+        what="the proxy's upstream is an address that MLflow no longer has",
+        remedy="use MLflow's service-discovery name, and have it resolved regularly",
+        shows=(refused & ~stops(_is_right_host)).located("proxy"),
+        reddens=(ALL,),
+    ),
+    Cause(
+        id=CauseId("one-address-stale"),
+        hop="proxy",
+        severity="down",
+        symptom="502 on some calls, which succeed when they are repeated",
+        what="one of the proxy's addresses for MLflow is out of date",
+        remedy="use MLflow's service-discovery name, and have it resolved regularly",
+        shows=Sign(_stale_now_and_then),
+        reddens=(ALL,),
+    ),
+    Cause(
+        id=CauseId("address-taken-over"),
+        hop="proxy",
+        severity="down",
+        symptom="404 from an unrelated service on every call",
+        what="the proxy's upstream is a former address of MLflow that now belongs to another service",
+        remedy="use MLflow's service-discovery name, and have it resolved regularly",
+        shows=(not_found_by_another & with_logs) | (page_in_its_place & ~at_edge & UNTOLD),
+        reddens=(ALL,),
+    ),
+    Cause(
+        id=CauseId("dns-fail"),
+        hop="proxy",
+        severity="down",
+        symptom="502 at once on every call",
+        what="the name of the proxy's upstream does not resolve",
+        remedy="register MLflow with service discovery, or use the name it has there",
+        reports=("mlflow#10240",),
+        shows=(fails_at_once & flag("proxy", "UH")).located("proxy"),
+        reddens=(ALL,),
+    ),
+    Cause(
+        id=CauseId("connect-timeout"),
+        hop="proxy",
+        severity="down",
+        symptom="502 on every call, after the proxy's connect timeout",
+        what="a security group, firewall or network partition silently drops packets from the proxy to MLflow",
+        remedy="allow the proxy's security group to reach MLflow's port",
+        shows=connects_in_vain | waited_in_vain | behind_well_front,
+        reddens=(ALL,),
+    ),
+    Cause(
+        id=CauseId("upstream-silent"),
+        hop="proxy",
+        severity="down",
+        symptom="504 on every call, after the proxy's response timeout",
+        what="the proxy's upstream accepts connections but never answers: a forwarded port with nothing behind it, a hung process",
+        remedy="check what listens at the proxy's upstream address, and restart it",
+        reports=("mlflow#21470",),
+        shows=gets_no_word | waited_in_vain,
+        reddens=(ALL,),
+    ),
+    Cause(
+        id=CauseId("timeout-too-short"),
+        hop="proxy",
+        severity="down",
+        symptom="large downloads are cut off, and slow calls are answered 504",
+        what="the proxy gives MLflow less time for a whole answer than some answers take",
+        remedy="limit idle time, not the time of a whole answer",
+        shows=cut_by_proxy | (mlflow_away & ~own_words & ~slow & status(504)) | download_ended.at("proxy"),
+        reddens=(r"test_slow_calls\.py::test_download_with_pause",),
+    ),
+    Cause(
+        id=CauseId("upstream-by-https"),
+        hop="proxy",
+        severity="down",
+        symptom="502 at once on every call",
+        what="the proxy speaks HTTPS to a port where MLflow speaks HTTP",
+        remedy="start the upstream's URL with http://",
+        shows=((fails_at_once & flag("proxy", "UF") & tls_error) | (protocol_error & UNTOLD)).located("proxy"),
+        reddens=(ALL,),
+    ),
+    Cause(
+        id=CauseId("upstream-by-http2"),
+        hop="proxy",
+        severity="down",
+        symptom="502 at once on every call",
+        what="the proxy speaks HTTP/2 to MLflow, which does not support it",
+        remedy="use HTTP/1.1 for the upstream",
+        shows=(protocol_error & UNTOLD).located("proxy"),
+        reddens=(ALL,),
+    ),
+    Cause(
+        id=CauseId("wrong-host-sent"),
+        hop="proxy",
+        severity="down",
+        symptom='403 "Invalid Host header" on every call, while MLflow itself answers',
+        what="the proxy sends MLflow a Host header that MLflow does not accept",
+        remedy="send the name under which the proxy calls MLflow, or add the other name to --allowed-hosts",
+        reports=("mlflow#22095",),
+        shows=host_refused & stops(_is_called_by_own_name),
+        reddens=(ALL,),
+    ),
+)

@@ -1,0 +1,184 @@
+"""Who is let in that must be refused, and whether everybody is."""
+
+from __future__ import annotations
+
+import email.utils
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+from mlflow_proxy_e2e import timeouts
+from mlflow_proxy_e2e.facts.facts import READ, Facts, together
+from mlflow_proxy_e2e.facts.outage import decision, health
+from mlflow_proxy_e2e.facts.question import Question, Reply
+from mlflow_proxy_e2e.facts.sign import NO, Reading, Shows, Sign, holds
+from mlflow_proxy_e2e.target import Identity, Route
+from mlflow_proxy_e2e.wire import Request
+
+
+def let_in(facts: Facts) -> Mapping[str, Sequence[Reply]]:
+    """Return what identities get that must be refused and are not, by their names: a reply of each route on which that is so."""
+    return facts.once(_let_in)
+
+
+def _let_in(facts: Facts) -> Mapping[str, Sequence[Reply]]:
+    denied = [identity for identity in facts.target.identities if identity.refused]
+    routes = facts.open_routes
+    facts.replies(
+        facts.question(route, READ, who, carrier) for route in routes for who in denied for carrier in facts.target.carriers
+    )
+    return {who.name: wrong for who in denied if (wrong := facts.wrong(partial(_first_let_in, facts, who)))}
+
+
+def _first_let_in(facts: Facts, who: Identity, route: Route) -> Reply | None:
+    replies = facts.replies(facts.question(route, READ, who, carrier) for carrier in facts.target.carriers)
+    return next((reply for reply in replies if reply.works), None)
+
+
+def is_open_to_everybody(facts: Facts) -> bool:
+    """Tell whether all are let in who must be refused for want of a key that counts."""
+    without_key = {who.name for who in facts.target.identities if who.refused == "unauthenticated"}
+    return bool(without_key) and without_key <= let_in(facts).keys()
+
+
+def open_gate(test: Callable[[Facts, tuple[str, ...]], bool | None]) -> Sign:
+    """Return the sign that everybody is let in, and that it is so: the test is given the hops where that may be."""
+
+    def read(facts: Facts) -> Reading:
+        if not is_open_to_everybody(facts):
+            return NO
+        wrong = next(iter(let_in(facts).values()))
+        routes = [reply.question.route for reply in wrong]
+        hops = facts.behind(routes)
+        if (shows := test(facts, hops)) is False:
+            return NO
+        evidence = (wrong[0], f"let in: {', '.join(sorted(let_in(facts)))}", *filter(None, (health(facts), decision(facts))))
+        return Reading(Shows.UNKNOWN if shows is None else Shows.YES, evidence, hops, frozenset(map(str, routes)))
+
+    return Sign(read)
+
+
+def _is_refused(facts: Facts, request: Request) -> bool:
+    """Tell whether a call is refused to whoever shows no key, on the first route that is open to everybody."""
+    wrong = next(iter(let_in(facts).values()))
+    return facts.reply(Question(wrong[0].question.route, request)).status == facts.target.contract.unauthenticated
+
+
+def _fresh_read(facts: Facts) -> Request:
+    return READ.marked(facts.token())
+
+
+def is_kept_for_others(facts: Facts) -> bool:
+    """Tell whether only what somebody else has asked for is open to everybody: nobody has asked for this one before."""
+    return _is_refused(facts, _fresh_read(facts))
+
+
+def is_open_in_part(facts: Facts) -> bool:
+    """Tell whether other paths are refused: this one nobody can have decided about before."""
+    return _is_refused(facts, Request("GET", f"/api/2.0/mlflow-artifacts/artifacts/{facts.token()}"))
+
+
+def wholly_open(test: Callable[[Facts, tuple[str, ...]], bool | None]) -> Sign:
+    """Return the sign that everybody is let in to everything, and that it is so."""
+    return open_gate(lambda facts, _: not is_kept_for_others(facts) and not is_open_in_part(facts)) & open_gate(test)
+
+
+def auth_is_ill(facts: Facts) -> bool | None:
+    """Tell whether the auth service of a stack that we own does not answer as it should."""
+    if (asked := health(facts)) is None:
+        return None
+    decided = decision(facts)
+    return asked.status != 200 or (decided is not None and decided.status != 200)
+
+
+def wrongly_let_in(is_who: Callable[[Identity], bool]) -> Sign:
+    """Return the sign that one of such identities is let in that must be refused, by whoever decides, while others are refused."""
+
+    def read(facts: Facts) -> Reading:
+        wrong = _of_identity(facts, is_who)
+        if wrong is None or decided_alone(facts, wrong):
+            return NO
+        return Reading(Shows.YES, (wrong[0], *_decision_lines(facts, wrong)), _decided_by(facts, wrong), _routes(wrong))
+
+    return Sign(read)
+
+
+def let_in_without_asking(facts: Facts) -> Reading:
+    """Say whether somebody is let in about whom the auth service has not been asked, as its log shows."""
+    wrong = _of_identity(facts, lambda _: True)
+    if wrong is None or not decided_alone(facts, wrong):
+        return NO
+    return Reading(Shows.YES, (wrong[0], "the auth service has not been asked"), ("proxy",), _routes(wrong))
+
+
+def _of_identity(facts: Facts, is_who: Callable[[Identity], bool]) -> Sequence[Reply] | None:
+    if is_open_to_everybody(facts):
+        return None
+    found = (wrong for name, wrong in let_in(facts).items() if is_who(facts.target.identity(name)))
+    return next(found, None)
+
+
+def decided_alone(facts: Facts, wrong: Sequence[Reply]) -> bool:
+    """Tell whether the auth service's log has nothing of a call that was let in."""
+    return facts.has_logs and not facts.lines_at("auth", wrong[0].request_id)
+
+
+def _decision_lines(facts: Facts, wrong: Sequence[Reply]) -> list[str]:
+    return list(map(str, facts.lines_at("auth", wrong[0].request_id)))
+
+
+def _decided_by(facts: Facts, wrong: Sequence[Reply]) -> tuple[str, ...]:
+    """Return whose decision it was: the auth service's where its log can be read, otherwise nobody can tell."""
+    hops = facts.behind((reply.question.route for reply in wrong), "auth")
+    return hops if hops == ("edge",) or facts.has_logs else together("auth", "proxy", *hops)
+
+
+def decided_by(sign: Sign) -> Sign:
+    """Return the sign of a decision that was wrong, at whoever may have taken it."""
+
+    def read(facts: Facts) -> Reading:
+        reading = sign(facts)
+        if reading.shows is not Shows.YES or reading.hops == ("edge",) or facts.has_logs:
+            return reading
+        return Reading(reading.shows, reading.evidence, together("auth", "proxy", *reading.hops), reading.routes)
+
+    return Sign(read)
+
+
+def _routes(wrong: Sequence[Reply]) -> frozenset[str]:
+    return frozenset(str(reply.question.route) for reply in wrong)
+
+
+def skew(facts: Facts) -> float | None:
+    """Return by how many seconds the auth service's clock is ahead of this machine's, if it can be asked for the time."""
+    return facts.observe("skew of the auth service's clock", lambda: _skew(facts))
+
+
+def _skew(facts: Facts) -> float | None:
+    asked = health(facts)
+    said = email.utils.parsedate_tz(asked.header("Date") or "") if asked else None
+    return round(email.utils.mktime_tz(said) - time.time(), 1) if said else None
+
+
+def clock_is_off(test: Callable[[float], bool]) -> Sign:
+    """Return the sign that the auth service's clock differs so much. UNKNOWN where it cannot be asked."""
+
+    def read(facts: Facts) -> Reading:
+        seconds = skew(facts)
+        if seconds is None:
+            return Reading(Shows.UNKNOWN)
+        if not test(seconds):
+            return NO
+        return Reading(Shows.YES, (health(facts), f"its clock differs from this machine's by {seconds:.0f} s"), ("auth",))
+
+    return Sign(read)
+
+
+clock_behind = clock_is_off(lambda seconds: seconds < -timeouts.SKEW)
+clock_ahead = clock_is_off(lambda seconds: seconds > timeouts.SKEW)
+has_readers = holds(lambda facts: bool(readers(facts)))
+
+
+def readers(facts: Facts) -> list[Identity]:
+    """Return the identities that may read and not write."""
+    return [identity for identity in facts.target.who_may("read") if not identity.may("write")]

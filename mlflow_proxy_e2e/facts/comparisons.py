@@ -1,0 +1,88 @@
+"""Tests of a route that many signs are made of: each returns the reply that is wrong, or None."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from mlflow_proxy_e2e.facts.facts import Facts
+from mlflow_proxy_e2e.facts.question import Reply
+from mlflow_proxy_e2e.facts.sandbox import Sandbox, sandbox
+from mlflow_proxy_e2e.facts.sign import Sign, on_routes
+from mlflow_proxy_e2e.target import Route
+from mlflow_proxy_e2e.wire import Request
+
+# By which MLflow says that something is not there, or not as it should be.
+MLFLOWS_CODES = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "BAD_REQUEST")
+Test = Callable[[Facts, Route], Reply | None]
+SandboxTest = Callable[[Facts, Route, Sandbox], Reply | None]
+
+
+def differs(request: Request, in_what: Callable[[Reply], object]) -> Test:
+    """Return what finds out whether something about the answer is not as in MLflow's own."""
+    return lambda facts, route: facts.difference(request, None, in_what, route)
+
+
+def unless(request: Request, right: Callable[[Reply], bool]) -> Test:
+    """Return what finds out whether the answer is not right. It counts unless MLflow's own is not right either."""
+
+    def wrong(facts: Facts, route: Route) -> Reply | None:
+        reply = facts.ask(route, request)
+        if right(reply):
+            return None
+        direct = facts.ask_directly(request)
+        return reply if direct is None or right(direct) else None
+
+    return wrong
+
+
+def by_mlflow(reply: Reply) -> bool:
+    """Tell whether a 404 is MLflow's own, for a path that it does not have: the page of the framework that it is made with."""
+    return reply.status == 404 and b"The requested URL was not found on the server" in reply.body
+
+
+def unrouted(request: Request) -> Test:
+    """Return what finds out whether a path is not forwarded that MLflow has: who has no rule says 404 in words of their own.
+
+    MLflow's own words prove that it was asked, and does not have the path, unless it says otherwise when it is asked directly.
+    """
+
+    def wrong(facts: Facts, route: Route) -> Reply | None:
+        reply, direct = facts.ask(route, request), facts.ask_directly(request)
+        lost = reply.status == 404 and reply.error_code in (None, "ENDPOINT_NOT_FOUND")
+        has_it = direct.status != 404 if direct else not by_mlflow(reply)
+        return reply if lost and has_it else None
+
+    return wrong
+
+
+def repeats(text: str) -> Callable[[Reply], bool]:
+    """Return what tells whether MLflow's message has a text: it names what it does not have, so that one sees what has arrived.
+
+    Other errors, such as a refusal, say nothing about that.
+    """
+
+    def right(reply: Reply) -> bool:
+        return reply.error_code not in MLFLOWS_CODES or text in str(reply.json().get("message", ""))
+
+    return right
+
+
+def status_is_not(*statuses: int) -> Callable[[Reply], bool]:
+    """Return what tells whether no answer had one of these statuses."""
+    return lambda reply: reply.status not in statuses
+
+
+def lets_method_pass(reply: Reply) -> bool:
+    """Tell whether a method gets to MLflow: who knows no rule for it may answer so, refuse it, or end the connection."""
+    ruleless = reply.status == 404 and reply.error_code in (None, "ENDPOINT_NOT_FOUND") and not by_mlflow(reply)
+    return reply.status not in (403, 405, 501) and reply.failure != "closed" and not ruleless
+
+
+def in_sandbox(test: SandboxTest, hop: str = "proxy") -> Sign:
+    """Return the sign that shows where the test, which is given an experiment of its own, returns a reply that is wrong."""
+
+    def with_sandbox(facts: Facts, route: Route) -> Reply | None:
+        own = sandbox(facts)
+        return test(facts, route, own) if own and own.is_there else None
+
+    return on_routes(with_sandbox, hop)

@@ -1,0 +1,127 @@
+"""What a diagnosis creates for itself, and removes: an experiment with two runs."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from mlflow_proxy_e2e import timeouts
+from mlflow_proxy_e2e.facts.facts import Facts
+from mlflow_proxy_e2e.facts.question import Question, Reply
+from mlflow_proxy_e2e.run import Run, state_folder
+from mlflow_proxy_e2e.target import Identity, Route
+from mlflow_proxy_e2e.wire import JSON, Headers, Request, Wire
+
+API = "/api/2.0/mlflow"
+LARGE = b"x" * (12 << 20)  # bytes: proxies limit bodies to 1 MB by default, and people then to 10 MB
+BIG = 1234567890123456789  # of the numbers that fit into 64 bits, one that double precision does not have
+
+
+@dataclass(frozen=True)
+class Sandbox:
+    """What there is to work on. ``failed`` is the last answer on the way there: it tells why, if there is nothing."""
+
+    failed: Reply
+    name: str = ""
+    experiment_id: str = ""
+    artifact_location: str = ""
+    run_ids: tuple[str, ...] = ()
+
+    @property
+    def is_there(self) -> bool:
+        """Tell whether there is something to work on."""
+        return bool(self.run_ids)
+
+    @property
+    def artifacts(self) -> str:
+        """Return the path below which the first run has its artifacts."""
+        return f"/api/2.0/mlflow-artifacts/artifacts/{self.experiment_id}/{self.run_ids[0]}/artifacts"
+
+    def plain_file(self, by: object) -> Request:
+        """Return the upload of an artifact, by way of something, with nothing about it that anybody might mind."""
+        return Request("PUT", f"{self.artifacts}/{by}-plain.txt", body=b"x")
+
+    def large_file(self, by: object) -> Request:
+        """Return the upload of an artifact, by way of something, that is larger than buffers and the limits that people set."""
+        return Request("PUT", f"{self.artifacts}/{by}-large.bin", body=LARGE)
+
+
+def sandbox(facts: Facts) -> Sandbox | None:
+    """Return what there is to work on: nothing where nobody may write. Raises NotAskedError."""
+    return facts.once(_created) if facts.target.who_may("write") else None
+
+
+def _created(facts: Facts) -> Sandbox:
+    """Create an experiment with two runs, by way of MLflow itself where that is possible, and have it removed at the end.
+
+    On somebody else's target there is a journal of it, by which it is removed later where that fails, or is not come to.
+    """
+    route, who = (facts.direct, None) if facts.direct else (facts.target.routes[-1], facts.control)
+
+    def ask(request: Request) -> Reply:
+        return facts.reply(Question(route, request, who))
+
+    run: Run | None = None
+
+    def begin() -> str:
+        nonlocal run
+        run = Run.begin(None if facts.target.hops else state_folder(facts.target))
+        names = run.new_names()
+        run.note_creation("experiment", f"{names}-1")
+        return names
+
+    names = facts.observe("names", begin)
+    if run:
+        facts.at_end(run.end)
+    created = ask(post("experiments/create", {"name": f"{names}-1"}))
+    if not (experiment_id := _text(created.json(), "experiment_id")):
+        return Sandbox(created)
+
+    def remove() -> None:
+        if run and _is_removed(route, who, experiment_id):
+            run.note_removal(names)
+
+    facts.at_end(remove)
+    return _furnished(ask, f"{names}-1", experiment_id)
+
+
+def _furnished(ask: Callable[[Request], Reply], name: str, experiment_id: str) -> Sandbox:
+    found = ask(get(f"experiments/get?experiment_id={experiment_id}"))
+    created = [ask(post("runs/create", {"experiment_id": experiment_id, "user_id": n})) for n in ("one", "two")]
+    ids = tuple(_text(reply.json(), "run", "info", "run_id") for reply in created)
+    logged = [ask(post("runs/log-metric", {"run_id": run_id, "key": "m", "value": 1, "timestamp": BIG})) for run_id in ids]
+    replies = (found, *created, *logged)
+    failed = next((reply for reply in replies if reply.status != http.client.OK), None)
+    location = _text(found.json(), "experiment", "artifact_location")
+    return Sandbox(failed or replies[-1], name, experiment_id, location, ids if all(ids) and not failed else ())
+
+
+def _is_removed(route: Route, who: Identity | None, experiment_id: str) -> bool:
+    with suppress(OSError, http.client.HTTPException), Wire(route, who, timeout=timeouts.PROBE) as wire:
+        return wire.ask(post("experiments/delete", {"experiment_id": experiment_id})).status == http.client.OK
+    return False
+
+
+def post(path: str, content: Any, headers: Headers = ()) -> Request:
+    """Return a call of MLflow's API with a JSON body."""
+    return Request("POST", f"{API}/{path}", (*JSON, *headers), json.dumps(content).encode())
+
+
+def get(path: str, headers: Headers = ()) -> Request:
+    """Return a read of MLflow's API."""
+    return Request("GET", f"{API}/{path}", headers)
+
+
+NO_SUCH_RUN = f"{0:032x}"
+UNKNOWN_RUN = get(f"runs/get?run_id={NO_SUCH_RUN}")
+HARMLESS_WRITE = post("runs/delete", {"run_id": NO_SUCH_RUN})  # MLflow answers 404: there is no such run
+
+
+def _text(said: Any, *path: str) -> str:
+    for part in path:
+        said = said.get(part) if isinstance(said, dict) else None
+    return str(said) if said is not None else ""

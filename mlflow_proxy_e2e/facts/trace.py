@@ -1,0 +1,52 @@
+"""The way of a request through the hops of a stack that we own, as their logs have it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mlflow_proxy_e2e import timeouts
+from mlflow_proxy_e2e.access_log import AccessLog
+from mlflow_proxy_e2e.target import Hop
+
+POLL_SECONDS = 0.1
+SHOWN = ("method", "path", "status", "details", "flags", "upstream", "milliseconds")  # of what an Envoy says of a request
+
+
+@dataclass(frozen=True)
+class LogLine:
+    """A line of a hop's log."""
+
+    hop: str
+    line: str
+
+    @property
+    def said(self) -> Mapping[str, Any]:
+        """Return what stands in the line, if it is JSON."""
+        try:
+            said = json.loads(self.line)
+        except ValueError:
+            return {}
+        return said if isinstance(said, dict) else {}
+
+    def __str__(self) -> str:
+        shown = " ".join(f"{self.said[name]}" for name in SHOWN if name in self.said)
+        return f"{self.hop}: {shown or self.line.strip()}"
+
+
+def lines_about(request_id: str, hops: Sequence[Hop]) -> list[LogLine]:
+    """Return the lines with an id, in the order of the hops. Waits for a moment until they are written."""
+    end = time.monotonic() + timeouts.WRITTEN
+    while not lines_with([request_id], hops) and time.monotonic() < end:
+        time.sleep(POLL_SECONDS)
+    time.sleep(timeouts.WRITTEN_BY_ALL)  # one hop has written: now every other has, too
+    return lines_with([request_id], hops)
+
+
+def lines_with(texts: Iterable[str], hops: Sequence[Hop]) -> list[LogLine]:
+    """Return the lines of some hops' logs that have any of these texts in them, in the order of the hops."""
+    wanted = list(texts)
+    return [LogLine(hop.name, line) for hop in hops for text in wanted for line in AccessLog([hop.log]).lines_with(text)]
