@@ -15,8 +15,7 @@ from _pytest.mark.expression import Expression  # pytest has no public way to as
 
 from fixtures import options
 from fixtures.faults.pages import listing
-from fixtures.options import ISSUED, RUN, STACK, TARGET
-from mlflow_proxy_e2e import timeouts
+from mlflow_proxy_e2e import access_log, timeouts
 from mlflow_proxy_e2e.deployed import DeployedStack
 from mlflow_proxy_e2e.endpoints.coverage import COVERAGE, Coverage
 from mlflow_proxy_e2e.errors import BadOptionError, RequestLimitError, SuiteError, SweepError
@@ -27,6 +26,7 @@ from mlflow_proxy_e2e.report.outputs import OUTPUTS, Outputs
 from mlflow_proxy_e2e.report.recorder import LEFT, RECORDER, RESULT, Recorder
 from mlflow_proxy_e2e.report.verdicts import VERDICTS
 from mlflow_proxy_e2e.run import Run
+from mlflow_proxy_e2e.stash import ISSUED, RUN, STACK, TARGET
 from mlflow_proxy_e2e.target import Route, Secret, Target
 from mlflow_proxy_e2e.traffic import TRAFFIC
 from mlflow_proxy_e2e.version import mlflow_version
@@ -61,6 +61,7 @@ class InternalErrors:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(InternalErrors(config))
+    access_log.READERS["docker"] = _docker_log
     gc.freeze()  # what has been imported is never garbage, and to look for that takes a second at the end of every process
 
 
@@ -228,6 +229,12 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         if config.option.keep_stack:
             _say(config, f"What is left running:\n{stack.keep()}")
         stack.stop()
+
+
+def _docker_log(container: str) -> str:
+    from fixtures.stack import engine  # takes its time, and most runs need none of it
+
+    return engine.log(container)
 
 
 def _interrupt(_number: int, _frame: object) -> None:

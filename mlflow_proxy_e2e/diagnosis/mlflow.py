@@ -7,13 +7,12 @@ from collections.abc import Iterator
 
 from packaging.version import Version
 
-from fixtures.services.mlflow import installed
 from mlflow_proxy_e2e import timeouts
 from mlflow_proxy_e2e.diagnosis.asking import Reply
 from mlflow_proxy_e2e.diagnosis.examination import READ, Examination, Finding
 from mlflow_proxy_e2e.diagnosis.ground import Ground, artifacts_of, large_file
 from mlflow_proxy_e2e.endpoints.served import NEEDED, as_served
-from mlflow_proxy_e2e.version import NUMBER, VERSION
+from mlflow_proxy_e2e.version import NUMBER, VERSION, installed
 from mlflow_proxy_e2e.wire import JSON, Request, Wire
 
 SMALL = b"x"
