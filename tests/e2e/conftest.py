@@ -17,13 +17,13 @@ import pytest
 from mlflow import MlflowClient
 from urllib3.connection import HTTPConnection
 
-from fixtures.options import selected
 from mlflow_proxy_e2e.access_log import AccessLog
 from mlflow_proxy_e2e.checks.attempts import Gate, Subject
 from mlflow_proxy_e2e.clients import client_of, signed_in
 from mlflow_proxy_e2e.endpoints.coverage import COVERAGE, Coverage
 from mlflow_proxy_e2e.endpoints.served import as_served, served
 from mlflow_proxy_e2e.exchanges import EXCHANGES, REQUESTS
+from mlflow_proxy_e2e.options import selected
 from mlflow_proxy_e2e.report.recorder import CAPABILITY, IDENTITY, ROUTE
 from mlflow_proxy_e2e.report.result import subject_of
 from mlflow_proxy_e2e.scratch import Scratch
