@@ -13,7 +13,7 @@ import pytest
 import requests
 from requests.adapters import HTTPAdapter
 
-from fixtures.options import TARGET
+from mlflow_proxy_e2e.stash import TARGET
 from mlflow_proxy_e2e.wire import Answer, Request, Wire
 
 URL_PATH = re.compile(r"/[!-~]*")

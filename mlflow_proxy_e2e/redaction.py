@@ -4,25 +4,14 @@ from __future__ import annotations
 
 import html
 import json
-import warnings
-from collections.abc import Generator, Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 from functools import lru_cache
 from urllib.parse import quote, quote_plus
-
-import pytest
 
 from mlflow_proxy_e2e.target import Secret
 
 INSTEAD = "[key]"
 PART = 12  # characters of a key that nobody needs to see: what is left of a key without them still cannot be guessed
-
-
-def redact(report: pytest.TestReport | pytest.CollectReport, secrets: Iterable[Secret]) -> None:
-    """Take the secrets out of a report: out of its traceback, and out of what the test printed and logged."""
-    hidden = tuple(secrets)
-    report.sections = [(title, without(hidden, text)) for title, text in report.sections]
-    if report.longrepr is not None and (text := str(report.longrepr)) != (redacted := without(hidden, text)):
-        report.longrepr = redacted
 
 
 def without(secrets: Iterable[Secret], text: str) -> str:
@@ -55,24 +44,3 @@ def _hidden(secrets: tuple[Secret, ...]) -> tuple[Sequence[str], Set[str]]:
 def _forms(secret: str) -> Iterator[str]:
     yield from (secret, quote(secret), quote(secret, safe=""), quote_plus(secret))
     yield from (json.dumps(secret)[1:-1], repr(secret)[1:-1], html.escape(secret))
-
-
-class Redaction:
-    """A plug-in that keeps keys out of what pytest itself tells of: modules that cannot be collected, and warnings."""
-
-    def __init__(self, secrets: Iterable[Secret]) -> None:
-        self._secrets = tuple(secrets)
-
-    @pytest.hookimpl(wrapper=True)
-    def pytest_make_collect_report(self) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
-        """Redact the report."""
-        report = yield
-        redact(report, self._secrets)
-        return report
-
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_warning_recorded(self, warning_message: warnings.WarningMessage) -> None:
-        """Redact the warning."""
-        text = str(warning_message.message)
-        if (redacted := without(self._secrets, text)) != text:
-            warning_message.message = Warning(redacted)

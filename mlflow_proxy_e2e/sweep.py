@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from mlflow_proxy_e2e.clients import signed_in
+from mlflow_proxy_e2e.errors import SweepError
 from mlflow_proxy_e2e.redaction import without
 from mlflow_proxy_e2e.run import PREFIX, dead_runs, is_old, left_of, state_folder
 from mlflow_proxy_e2e.scratch import FINDERS, NEEDS, remove
@@ -24,6 +25,14 @@ class Swept:
     def lines(self) -> list[str]:
         """Return all of it, in lines for people."""
         return [*(f"removed {what}" for what in self.removed), *(f"not removed: {why}" for why in self.failed)]
+
+    def __str__(self) -> str:
+        return "\n".join([*self.lines(), f"{len(self.removed)} removed, {len(self.failed)} not"])
+
+    @property
+    def exit_code(self) -> int:
+        """Return the exit code of whoever did nothing else."""
+        return SweepError.exit_code if self.failed else 0
 
     def take_away(self, target: Target, kinds: Iterable[str], beginning: str, is_ours: Callable[[str], bool] = bool) -> bool:
         """Remove what has a name that begins so, and return whether all of that is gone."""

@@ -11,16 +11,15 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
 from urllib.parse import urlsplit
 
-import pytest
 import requests
 from urllib3 import BaseHTTPResponse, HTTPConnectionPool, Timeout
 from urllib3.connection import HTTPConnection
 from urllib3.exceptions import TimeoutError as PoolTimeoutError
 
 from mlflow_proxy_e2e import timeouts
-from mlflow_proxy_e2e.endpoints.coverage import Coverage
 from mlflow_proxy_e2e.errors import RequestLimitError
 from mlflow_proxy_e2e.exchanges import EXCHANGES
 from mlflow_proxy_e2e.target import Target
@@ -206,10 +205,11 @@ class _BoundedAnswer(http.client.HTTPResponse):
 
 
 @contextmanager
-def controlled(target: Target, seen: Coverage) -> Iterator[None]:
+def controlled(target: Target, seen: set[tuple[str, str]]) -> Iterator[None]:
     """Within the block, all that is sent with urllib3, as all clients do, keeps to the rules.
 
-    It is signed and keeps to the limits, answers have an end, and what is called through the routes and answered well is ``seen``.
+    It is signed and keeps to the limits, and answers have an end. ``seen`` takes the method and path of what is called through the
+    routes and answered well.
     """
     open_url = HTTPConnectionPool.urlopen
     routes = {_with_port(route.url): route for route in (*target.routes, *([target.direct] if target.direct else []))}
@@ -232,12 +232,10 @@ def controlled(target: Target, seen: Coverage) -> Iterator[None]:
             raise
         EXCHANGES.note(request_id, method, whole, answer.status)
         if base and routes[base] != target.direct and answer.status < requests.codes.bad_request:
-            seen.calls.add((method, urlsplit(whole.removeprefix(base)).path))
+            seen.add((method, urlsplit(whole.removeprefix(base)).path))
         return _unpacked_within_bounds(answer)
 
-    with pytest.MonkeyPatch.context() as patches:
-        patches.setattr(HTTPConnectionPool, "urlopen", noted)
-        patches.setattr(HTTPConnection, "response_class", _BoundedAnswer)
+    with patch.object(HTTPConnectionPool, "urlopen", noted), patch.object(HTTPConnection, "response_class", _BoundedAnswer):
         yield
 
 

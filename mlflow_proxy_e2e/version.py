@@ -1,9 +1,10 @@
-"""Which MLflow a target serves."""
+"""Which MLflow a target serves, and which is installed here."""
 
 from __future__ import annotations
 
 import http.client
 import re
+from importlib import metadata
 
 from mlflow_proxy_e2e.target import Target
 from mlflow_proxy_e2e.wire import Request, Wire
@@ -11,6 +12,11 @@ from mlflow_proxy_e2e.wire import Request, Wire
 VERSION = Request("GET", "/version")
 NUMBER = re.compile(rb"\d+\.\d+[\w.+-]{0,20}")  # else it is not MLflow that answers
 SECONDS = 2.0  # for the answer: a report can do without
+
+
+def installed() -> str:
+    """Return the version of MLflow in this environment: of its client, which has the same version as the server."""
+    return metadata.version("mlflow-skinny")
 
 
 def mlflow_version(target: Target, seconds: float = SECONDS) -> str | None:

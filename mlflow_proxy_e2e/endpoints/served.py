@@ -13,11 +13,10 @@ from typing import NamedTuple
 
 from packaging.version import Version
 
-from fixtures.services.mlflow import installed
 from mlflow_proxy_e2e import timeouts
 from mlflow_proxy_e2e.endpoints.table import Endpoint, is_missing
 from mlflow_proxy_e2e.target import CAPABILITIES, Target
-from mlflow_proxy_e2e.version import mlflow_version
+from mlflow_proxy_e2e.version import installed, mlflow_version
 from mlflow_proxy_e2e.wire import Wire
 
 # The endpoints without which a capability is none: the youngest ones of those that its tests call.

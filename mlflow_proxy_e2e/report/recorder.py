@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from importlib import metadata
+from typing import TYPE_CHECKING
 
 import pytest
 
-from mlflow_proxy_e2e.diagnosis.verdict import Verdict
 from mlflow_proxy_e2e.errors import SuiteError
 from mlflow_proxy_e2e.redaction import without
 from mlflow_proxy_e2e.report.blame import BLAME, SUITE
 from mlflow_proxy_e2e.report.result import REACHABLE, Check, Outcome, Result, Trouble, reachable, subject_of
 from mlflow_proxy_e2e.target import Target
+
+if TYPE_CHECKING:
+    from mlflow_proxy_e2e.diagnosis.verdict import Verdict
 
 RECORDER = pytest.StashKey["Recorder"]()  # where the runner's configuration holds it
 LEFT = pytest.StashKey[Sequence[str]]()  # and what the run could not remove from the target
@@ -122,7 +126,7 @@ class Recorder:
 
     def _clean_verdict(self, verdict: Verdict) -> Verdict:
         evidence = tuple(self._clean(line) for line in verdict.evidence)
-        return Verdict(verdict.hops, verdict.causes, self._clean(verdict.what), evidence, self._clean(verdict.remedy))
+        return replace(verdict, what=self._clean(verdict.what), evidence=evidence, remedy=self._clean(verdict.remedy))
 
 
 def _phases(check: Check) -> Iterator[pytest.TestReport]:

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import PurePath
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from mlflow_proxy_e2e.diagnosis.verdict import Verdict
+if TYPE_CHECKING:
+    from mlflow_proxy_e2e.diagnosis.verdict import Verdict
 
 Outcome = Literal["passed", "failed", "error", "skipped"]
 OUTCOMES: tuple[Outcome, ...] = ("failed", "error", "passed", "skipped")  # what is worse comes first

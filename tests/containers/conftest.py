@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.options import STACK, TARGET
 from fixtures.stack.container import ContainerStack
+from mlflow_proxy_e2e.stash import STACK, TARGET
 from mlflow_proxy_e2e.target import Identity, Target
 from tests.outages.outage import Outage
 

@@ -17,16 +17,17 @@ import pytest
 from mlflow import MlflowClient
 from urllib3.connection import HTTPConnection
 
-from fixtures.options import RUN, TARGET, selected
 from mlflow_proxy_e2e.access_log import AccessLog
 from mlflow_proxy_e2e.checks.attempts import Gate, Subject
 from mlflow_proxy_e2e.clients import client_of, signed_in
 from mlflow_proxy_e2e.endpoints.coverage import COVERAGE, Coverage
 from mlflow_proxy_e2e.endpoints.served import as_served, served
 from mlflow_proxy_e2e.exchanges import EXCHANGES, REQUESTS
+from mlflow_proxy_e2e.options import selected
 from mlflow_proxy_e2e.report.recorder import CAPABILITY, IDENTITY, ROUTE
 from mlflow_proxy_e2e.report.result import subject_of
 from mlflow_proxy_e2e.scratch import Scratch
+from mlflow_proxy_e2e.stash import RUN, TARGET
 from mlflow_proxy_e2e.target import CAPABILITIES, Caller, Carrier, Identity, Route, Target
 from mlflow_proxy_e2e.traffic import controlled
 from mlflow_proxy_e2e.wire import Request, Wire
@@ -156,7 +157,7 @@ def client_environment(tmp_path_factory: pytest.TempPathFactory, user_environmen
 def coverage(pytestconfig: pytest.Config, target: Target) -> Iterator[Coverage]:
     """Return what has been called, of all that is sent with urllib3."""
     seen = pytestconfig.stash[COVERAGE]
-    with controlled(target, seen):
+    with controlled(target, seen.calls):
         yield seen
 
 

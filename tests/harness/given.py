@@ -7,7 +7,8 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from fixtures import options
+import pytest
+
 from mlflow_proxy_e2e.run import Run
 from mlflow_proxy_e2e.stack import ReadyService
 from mlflow_proxy_e2e.target import Target
@@ -55,6 +56,7 @@ class GivenStack:
         """Do nothing."""
 
 
-def pytest_configure() -> None:
+@pytest.hookimpl(tryfirst=True)
+def pytest_mlflow_stack() -> GivenStack:
     """Take the target in place of a stack."""
-    options.stack = lambda _: GivenStack()  # type: ignore[assignment]
+    return GivenStack()

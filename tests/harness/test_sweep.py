@@ -14,11 +14,12 @@ from unittest.mock import Mock
 import pytest
 
 from fixtures.profiles import write_profile
+from mlflow_proxy_e2e import diagnosis
 from mlflow_proxy_e2e.deployed import DeployedStack
 from mlflow_proxy_e2e.diagnosis.examination import Examination
 from mlflow_proxy_e2e.diagnosis.ground import ground
 from mlflow_proxy_e2e.errors import BadOptionError, RequestLimitError, SweepError
-from mlflow_proxy_e2e.report import verdicts
+from mlflow_proxy_e2e.plugin.failures import diagnosed
 from mlflow_proxy_e2e.run import Run, left_of, state_folder
 from mlflow_proxy_e2e.sweep import sweep_dead_runs
 from mlflow_proxy_e2e.target import Identity, Route, Secret, Target
@@ -144,9 +145,9 @@ def test_a_diagnosis_that_fails(theirs: Theirs, monkeypatch: pytest.MonkeyPatch)
     """Nor does an error of the diagnosis's own."""
     failed = pytest.TestReport("test", ("", 0, ""), {}, "failed", None, "call")
     lines: list[str] = []
-    monkeypatch.setattr(verdicts, "diagnose", Mock(side_effect=RuntimeError(f"no way with {KEY}")))
+    monkeypatch.setattr(diagnosis, "diagnose", Mock(side_effect=RuntimeError(f"no way with {KEY}")))
 
-    found = verdicts.find(Mock(stats={"failed": [failed]}, write_line=lines.append), theirs(says(EMPTY)))
+    found = diagnosed(Mock(stats={"failed": [failed]}, write_line=lines.append), theirs(says(EMPTY)))
 
     assert found == []
     assert lines == ["The diagnosis has failed, by a fault of its own: RuntimeError('no way with [key]')"]

@@ -1,0 +1,106 @@
+"""What came of a run: recorded test by test, diagnosed where tests have failed, and delivered to wherever that was asked for."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Generator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlflow_proxy_e2e import options
+from mlflow_proxy_e2e.endpoints.coverage import COVERAGE, Coverage
+from mlflow_proxy_e2e.errors import SuiteError
+from mlflow_proxy_e2e.plugin.failures import diagnosed
+from mlflow_proxy_e2e.report import summary, verdicts
+from mlflow_proxy_e2e.report.blame import BLAME, SUITE, is_own
+from mlflow_proxy_e2e.report.outputs import OUTPUTS, Outputs
+from mlflow_proxy_e2e.report.recorder import LEFT, RECORDER, RESULT, Recorder
+from mlflow_proxy_e2e.report.terminal import say
+from mlflow_proxy_e2e.report.verdicts import VERDICTS
+from mlflow_proxy_e2e.stash import STACK, TARGET
+from mlflow_proxy_e2e.traffic import TRAFFIC
+from mlflow_proxy_e2e.version import mlflow_version
+
+
+def record(config: pytest.Config) -> Recorder:
+    """Have what comes of tests recorded from now on. Raises ReportError, BadOptionError if the result cannot be delivered."""
+    config.stash[OUTPUTS] = Outputs.asked_for(config)
+    config.stash[RECORDER] = recorder = Recorder(config.stash[TARGET])
+    config.pluginmanager.register(recorder)
+    return recorder
+
+
+def note(config: pytest.Config, error: SuiteError) -> None:
+    """Record why the run cannot go on."""
+    if recorder := config.stash.get(RECORDER, None):
+        recorder.note(error)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Say of a test that has failed through the suite's own fault that it has, and end a run that may send no more."""
+    report = yield
+    if call.excinfo and is_own(call.excinfo.value):
+        report.user_properties.append((BLAME, SUITE))
+    if TRAFFIC.is_exhausted:
+        item.session.shouldstop = str(TRAFFIC.exhaustion)
+    return report
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Ask the target why tests have failed, as long as everything is there."""
+    config = session.config
+    if hasattr(config, "workeroutput"):
+        return
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # one that follows a Ctrl-C must not keep anything from being removed
+    TRAFFIC.hope_again()  # a diagnosis asks why, and what has come back is cleaned up
+    if STACK in config.stash and exitstatus == pytest.ExitCode.TESTS_FAILED:
+        reporter: Any = config.pluginmanager.get_plugin("terminalreporter")
+        with TRAFFIC.uncounted():
+            config.stash[VERDICTS] = diagnosed(reporter, config.stash[TARGET])
+
+
+@pytest.hookimpl(specname="pytest_sessionfinish", trylast=True)
+def pytest_deliver(session: pytest.Session) -> None:
+    """Deliver the result at the end."""
+    deliver(session)
+
+
+def deliver(session: pytest.Session) -> None:
+    """Write what came of the run to wherever that was asked for. A test that nothing came of is no success."""
+    config = session.config
+    if not (recorder := config.stash.get(RECORDER, None)):
+        return
+    session.exitstatus = recorder.exit_code(session.exitstatus)
+    with TRAFFIC.uncounted():
+        version = mlflow_version(recorder.target) if recorder.works() else None
+    config.stash[RESULT] = recorder.result(
+        session.exitstatus,
+        routes=map(str, options.selected(config, "--route", recorder.target.routes)),
+        mlflow=version,
+        verdicts=config.stash.get(VERDICTS, []),
+        left_behind=config.stash.get(LEFT, []),
+    )
+    try:
+        config.stash[OUTPUTS].write(config.stash[RESULT], partial(say, config))
+    except SuiteError as error:
+        say(config, f"{error}")
+        session.exitstatus = session.exitstatus or error.exit_code
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    covered = config.stash.get(COVERAGE, Coverage())
+    result = config.stash.get(RESULT, None)
+    if result and result.bad:
+        summary.write_logs(terminalreporter, config.stash[STACK].logs(), config.stash[TARGET].secrets)
+    verdicts.write(terminalreporter, config.stash.get(VERDICTS, []))  # below all that is long, where it is seen first
+    if result:
+        summary.write(terminalreporter, result, covered)
+    if covered.table and (file := config.option.endpoints):
+        covered.write(Path(config.invocation_params.dir, file))
