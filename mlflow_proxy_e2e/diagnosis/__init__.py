@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
 
+from mlflow_proxy_e2e.causes.catalogue import CATALOGUE
+from mlflow_proxy_e2e.causes.cause import CauseId
 from mlflow_proxy_e2e.diagnosis.asking import NoTimeLeftError
-from mlflow_proxy_e2e.diagnosis.causes import CAUSES
 from mlflow_proxy_e2e.diagnosis.client import OWN_CLIENT, client
 from mlflow_proxy_e2e.diagnosis.examination import Examination, Finding
 from mlflow_proxy_e2e.diagnosis.forwarding import forwarding
@@ -19,25 +20,6 @@ from mlflow_proxy_e2e.diagnosis.unknown import Failure, by_failures, differences
 from mlflow_proxy_e2e.diagnosis.verdict import OR, Verdict
 from mlflow_proxy_e2e.redaction import without
 from mlflow_proxy_e2e.target import Target
-
-# What each of these makes look wrong besides.
-EXPLAINS: Mapping[str, frozenset[str]] = {
-    "error-shape": frozenset(
-        {
-            *("denial-in-other-shape", "error-html", "error-detail"),
-            *("delete-body-dropped", "query-dropped", "plus-decoded", "percent-decoded-twice", "blank-parameters-dropped"),
-        }
-    ),
-    "status-rewritten": frozenset({"denial-in-other-shape", "error-shape", "method-filter", "head-refused"}),
-    **dict.fromkeys(("key-check-off", "fail-open", "rule-straight-to-mlflow"), frozenset({"scope-not-checked"})),
-    "path-differential": frozenset({"health-unguarded-anywhere"}),
-    "credential-leak": frozenset({"query-logged"}),
-    "too-few-workers": frozenset({"connection-closed-each-time", "keep-alive-off", "native-routes-missing"}),
-    "query-collapse": frozenset({"blank-parameters-dropped"}),
-    "method-filter": frozenset({"delete-body-dropped"}),
-    "otlp-unrouted": frozenset({"compressed-refused"}),
-    "family-hole": frozenset({"graphql-hole"}),
-}
 
 
 def diagnose(target: Target, failures: Sequence[Failure] = ()) -> list[Verdict]:
@@ -57,7 +39,7 @@ def diagnose(target: Target, failures: Sequence[Failure] = ()) -> list[Verdict]:
         found = [by_failures(examination, failures)]
     if found and not found[0].causes:
         found[0] = replace(found[0], evidence=(*found[0].evidence, *what_failed(examination, failures)))
-    explained = {cause for finding in found for known in finding.causes for cause in EXPLAINS.get(known, ())}
+    explained = {explained for finding in found for id_ in finding.causes for explained in CATALOGUE[CauseId(id_)].explains}
     left = (finding for finding in found if not explained & set(finding.causes))
     return [_verdict(target, finding) for finding in _distinct(left)]
 
@@ -95,7 +77,7 @@ def _distinct(findings: Iterable[Finding]) -> Iterator[Finding]:
 
 
 def _verdict(target: Target, finding: Finding) -> Verdict:
-    known = [CAUSES[cause] for cause in finding.causes if cause in CAUSES]
+    known = [CATALOGUE[CauseId(id_)] for id_ in finding.causes]
     return Verdict(
         hops=finding.hops,
         causes=finding.causes,

@@ -252,7 +252,7 @@ WITHOUT_GROUND = (
     Trait(("credential-leak",), _logged(header=True)),
     Trait(("query-logged",), _logged(header=False)),
     Trait(("internal-leak", "internal-leak-in-errors"), _address),
-    Trait(("keep-alive-off",), _closes_each_time, at_edge=("connection-closed-each-time",)),
+    Trait(("keep-alive-off",), _closes_each_time, at_edge=("edge-keep-alive-off",)),
     Trait(("charset-changed",), differs(READ, lambda reply: reply.header("Content-Type"))),
     Trait(("content-recoded",), differs(ASKS_FOR_GZIP, lambda reply: reply.header("Content-Encoding"))),
     Trait(("json-rewritten",), differs(READ, lambda reply: reply.body)),
@@ -389,7 +389,7 @@ THREE_IN_CHUNKS = b"3\r\nabc\r\n0\r\n\r\n"
 CHUNKED: Headers = (("Transfer-Encoding", "chunked"),)
 
 ON_GROUND = (
-    Trait(("answers-remembered",), _remembered),
+    Trait(("response-cached",), _remembered),
     Trait(("ghost-runs", "shadow-traffic"), _twice),
     Trait(("query-collapse",), _on_ground(_history), needs=UI),
     Trait(
@@ -400,7 +400,7 @@ ON_GROUND = (
     Trait(("method-filter",), _on_ground(_plain_upload), needs=ARTIFACTS),
     Trait(("chunked-refused",), _refuses(_chunked, 400, 411, 501), needs=ARTIFACTS),
     *(Trait((cause,), _stored(cause), needs=ARTIFACTS) for cause in NAMES),
-    Trait(("requests-unpacked",), _kept(ZIPPED, (("Content-Encoding", "gzip"),)), needs=ARTIFACTS),
+    Trait(("request-decompressed",), _kept(ZIPPED, (("Content-Encoding", "gzip"),)), needs=ARTIFACTS),
     Trait(("http10-downgrade",), _kept(THREE_IN_CHUNKS, CHUNKED, b"abc"), needs=ARTIFACTS),
     Trait(
         ("range-dropped",),
@@ -410,9 +410,9 @@ ON_GROUND = (
     Trait(("disposition-dropped",), _downloaded(DIGITS, (), lambda reply: reply.header("Content-Disposition")), needs=ARTIFACTS),
     Trait(("body-cut",), _kept(SOME), needs=ARTIFACTS),
     Trait(
-        ("proxy-body-limit",),
+        ("body-size-limit",),
         _refuses(large_file, 413, None),
-        at_edge=("body-limit",),
+        at_edge=("edge-body-size-limit",),
         needs=LARGE_ARTIFACTS,
     ),
     Trait(("body-cut",), _keeps(large_file, LARGE), needs=LARGE_ARTIFACTS),

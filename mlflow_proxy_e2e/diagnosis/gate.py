@@ -74,7 +74,7 @@ def _open_gate(x: Examination, wrong: Sequence[Reply], let_in: Sequence[str]) ->
     hops = x.behind(reply.question.route for reply in wrong)
     fresh = x.asker.ask(Question(wrong[0].question.route, _new_read()))
     if fresh.status == x.target.contract.unauthenticated:
-        return Finding(("answers-remembered",), hops, (wrong[0], fresh, "what nobody has asked for before is refused"))
+        return Finding(("response-cached",), hops, (wrong[0], fresh, "what nobody has asked for before is refused"))
     elsewhere = x.asker.ask(Question(wrong[0].question.route, _new_path()))
     if elsewhere.status == x.target.contract.unauthenticated:
         where = hops if hops == ("edge",) else together("proxy", "auth", *hops)

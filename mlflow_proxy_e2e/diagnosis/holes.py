@@ -116,8 +116,8 @@ def _keys_of_a_kind(x: Examination) -> Iterator[Finding]:
         return
     key = x.control.key.reveal()
     variants = (
-        ("key-beginning-compared", "auth", Identity("a key cut off", key=Secret(key[:-4])), READ),
-        ("key-beginning-compared", "auth", Identity("a key made longer", key=Secret(f"{key}x")), READ),
+        ("key-prefix-match", "auth", Identity("a key cut off", key=Secret(key[:-4])), READ),
+        ("key-prefix-match", "auth", Identity("a key made longer", key=Secret(f"{key}x")), READ),
         ("key-case-ignored", "auth", Identity("a key in other letters", key=Secret(key.swapcase())), READ),
         ("last-key-counts", "proxy", Identity("a bad key and then a good one", key=Secret(f"bad, Bearer {key}")), READ),
     )

@@ -58,7 +58,7 @@ def not_answered_by_mlflow(x: Examination, evidence: tuple[object, ...], hops: t
     behind = behind_proxy(x)
     silent = ["mlflow-silent"] if "mlflow" in behind else []
     at_edge = ["idle-timeout"] if "edge" in hops else []
-    causes = ("network-closed", "half-open", *silent, "proxy-loop", "loop-through-edge", *at_edge)
+    causes = ("connect-timeout", "upstream-silent", *silent, "proxy-loop", "loop-through-edge", *at_edge)
     return Finding(causes, together(*hops, *behind), evidence)
 
 
@@ -94,11 +94,11 @@ def _proxy_away(x: Examination, reply: Reply) -> Finding:
     if "UH" in how:
         return _unhealthy(x, evidence)
     if "UF" in how:
-        return Finding(("network-closed-edge",) if slow else ("edge-port-refused",), ("edge",), evidence)
+        return Finding(("edge-connect-timeout",) if slow else ("edge-port-refused",), ("edge",), evidence)
     if how:
-        return Finding(("edge-target-silent",) if slow else (), ("edge",), evidence, "the edge does not get the proxy's answer")
+        return Finding(("edge-upstream-silent",) if slow else (), ("edge",), evidence, "the edge does not get the proxy's answer")
     if slow:
-        return Finding(("network-closed-edge", "edge-target-silent", "idle-timeout"), ("edge",), evidence)
+        return Finding(("edge-connect-timeout", "edge-upstream-silent", "idle-timeout"), ("edge",), evidence)
     return Finding(("edge-port-refused", "no-healthy-target", *UNHEALTHY), ("edge",), evidence)
 
 
@@ -181,7 +181,7 @@ def _mlflow_away(x: Examination, reply: Reply, nobody: Reply, hops: tuple[str, .
     if "UF" in how and "TLS_error" in "".join(said(x, reply, "proxy", "details")):
         return Finding(("upstream-by-https",), ("proxy",), evidence)
     if "UF" in how:
-        return Finding(("network-closed",) if slow else (_wrong_address(x, reply),), ("proxy",), evidence)
+        return Finding(("connect-timeout",) if slow else (_wrong_address(x, reply),), ("proxy",), evidence)
     if "UH" in how:
         return Finding(("dns-fail",), ("proxy",), evidence)
     if "UPE" in how or "UC" in how:
@@ -189,7 +189,7 @@ def _mlflow_away(x: Examination, reply: Reply, nobody: Reply, hops: tuple[str, .
     if reply.status == 504 and not slow:
         return Finding(("timeout-too-short",), hops, evidence)
     if how and slow:
-        return Finding(("half-open",), ("proxy",), evidence)
+        return Finding(("upstream-silent",), ("proxy",), evidence)
     if slow:
         return not_answered_by_mlflow(x, evidence, hops)
     if reply.status in (502, 503):

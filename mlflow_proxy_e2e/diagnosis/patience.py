@@ -87,5 +87,5 @@ ANSWERED = {str(status) for status in range(200, 600) if status not in (408, 502
 # What each call means that is cut: behind the edge, and at the edge.
 CUTS: Mapping[Callable[[Examination, Ground, Route], str | None], tuple[tuple[str, ...], tuple[str, ...]]] = {
     _upload: (("idle-timeout",), ("idle-timeout",)),
-    _download: (("timeout-too-short",), ("call-timeout",)),
+    _download: (("timeout-too-short",), ("edge-timeout-too-short",)),
 }

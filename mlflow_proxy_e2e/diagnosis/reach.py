@@ -63,7 +63,7 @@ def reach(x: Examination) -> Iterator[Finding]:
     refused = any(reply.status == x.target.contract.unauthenticated for route in broken for reply in _good(x, route))
     if refused and (kept := [reply for route in routes if (reply := _kept_refusal(x, route))]):
         because = "whoever asks for it first decides what all others are answered"
-        yield Finding(("answers-remembered",), x.behind(reply.question.route for reply in kept), (*kept, because))
+        yield Finding(("response-cached",), x.behind(reply.question.route for reply in kept), (*kept, because))
         return
     if mixed := now_and_then(x, (reply for route in broken for reply in _good(x, route) if not works(reply))):
         yield mixed
@@ -96,7 +96,7 @@ def _mlflow_itself(x: Examination, direct: Reply) -> Finding:
     if in_its_words := mlflows_words(direct):
         return in_its_words
     if direct.status == 404:
-        return Finding(("prefix-era-drift",), ("mlflow",), evidence)
+        return Finding(("static-prefix-mismatch",), ("mlflow",), evidence)
     if direct.status == 403:
         return Finding(("host-403",), ("mlflow",), evidence)
     return Finding((), ("mlflow",), evidence, "MLflow itself does not answer a read as it should")
@@ -183,14 +183,14 @@ def _nobody_is_answered(x: Examination, route: Route, reply: Reply, nobody: Repl
         return Finding((CONNECTION["closed"],), hops, (reply, nobody))
     if hops == ("edge",):
         return Finding(
-            ("network-closed-edge", "edge-target-silent"), hops, (reply, nobody, "the same call succeeds behind the edge")
+            ("edge-connect-timeout", "edge-upstream-silent"), hops, (reply, nobody, "the same call succeeds behind the edge")
         )
     health, auth = _hop_health(x, route), x.ask_hop("auth")
     evidence = (reply, nobody, *filter(None, (health, auth)))
     if auth and (auth.failure or auth.status != 200):
         return Finding(("auth-slow",), ("auth",), evidence)
     if health and health.status and auth:
-        return Finding(("network-closed",), hops, evidence)
+        return Finding(("connect-timeout",), hops, evidence)
     return Finding((), (*hops, "auth"), evidence, "connections are taken, and nobody is answered, with a key or without")
 
 
@@ -322,7 +322,7 @@ def _wrong_path_at_mlflow(x: Examination, route: Route, reply: Reply, nobody: Re
         cause = "strip-twice" if len(seen) < len(READ.path.partition("?")[0]) else "strip-none"
         return Finding((cause,), hops, (reply, nobody, *x.trail_of(reply), f"MLflow was asked for {seen}"))
     undecided = ["strip-twice"] if any(again.status in x.refusals for again in whole) else []
-    drift, behind = ([], []) if x.target.direct else (["prefix-era-drift"], ["mlflow"])
+    drift, behind = ([], []) if x.target.direct else (["static-prefix-mismatch"], ["mlflow"])
     return Finding(("strip-none", *undecided, *drift), (*hops, *behind), (reply, nobody, *whole))
 
 

@@ -1,0 +1,1 @@
+"""Causes at the client and the way to the target."""

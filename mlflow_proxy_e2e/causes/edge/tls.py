@@ -1,0 +1,75 @@
+"""The edge's certificate, and what else keeps a TLS connection from being established."""
+
+from __future__ import annotations
+
+from mlflow_proxy_e2e.causes.cause import Cause, CauseId
+from mlflow_proxy_e2e.causes.patterns import EXTERNAL
+
+CAUSES = (
+    Cause(
+        id=CauseId("tls-hostname"),
+        hop="edge",
+        severity="down",
+        symptom="a certificate error on every call through the external URL",
+        what="the certificate is for another name",
+        remedy="issue the certificate for the name that clients use",
+        reports=("mlflow#10029",),
+        reddens=(EXTERNAL,),
+    ),
+    Cause(
+        id=CauseId("tls-expired"),
+        hop="edge",
+        severity="down",
+        symptom="a certificate error on every call through the external URL, since a certain day",
+        what="the certificate has expired",
+        remedy="renew the certificate, and automate its renewal",
+        reports=("mlflow#4032",),
+        reddens=(EXTERNAL,),
+    ),
+    Cause(
+        id=CauseId("tls-early"),
+        hop="edge",
+        severity="down",
+        symptom="a certificate error on every call through the external URL, until a certain day",
+        what="the certificate is not valid yet",
+        remedy="correct the clocks, or wait until the certificate is valid",
+        reddens=(EXTERNAL,),
+    ),
+    Cause(
+        id=CauseId("tls-chain"),
+        hop="edge",
+        severity="down",
+        symptom="a certificate error in programs but not in browsers, which remember or fetch the missing certificate",
+        what="the edge presents its own certificate without the intermediate one that signed it",
+        remedy="present the whole chain",
+        reports=("mlflow#4032",),
+        reddens=(EXTERNAL,),
+    ),
+    Cause(
+        id=CauseId("tls-authority-unknown"),
+        hop="edge",
+        severity="down",
+        symptom="a certificate error on machines that do not trust the certificate's issuer",
+        what="the certificate was issued by an authority that this machine does not trust",
+        remedy="name the authority in the profile (ca), or use a certificate from one that clients trust",
+        reddens=(EXTERNAL,),
+    ),
+    Cause(
+        id=CauseId("tls-missing"),
+        hop="edge",
+        severity="down",
+        symptom="an error about the TLS version or record on every call through the external URL",
+        what="the edge speaks plain HTTP on the HTTPS port",
+        remedy="configure that listener with its certificate",
+        reddens=(EXTERNAL,),
+    ),
+    Cause(
+        id=CauseId("tls-handshake"),
+        hop="edge",
+        severity="down",
+        symptom="the TLS handshake fails on every call through the external URL",
+        what="no TLS connection can be established",
+        remedy="check which TLS versions, server names and client certificates the server requires",
+        reddens=(EXTERNAL,),
+    ),
+)

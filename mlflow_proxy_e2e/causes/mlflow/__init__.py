@@ -1,0 +1,1 @@
+"""Causes at MLflow and what it runs on."""

@@ -1,0 +1,1 @@
+"""Causes at the proxy, and the way from it to MLflow."""
