@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from fixtures.faults import CATALOGUE
+from fixtures.faults.catalogue import FAULTS
 
 E2E = "tests/e2e"
 READ = (f"{E2E}/test_experiments.py::test_get_experiment",)
@@ -66,16 +66,18 @@ EDGE = {
     "sso-login": Detection(READ, "external"),
     "auth-stripped": Detection(CALLS, "external.*bearer"),
     "edge-port-refused": Detection(READ, "external"),
-    "network-closed-edge": Detection(READ, "external"),
-    "edge-target-silent": Detection(READ, "external"),
+    "edge-connect-timeout": Detection(READ, "external"),
+    "edge-upstream-silent": Detection(READ, "external"),
     "no-healthy-target": Detection(READ, "external"),
     "health-path-mismatch": Detection(READ, "external"),
     "health-behind-auth": Detection(READ, "external"),
     "idle-timeout": Detection((f"{E2E}/test_slow_calls.py::test_upload_with_pause", *READ), "upload_with_pause.external"),
-    "call-timeout": Detection((f"{E2E}/test_slow_calls.py::test_download_with_pause", *READ), "download_with_pause.external"),
-    "body-limit": Detection((f"{E2E}/test_artifacts.py::test_large_file", *READ), "large_file.external"),
+    "edge-timeout-too-short": Detection(
+        (f"{E2E}/test_slow_calls.py::test_download_with_pause", *READ), "download_with_pause.external"
+    ),
+    "edge-body-size-limit": Detection((f"{E2E}/test_artifacts.py::test_large_file", *READ), "large_file.external"),
     "waf-blocks": Detection((f"{E2E}/test_experiments.py::test_search_experiments", *READ), "search_experiments.external"),
-    "connection-closed-each-time": Detection(
+    "edge-keep-alive-off": Detection(
         (f"{E2E}/test_fidelity_connections.py::test_same_connection_is_used", *READ), "connection_is_used.external"
     ),
 }
@@ -91,7 +93,7 @@ MLFLOW = {
     "artifact-store-missing": Detection((f"{E2E}/test_artifacts.py::test_upload", *READ), "upload"),
     "disk-full": Detection((f"{E2E}/test_artifacts.py::test_large_file", *READ), "large"),
     "host-403": Detection(READ, ""),
-    "prefix-era-drift": Detection(READ, ""),
+    "static-prefix-mismatch": Detection(READ, ""),
     "native-routes-missing": Detection((f"{E2E}/test_otlp.py::test_send_spans", WAITS, *READ), "send_spans"),
     "too-few-workers": Detection((WAITS, *READ), "others_during_upload"),
     "replica-split": Detection((f"{E2E}/test_fidelity_connections.py::test_what_is_written_is_read_every_time",), "every_time"),
@@ -133,7 +135,7 @@ DETECTED_BY: Mapping[str, Detection] = {
     "rate-limit-not-enforced": Detection(DENIED, "throttled"),
     "ratelimit-as-401": Detection(DENIED, "throttled"),
     "service-not-checked": Detection(DENIED, "other-service"),
-    "key-beginning-compared": Detection((f"{KEYS}::test_like_a_key",), ""),
+    "key-prefix-match": Detection((f"{KEYS}::test_like_a_key",), ""),
     "key-case-ignored": Detection((f"{KEYS}::test_like_a_key",), ""),
     # Proxies that let in.
     "ajax-api-unguarded": Detection((f"{EVERY}[internal-ajax-api-2.0]", f"{EVERY}[internal-api-2.0]"), "ajax-api"),
@@ -175,14 +177,14 @@ DETECTED_BY: Mapping[str, Detection] = {
     "big-numbers-rounded": Detection((f"{JSON}::test_metrics", *READ), "metrics"),
     "nan-nulled": Detection((f"{JSON}::test_bare_word", *READ), "NaN"),
     "status-rewritten": Detection((f"{CONVERSATION}",), ""),
-    "answers-remembered": Detection((f"{E2E}/test_fidelity_connections.py::test_identities_take_turns", *READ), "turns"),
+    "response-cached": Detection((f"{E2E}/test_fidelity_connections.py::test_identities_take_turns", *READ), "turns"),
     # The way from the proxy to MLflow.
     "stale-address": Detection(ONE_CALL, ""),
     "one-address-stale": Detection((f"{E2E}/test_fidelity_connections.py::test_reads_in_flight",), ""),
     "address-taken-over": Detection(ONE_CALL, ""),
     "dns-fail": Detection(ONE_CALL, ""),
-    "network-closed": Detection(ONE_CALL, ""),
-    "half-open": Detection(ONE_CALL, ""),
+    "connect-timeout": Detection(ONE_CALL, ""),
+    "upstream-silent": Detection(ONE_CALL, ""),
     "timeout-too-short": Detection((f"{E2E}/test_slow_calls.py::test_download_with_pause",), ""),
     "upstream-by-https": Detection(ONE_CALL, ""),
     "upstream-by-http2": Detection(ONE_CALL, ""),
@@ -208,10 +210,10 @@ DETECTED_BY: Mapping[str, Detection] = {
     "http10-downgrade": Detection((f"{TRANSFER}::test_chunked_upload", *READ), "chunked"),
     "answer-cut": Detection((f"{CONVERSATION}[internal-artifacts]", *READ), "artifacts"),
     "body-cut": Detection((f"{CONVERSATION}[internal-artifacts]", *READ), "artifacts"),
-    "proxy-body-limit": Detection((f"{E2E}/test_artifacts.py::test_large_file[internal]", *READ), "large"),
+    "body-size-limit": Detection((f"{E2E}/test_artifacts.py::test_large_file[internal]", *READ), "large"),
     "keep-alive-off": Detection((f"{E2E}/test_fidelity_connections.py::test_same_connection_is_used", *READ), "same_connection"),
     "content-recoded": Detection((f"{TRANSFER}::test_coded_answer", *READ), "coded"),
-    "requests-unpacked": Detection((f"{TRANSFER}::test_odd_upload", *READ), "gzip"),
+    "request-decompressed": Detection((f"{TRANSFER}::test_odd_upload", *READ), "gzip"),
     "headers-limited": Detection((f"{REQUESTS}::test_many_headers", *READ), "many"),
     # The auth service, and the way there.
     "auth-down": Detection(ONE_CALL, ""),
@@ -232,4 +234,4 @@ DETECTED_BY: Mapping[str, Detection] = {
 }
 
 # The faults for which MLflow need not be started anew: see faults/front.py.
-WITH_A_SHARED_MLFLOW = tuple(fault.id for fault in CATALOGUE.values() if fault.hop != "mlflow")
+WITH_A_SHARED_MLFLOW = tuple(fault.id for fault in FAULTS.values() if fault.hop != "mlflow")

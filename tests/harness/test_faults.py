@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from fixtures.faults import CATALOGUE
+from fixtures.faults.catalogue import FAULTS, RENAMED
 from fixtures.faults.pages import listing, page
+from mlflow_proxy_e2e.causes.catalogue import CATALOGUE
+from mlflow_proxy_e2e.causes.cause import CauseId
 from tests.harness.conftest import ROOT, StartRun
 from tests.harness.detections import DETECTED_BY
 
@@ -17,9 +19,20 @@ def test_page_of_faults() -> None:
     assert (ROOT / "docs" / "faults.md").read_text() == page()
 
 
+def test_every_fault_brings_about_a_known_cause() -> None:
+    """What can be injected is in the catalogue of causes."""
+    assert set(FAULTS) <= set(CATALOGUE)
+
+
+def test_former_ids() -> None:
+    """A former id names a fault that there is, and is not the id of another."""
+    assert set(RENAMED.values()) <= set(FAULTS)
+    assert not set(RENAMED) & set(FAULTS)
+
+
 def test_every_fault_is_shown_to_be_detected() -> None:
     """No fault is in the catalogue without a test that it turns red."""
-    assert set(CATALOGUE) == set(DETECTED_BY) | NEVER_STARTS
+    assert set(FAULTS) == set(DETECTED_BY) | NEVER_STARTS
 
 
 def test_list_of_faults(start_run: StartRun) -> None:
@@ -28,5 +41,5 @@ def test_list_of_faults(start_run: StartRun) -> None:
 
     assert run.wait() == pytest.ExitCode.OK
     assert run.output.strip() == listing().strip()
-    for fault in CATALOGUE.values():
-        assert f"  {fault.id}\n    symptom  {fault.symptom}\n" in run.output
+    for fault in FAULTS:
+        assert f"  {fault}\n    symptom  {CATALOGUE[CauseId(fault)].symptom}\n" in run.output

@@ -10,9 +10,9 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from fixtures.faults import CATALOGUE
+from fixtures.faults.catalogue import FAULTS
 from fixtures.profiles import write_profile
-from mlflow_proxy_e2e.diagnosis.causes import CAUSES
+from mlflow_proxy_e2e.causes.catalogue import CATALOGUE
 from mlflow_proxy_e2e.errors import BadProfileError
 from tests.harness.conftest import ROOT
 from tests.harness.faults.conftest import StartFront
@@ -30,7 +30,7 @@ def diagnosis(file: Path, *arguments: str, **variables: str) -> subprocess.Compl
 
 def profile_of(start_front: StartFront, fault: str | None, file: Path) -> Mapping[str, str]:
     """Start a system, write its profile, and return the environment that the profile names."""
-    front = start_front(CATALOGUE[fault] if fault else None)
+    front = start_front(FAULTS[fault] if fault else None)
     assert front.target
     return write_profile(front.target, file)
 
@@ -69,5 +69,5 @@ def test_every_cause_has_words() -> None:
     """The diagnosis can put into words every fault that it can name, and names every fault of the catalogue that can be started."""
     source = "".join(file.read_text() for file in (ROOT / "mlflow_proxy_e2e" / "diagnosis").glob("*.py"))
 
-    assert set(CATALOGUE) - set(IDENTIFIER.findall(source)) == {"database-missing"}
-    assert set(re.findall(r'Finding\(\("([a-z0-9-]+)"', source)) <= set(CAUSES)
+    assert set(FAULTS) - set(IDENTIFIER.findall(source)) == {"database-missing"}
+    assert set(re.findall(r'Finding\(\("([a-z0-9-]+)"', source)) <= set(CATALOGUE)

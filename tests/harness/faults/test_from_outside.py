@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from fixtures.faults import CATALOGUE
+from fixtures.faults.catalogue import FAULTS
 from mlflow_proxy_e2e.diagnosis import diagnose
 from tests.harness.detections import WITH_A_SHARED_MLFLOW
 from tests.harness.faults.conftest import StartFront
 from tests.harness.faults.variations import as_deployed, with_one_route
 
-FROM_OUTSIDE = [fault for fault in WITH_A_SHARED_MLFLOW if CATALOGUE[fault].hop != "client"]
+FROM_OUTSIDE = [fault for fault in WITH_A_SHARED_MLFLOW if FAULTS[fault].hop != "client"]
 
 pytestmark = pytest.mark.nightly
 
@@ -18,10 +18,10 @@ pytestmark = pytest.mark.nightly
 @pytest.mark.parametrize("fault", sorted(FROM_OUTSIDE))
 def test_nothing_wrong_is_said(fault: str, start_front: StartFront) -> None:
     """What shows may not be enough to name a fault, or to see it at all: then no other hop and no other cause is named."""
-    front = start_front(CATALOGUE[fault])
+    front = start_front(FAULTS[fault])
     assert front.target
 
     for view in (as_deployed, lambda target: with_one_route(as_deployed(target))):
         for verdict in diagnose(view(front.target))[:1]:
-            assert CATALOGUE[fault].hop in verdict.hops, str(verdict)
+            assert FAULTS[fault].hop in verdict.hops, str(verdict)
             assert not verdict.causes or fault in verdict.causes, str(verdict)

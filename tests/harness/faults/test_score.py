@@ -7,14 +7,15 @@ from collections.abc import Callable
 
 import pytest
 
-from fixtures.faults import CATALOGUE, fidelity, gate
+from fixtures.faults import fidelity, gate
+from fixtures.faults.catalogue import FAULTS
 from tests.harness.conftest import Run, StartRun
 from tests.harness.detections import DETECTED_BY, WITH_A_SHARED_MLFLOW
 from tests.harness.faults import forked
 from tests.harness.faults.conftest import SCORE, RunOn, StartFront
 
 # Of what these turn red the message has the request, and how to send it again. Others a client reports, or a log.
-SHOWN_OTHERWISE = {"credential-leak", "key-echoed", "origin-403", "proxy-body-limit", "query-logged"}
+SHOWN_OTHERWISE = {"credential-leak", "key-echoed", "origin-403", "body-size-limit", "query-logged"}
 DESCRIBED = {fault.id for fault in (*gate.FAULTS, *fidelity.FAULTS)} - SHOWN_OTHERWISE
 MOST_CAUSES = 2  # that a verdict may leave open
 
@@ -25,7 +26,7 @@ def test_fault(
 ) -> None:
     """A system with this fault fails the tests that the fault concerns, and no others; the verdict says what and where."""
     tests, red = DETECTED_BY[fault]
-    known = CATALOGUE[fault]
+    known = FAULTS[fault]
     record_property(SCORE, "faults")
 
     if fault in WITH_A_SHARED_MLFLOW:

@@ -16,6 +16,7 @@ from fixtures.services import envoy
 from fixtures.services.auth import SCOPES_VARIABLE
 from fixtures.stack.process import ProcessStack
 from fixtures.stack.reaper import ROOT
+from mlflow_proxy_e2e.causes.cause import CauseId
 from mlflow_proxy_e2e.endpoints.scopes import TABLE
 from tests.harness.detections import E2E, READ
 from tests.harness.faults.conftest import RunOn, StartFront
@@ -91,7 +92,7 @@ def test_unknown_fault(name: str, start_front: StartFront, run_on: RunOn) -> Non
     """The verdict says at which hop something is wrong, with evidence, and names no cause."""
     inject, hop, tests = UNKNOWN[name]
 
-    front = start_front(Fault(name, hop, "", "", "", inject))
+    front = start_front(Fault(cause=CauseId(name), inject=inject))
     assert front.target
 
     run = run_on(front.target, *tests, *READ)
@@ -104,7 +105,7 @@ def test_unknown_fault(name: str, start_front: StartFront, run_on: RunOn) -> Non
 
 def test_unknown_fault_of_mlflow(run_on: RunOn) -> None:
     """The verdict says that MLflow itself fails."""
-    stack = ProcessStack(fault=Fault("not-in-the-catalogue", "mlflow", "", "", "", _break_mlflow))
+    stack = ProcessStack(fault=Fault(cause=CauseId("not-in-the-catalogue"), inject=_break_mlflow))
     try:
         target = stack.start()
         list(stack.until_ready())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fixtures.faults.fault import Fault
+from mlflow_proxy_e2e.causes.cause import CauseId
 from tests.harness.faults.conftest import AssertRight, StartFront
 from tests.harness.faults.variations import VARIATIONS
 
@@ -13,7 +14,7 @@ from tests.harness.faults.variations import VARIATIONS
 def test_variation(name: str, start_front: StartFront, assert_right: AssertRight) -> None:
     """A system that is right in its own way."""
     variation = VARIATIONS[name]
-    front = start_front(Fault(name, "proxy", "", "", "", variation.change))
+    front = start_front(Fault(cause=CauseId(name), inject=variation.change))
     assert front.target
 
     assert_right(variation.retarget(front.target), *variation.tests)

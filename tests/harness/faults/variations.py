@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fixtures.faults import CATALOGUE
+from fixtures.faults.catalogue import FAULTS
 from fixtures.faults.system import Configuration, System, script_first
 from fixtures.services import envoy
 from mlflow_proxy_e2e.target import Target
@@ -152,7 +152,7 @@ def with_one_route(target: Target) -> Target:
 VARIATIONS: Mapping[str, Variation] = {
     "as-it-is": Variation(),
     "as-deployed": Variation(script_first(HEADERS_OF_OTHERS), as_deployed, (f"{EVERY}[external-other]",)),
-    "bearer-only": Variation(CATALOGUE["carrier-ignored"].inject, lambda target: replace(target, carriers=("bearer",))),
+    "bearer-only": Variation(FAULTS["carrier-ignored"].inject, lambda target: replace(target, carriers=("bearer",))),
     "buffering": Variation(proxy(_with_filter("envoy.filters.http.buffer", BUFFER))),
     "connects-again": Variation(proxy(_connects_again)),
     "external-only": Variation(retarget=lambda target: with_one_route(as_deployed(target))),
@@ -164,8 +164,8 @@ VARIATIONS: Mapping[str, Variation] = {
     "other-prefix": Variation(edge(_other_prefix), _external_url(lambda url: url.replace("/api/mlflow", OTHER_PREFIX))),
     "other-words": Variation(script_first(OTHER_WORDS)),
     "pages-beside": Variation(_tells_others(PAGE, PAGE), as_deployed, NOT_FOR_MLFLOW),
-    "preflight-open": Variation(CATALOGUE["options-for-all"].inject, _expecting(preflight="open"), OPTIONS),
+    "preflight-open": Variation(FAULTS["options-for-all"].inject, _expecting(preflight="open"), OPTIONS),
     "redirects-beside": Variation(_tells_others({"redirect": {"https_redirect": True}}, LOGIN), as_deployed, NOT_FOR_MLFLOW),
-    "refusals-in-other-shape": Variation(CATALOGUE["denial-in-other-shape"].inject, _expecting(errors="any"), CLIENT_RAISES),
+    "refusals-in-other-shape": Variation(FAULTS["denial-in-other-shape"].inject, _expecting(errors="any"), CLIENT_RAISES),
     "slow": Variation(proxy(_with_filter("envoy.filters.http.fault", DELAY))),
 }

@@ -1,0 +1,40 @@
+"""The catalogue of causes."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import pytest
+
+from mlflow_proxy_e2e.causes.catalogue import CATALOGUE, FAMILIES, by_id
+from mlflow_proxy_e2e.causes.cause import Cause, CauseId
+
+CAUSE = Cause(id=CauseId("one"), hop="proxy", severity="down", symptom="404", what="it is wrong", remedy="correct it")
+
+
+def test_two_causes_of_the_same_id() -> None:
+    """Two causes cannot have the same id."""
+    with pytest.raises(ValueError, match="the id one"):
+        by_id((CAUSE, CAUSE))
+
+
+def test_explanation_of_what_is_not_in_the_catalogue() -> None:
+    """A cause explains only what is in the catalogue."""
+    with pytest.raises(ValueError, match="one explains other"):
+        by_id((replace(CAUSE, explains=(CauseId("other"),)),))
+
+
+def test_causes_are_in_the_folder_of_their_hop() -> None:
+    """A family's module is in the folder of the hop where all of its causes sit."""
+    for family in FAMILIES:
+        assert {cause.hop for cause in family.CAUSES} == {family.__name__.split(".")[-2]}, family.__name__
+
+
+@pytest.mark.parametrize("cause", CATALOGUE.values(), ids=CATALOGUE)
+def test_texts(cause: Cause) -> None:
+    """A cause says in one line each what it looks like, what it is and how to fix it, and names the tests that it turns red."""
+    for text in (cause.symptom, cause.what, cause.remedy):
+        assert re.fullmatch(r"[^\n|]*[^\n.|]", text)
+    assert all(re.compile(pattern) for pattern in cause.reddens)
+    assert cause.reddens
