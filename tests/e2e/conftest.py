@@ -19,7 +19,8 @@ from urllib3.connection import HTTPConnection
 
 from mlflow_proxy_e2e.access_log import AccessLog
 from mlflow_proxy_e2e.checks.attempts import Gate, Subject
-from mlflow_proxy_e2e.clients import client_of, signed_in
+from mlflow_proxy_e2e.checks.denials import Refused
+from mlflow_proxy_e2e.clients import Rest, client_of, signed_in
 from mlflow_proxy_e2e.endpoints.coverage import COVERAGE, Coverage
 from mlflow_proxy_e2e.endpoints.served import as_served, served
 from mlflow_proxy_e2e.exchanges import EXCHANGES, REQUESTS
@@ -193,10 +194,72 @@ def as_writer(route: Route, can_write: Identity) -> MlflowClient:
     return client_of(Caller(route, can_write))
 
 
+@pytest.fixture
+def client(route: Route, control: Identity) -> MlflowClient:
+    """Return an MLflow client of an identity that may do everything, on each route."""
+    return client_of(Caller(route, control))
+
+
+@pytest.fixture
+def signed_in_client(route: Route, control: Identity) -> Iterator[MlflowClient]:
+    """Sign in an identity that may do everything, on each route, for the whole test: its client, and MLflow's fluent API."""
+    with signed_in(route, control) as client:
+        yield client
+
+
+@pytest.fixture
+def signed_in_writer(route: Route, can_write: Identity) -> Iterator[MlflowClient]:
+    """Sign in each identity that may write, on each route, for the whole test: its client, and MLflow's fluent API."""
+    with signed_in(route, can_write) as client:
+        yield client
+
+
 @pytest.fixture(scope="session")
 def truth(witness: Caller) -> MlflowClient:
     """Return an MLflow client that sees what MLflow holds, whatever the route under test makes of it."""
     return client_of(witness)
+
+
+@pytest.fixture
+def rest(route: Route, control: Identity) -> Iterator[Rest]:
+    """Return an HTTP session of an identity that may do everything, on each route."""
+    with Rest(route, control) as rest:
+        yield rest
+
+
+@pytest.fixture
+def reader_rest(route: Route, can_read: Identity) -> Iterator[Rest]:
+    """Return an HTTP session of each identity that may read, on each route."""
+    with Rest(route, can_read) as rest:
+        yield rest
+
+
+@pytest.fixture
+def writer_rest(route: Route, can_write: Identity) -> Iterator[Rest]:
+    """Return an HTTP session of each identity that may write, on each route."""
+    with Rest(route, can_write) as rest:
+        yield rest
+
+
+@pytest.fixture
+def truth_rest(witness: Caller) -> Iterator[Rest]:
+    """Return an HTTP session that sees what MLflow holds, whatever the route under test makes of it."""
+    with Rest(*witness) as rest:
+        yield rest
+
+
+@pytest.fixture
+def refused_reader(route: Route, cannot_read: Identity, target: Target) -> Iterator[Refused]:
+    """Return each identity that may not read, on each route, and how it must be refused."""
+    with Rest(route, cannot_read) as rest:
+        yield Refused(rest, target.contract.denial(cannot_read))
+
+
+@pytest.fixture
+def refused_writer(route: Route, cannot_write: Identity, target: Target) -> Iterator[Refused]:
+    """Return each identity that may not write, on each route, and how it must be refused."""
+    with Rest(route, cannot_write) as rest:
+        yield Refused(rest, target.contract.denial(cannot_write))
 
 
 @pytest.fixture(scope="session")

@@ -4,47 +4,51 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 
 from fixtures.options import TARGET
-from mlflow_proxy_e2e.clients import signed_in
+from mlflow_proxy_e2e.clients import client_of
 from mlflow_proxy_e2e.scratch import Scratch
 from mlflow_proxy_e2e.target import Caller, Identity, Route, Target
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Have every test run once for each two routes, both ways round."""
+    """Run every test once for each ordered pair of routes."""
     routes = sorted(metafunc.config.stash[TARGET].routes, key=str)
     pairs = [pytest.param(*pair, id="-then-".join(map(str, pair))) for pair in itertools.permutations(routes, 2)]
     single = pytest.param(None, None, id="single", marks=pytest.mark.skip("the target has a single route"))
     metafunc.parametrize(("first", "second"), pairs or [single])
 
 
-@pytest.fixture(scope="session")
-def another(target: Target, control: Identity) -> Identity:
-    """Return somebody else who may read."""
+@pytest.fixture
+def writer(first: Route, control: Identity) -> MlflowClient:
+    """Return an MLflow client of an identity that may do everything, on the first route."""
+    return client_of(Caller(first, control))
+
+
+@pytest.fixture
+def other_reader(second: Route, target: Target, control: Identity) -> MlflowClient:
+    """Return an MLflow client of another identity that may read, on the second route."""
     others = [identity for identity in target.who_may("read") if identity != control]
     if not others:
         pytest.skip("the target has a single identity that may read")
-    return others[0]
+    return client_of(Caller(second, others[0]))
 
 
-def test_run(first: Route, second: Route, control: Identity, another: Identity, witness: Caller, scratch: Scratch) -> None:
-    """A run and its experiment are the same from everywhere: metrics with their history, parameters and tags."""
+def test_run(writer: MlflowClient, other_reader: MlflowClient, truth: MlflowClient, scratch: Scratch) -> None:
+    """A run and its experiment are the same on every route: metrics with their history, parameters and tags."""
     name = scratch.experiment()
     history = [Metric("loss", 0.5, 1000, 0), Metric("loss", 0.25, 2000, 1)]
 
-    with signed_in(first, control) as client:
-        experiment_id = client.create_experiment(name)
-        run_id = client.create_run(experiment_id, run_name="nightly").info.run_id
-        client.log_batch(run_id, history, [Param("depth", "3")], [RunTag("team", "fraud")])
-        client.set_terminated(run_id)
+    run_id = writer.create_run(writer.create_experiment(name), run_name="nightly").info.run_id
+    writer.log_batch(run_id, history, [Param("depth", "3")], [RunTag("team", "fraud")])
+    writer.set_terminated(run_id)
 
-    with signed_in(second, another) as client:
-        found = _run(client, name)
+    found = _run(other_reader, name)
     assert found == {
         "run_ids": [run_id],
         "name": "nightly",
@@ -53,11 +57,11 @@ def test_run(first: Route, second: Route, control: Identity, another: Identity, 
         "params": {"depth": "3"},
         "team": "fraud",
     }
-    with signed_in(*witness) as mlflow_itself:
-        assert _run(mlflow_itself, name) == found
+    assert _run(truth, name) == found
 
 
-def _run(client: MlflowClient, experiment_name: str) -> dict[str, object]:
+def _run(client: MlflowClient, experiment_name: str) -> dict[str, Any]:
+    """Return what the client sees of the runs of an experiment, and of the only one among them."""
     experiment = client.get_experiment_by_name(experiment_name)
     assert experiment
     runs = client.search_runs([experiment.experiment_id])
@@ -73,39 +77,31 @@ def _run(client: MlflowClient, experiment_name: str) -> dict[str, object]:
 
 
 @pytest.mark.capability("artifacts")
-def test_artifact(
-    first: Route, second: Route, control: Identity, another: Identity, witness: Caller, scratch: Scratch, tmp_path: Path
-) -> None:
-    """An artifact is the same from everywhere: the location that a run is given does not depend on the route."""
+def test_artifact(writer: MlflowClient, other_reader: MlflowClient, truth: MlflowClient, scratch: Scratch, tmp_path: Path) -> None:
+    """An artifact is the same on every route: the location that a run is given does not depend on the route."""
     content = bytes(range(256))
     (tmp_path / "weights.bin").write_bytes(content)
 
-    with signed_in(first, control) as client:
-        run_id = client.create_run(client.create_experiment(scratch.experiment())).info.run_id
-        client.log_artifact(run_id, tmp_path / "weights.bin", "model")
+    run_id = writer.create_run(writer.create_experiment(scratch.experiment())).info.run_id
+    writer.log_artifact(run_id, tmp_path / "weights.bin", "model")
 
-    for who, caller in (("another", Caller(second, another)), ("witness", witness)):
-        with signed_in(*caller) as client:
-            folder = tmp_path / who
-            folder.mkdir()
-            assert Path(client.download_artifacts(run_id, "model/weights.bin", str(folder))).read_bytes() == content
+    for name, client in (("other-reader", other_reader), ("truth", truth)):
+        folder = tmp_path / name
+        folder.mkdir()
+        assert Path(client.download_artifacts(run_id, "model/weights.bin", str(folder))).read_bytes() == content
 
 
 @pytest.mark.capability("registry")
-def test_registered_model(
-    first: Route, second: Route, control: Identity, another: Identity, witness: Caller, scratch: Scratch
-) -> None:
-    """A registered model is the same from everywhere: its version, tags and alias."""
+def test_registered_model(writer: MlflowClient, other_reader: MlflowClient, truth: MlflowClient, scratch: Scratch) -> None:
+    """A registered model is the same on every route: its version, tags and alias."""
     name = scratch.model()
 
-    with signed_in(first, control) as client:
-        run = client.create_run(client.create_experiment(scratch.experiment())).info
-        client.create_registered_model(name, tags={"team": "fraud"}, description="scores payments")
-        client.create_model_version(name, f"{run.artifact_uri}/model", run.run_id, tags={"stage": "trial"}, await_creation_for=0)
-        client.set_registered_model_alias(name, "champion", "1")
+    run = writer.create_run(writer.create_experiment(scratch.experiment())).info
+    writer.create_registered_model(name, tags={"team": "fraud"}, description="scores payments")
+    writer.create_model_version(name, f"{run.artifact_uri}/model", run.run_id, tags={"stage": "trial"}, await_creation_for=0)
+    writer.set_registered_model_alias(name, "champion", "1")
 
-    with signed_in(second, another) as client:
-        found = _champion(client, name)
+    found = _champion(other_reader, name)
     assert found == {
         "description": "scores payments",
         "team": "fraud",
@@ -114,11 +110,11 @@ def test_registered_model(
         "source": f"{run.artifact_uri}/model",
         "tags": {"stage": "trial"},
     }
-    with signed_in(*witness) as mlflow_itself:
-        assert _champion(mlflow_itself, name) == found
+    assert _champion(truth, name) == found
 
 
-def _champion(client: MlflowClient, name: str) -> dict[str, object]:
+def _champion(client: MlflowClient, name: str) -> dict[str, Any]:
+    """Return what the client sees of a registered model and of its version with the alias "champion"."""
     model = client.get_registered_model(name)
     version = client.get_model_version_by_alias(name, "champion")
     return {

@@ -11,8 +11,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModel
 
-from mlflow_proxy_e2e.clients import Rest, signed_in
-from mlflow_proxy_e2e.target import Caller, Identity, Route
+from mlflow_proxy_e2e.clients import Rest
 
 pytestmark = pytest.mark.capability("artifacts", "logged-models")
 
@@ -26,57 +25,49 @@ LISTED: Mapping[str, int | None] = {name: len(content) for name, content in FILE
 
 
 @pytest.fixture
-def model(witness: Caller, experiment_id: str) -> LoggedModel:
+def model(truth: MlflowClient, experiment_id: str) -> LoggedModel:
     """Return a model of the test's own, without files."""
-    with signed_in(*witness) as mlflow_itself:
-        return mlflow_itself.create_logged_model(experiment_id)
+    return truth.create_logged_model(experiment_id)
 
 
 @pytest.fixture
-def model_with_files(witness: Caller, model: LoggedModel) -> LoggedModel:
-    """Return a model of the test's own, which is ready and has the files above."""
-    with Rest(*witness) as mlflow_itself:
-        for name, content in FILES.items():
-            mlflow_itself.put(_served(model, name), data=content).raise_for_status()
-    with signed_in(*witness) as mlflow_itself:
-        return mlflow_itself.finalize_logged_model(model.model_id, "READY")
+def model_with_files(truth: MlflowClient, truth_rest: Rest, model: LoggedModel) -> LoggedModel:
+    """Return a model of the test's own, ready, with the files above."""
+    for name, content in FILES.items():
+        truth_rest.put(_served(model, name), data=content).raise_for_status()
+    return truth.finalize_logged_model(model.model_id, "READY")
 
 
 @pytest.mark.since("3.14")  # as test_artifact_names
-def test_upload_folder(route: Route, control: Identity, witness: Caller, model: LoggedModel, tmp_path: Path) -> None:
-    """A model's folder is uploaded with the folders in it, to the byte, and no run is asked for."""
+def test_upload_folder(client: MlflowClient, truth_rest: Rest, model: LoggedModel, tmp_path: Path) -> None:
+    """A model's folder is uploaded with its subfolders, byte for byte, and without a run."""
     for name, content in FILES.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(content)
 
-    with signed_in(route, control) as client:
-        client.log_model_artifacts(model.model_id, str(tmp_path))
+    client.log_model_artifacts(model.model_id, str(tmp_path))
 
-    with Rest(*witness) as mlflow_itself:
-        assert _held(mlflow_itself, model) == LISTED
-        assert {name: mlflow_itself.get(_served(model, name)).content for name in FILES} == FILES
+    assert _stored(truth_rest, model) == LISTED
+    assert {name: truth_rest.get(_served(model, name)).content for name in FILES} == FILES
 
 
-def test_upload_file(route: Route, control: Identity, witness: Caller, model_with_files: LoggedModel, tmp_path: Path) -> None:
-    """A file that is added to a model stands beside those that there are."""
+def test_upload_file(client: MlflowClient, truth_rest: Rest, model_with_files: LoggedModel, tmp_path: Path) -> None:
+    """A file can be added to a model, and its other files stay."""
     (tmp_path / "card.md").write_text("Scores card payments.")
 
-    with signed_in(route, control) as client:
-        client.log_model_artifact(model_with_files.model_id, str(tmp_path / "card.md"))
+    client.log_model_artifact(model_with_files.model_id, str(tmp_path / "card.md"))
 
-    with Rest(*witness) as mlflow_itself:
-        assert _held(mlflow_itself, model_with_files) == {**LISTED, "card.md": 21}
+    assert _stored(truth_rest, model_with_files) == {**LISTED, "card.md": 21}
 
 
 @pytest.mark.since("3.14")  # as test_artifact_names
-def test_list_and_download(route: Route, control: Identity, model_with_files: LoggedModel, tmp_path: Path) -> None:
-    """Whoever deploys a model sees its files, folders within folders, and has all of them by the model's name alone."""
-    with signed_in(route, control) as client:
-        # First, since a client that is always told of the same folders would walk down them for ever.
-        assert _listed(client, model_with_files) == LISTED
-        folder = Path(mlflow.artifacts.download_artifacts(f"models:/{model_with_files.model_id}", dst_path=str(tmp_path)))
+def test_list_and_download(signed_in_client: MlflowClient, model_with_files: LoggedModel, tmp_path: Path) -> None:
+    """A model's files are listed, subfolders included, and all of them are downloaded by the model's id alone."""
+    # First: if the listing always returned the same folders, the download would never end.
+    assert _listed(signed_in_client, model_with_files) == LISTED
+    folder = Path(mlflow.artifacts.download_artifacts(f"models:/{model_with_files.model_id}", dst_path=str(tmp_path)))
 
-    # The client adds a file of its own, which says under which name the model is registered.
+    # The client adds a file of its own, with the name under which the model is registered.
     assert {name: (folder / name).read_bytes() for name in FILES} == FILES
 
 
@@ -91,9 +82,9 @@ def _listed(client: MlflowClient, model: LoggedModel) -> dict[str, int | None]:
     return {entry.path: None if entry.is_dir else entry.file_size for entry in entries}
 
 
-def _held(mlflow_itself: Rest, model: LoggedModel) -> dict[str, int | None]:
-    """Return the same as MLflow itself says it. The client in this process cannot: it goes on asking whom it asked first."""
+def _stored(truth_rest: Rest, model: LoggedModel) -> dict[str, int | None]:
+    """Return the same as MLflow itself lists it: over HTTP, since MLflow's client keeps using the route that it used first."""
     path = f"/api/2.0/mlflow/logged-models/{model.model_id}/artifacts/directories"
-    answers = [mlflow_itself.get(path, params={"artifact_directory_path": folder}) for folder in ("", *FOLDERS)]
+    answers = [truth_rest.get(path, params={"artifact_directory_path": folder}) for folder in ("", *FOLDERS)]
     entries = [entry for answer in answers for entry in answer.json().get("files", [])]
     return {entry["path"]: None if entry["is_dir"] else int(entry["file_size"]) for entry in entries}

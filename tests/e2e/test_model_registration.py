@@ -1,4 +1,4 @@
-"""The way of a model as users go it: trained, logged, registered, given an alias, loaded by it."""
+"""A model's path from training to use: trained, logged, registered, given an alias, loaded by it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mlflow.models.model import ModelInfo
 
 from mlflow_proxy_e2e.clients import Rest, signed_in
 from mlflow_proxy_e2e.scratch import Scratch
-from mlflow_proxy_e2e.target import Caller, Identity, Route, Target
+from mlflow_proxy_e2e.target import Identity, Route, Target
 
 # MLflow 3 logs every model as an entity of its own, and its files go through the server.
 pytestmark = pytest.mark.capability("registry", "artifacts", "logged-models")
@@ -35,7 +35,7 @@ class Trained(NamedTuple):
 
 @pytest.fixture(scope="session")
 def trained() -> Trained:
-    """Train the smallest model that there is."""
+    """Train a model that is as small as possible."""
     # Takes seconds to import: not while tests are collected.
     from sklearn.linear_model import LinearRegression
 
@@ -46,7 +46,7 @@ def trained() -> Trained:
 
 @pytest.fixture(scope="module")
 def registered_through(control: Identity, shared_scratch: Scratch, experiment_id: str, trained: Trained) -> Callable[[Route], str]:
-    """Return what tells the name of a model with an alias "champion" that was registered through a route: once for each route."""
+    """Return a function that registers a model with the alias "champion" through a route, once, and returns its name."""
 
     @cache
     def register(route: Route) -> str:
@@ -59,9 +59,15 @@ def registered_through(control: Identity, shared_scratch: Scratch, experiment_id
 
 
 @pytest.fixture
+def other_route(route: Route, target: Target) -> Route:
+    """Return another route than the one under test, if there is one."""
+    return next((other for other in target.routes if other != route), route)
+
+
+@pytest.fixture
 def autologged(scratch: Scratch, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Within the test, have whatever scikit-learn trains logged and registered; return the name under which."""
-    # What a model needs to be installed is found by loading it in another interpreter: seconds, and no call to MLflow.
+    """Have scikit-learn's models logged and registered automatically during the test; return the name of the registered model."""
+    # MLflow infers a model's requirements by loading it in another interpreter: that takes seconds and tests nothing here.
     monkeypatch.setattr(mlflow.models, "infer_pip_requirements", lambda *_, fallback, **__: fallback)
     name = scratch.model()
     try:
@@ -71,77 +77,71 @@ def autologged(scratch: Scratch, monkeypatch: pytest.MonkeyPatch) -> Iterator[st
         mlflow.sklearn.autolog(disable=True)
 
 
-def test_register_and_load_by_alias(
-    route: Route, can_write: Identity, witness: Caller, scratch: Scratch, experiment_id: str, trained: Trained
-) -> None:
-    """A model that was logged, registered and given an alias is loaded by it, predicts the same, and is known to be its run's."""
+@pytest.mark.usefixtures("signed_in_writer")
+def test_register_and_load_by_alias(truth: MlflowClient, scratch: Scratch, experiment_id: str, trained: Trained) -> None:
+    """A model that was logged, registered and given an alias is loaded by it, predicts the same, and names its run."""
     name = scratch.model()
 
-    with signed_in(route, can_write):
-        logged = _log_and_register(trained, experiment_id, name)
-        loaded = mlflow.pyfunc.load_model(f"models:/{name}@champion")
+    logged = _log_and_register(trained, experiment_id, name)
+    loaded = mlflow.pyfunc.load_model(f"models:/{name}@champion")
 
     np.testing.assert_array_equal(loaded.predict(INPUTS), trained.predictions)
     np.testing.assert_array_equal(loaded.input_example, INPUTS)
     assert loaded.metadata.signature == trained.signature
-    with signed_in(*witness) as mlflow_itself:
-        version = mlflow_itself.get_model_version_by_alias(name, "champion")
-        model = mlflow_itself.get_logged_model(logged.model_id)
+    version = truth.get_model_version_by_alias(name, "champion")
+    model = truth.get_logged_model(logged.model_id)
     assert (version.version, version.status, version.source) == ("1", "READY", logged.model_uri)
     assert (version.run_id, model.source_run_id, model.status) == (logged.run_id, logged.run_id, LoggedModelStatus.READY)
 
 
 def test_load_what_another_registered(
-    route: Route, can_read: Identity, target: Target, registered_through: Callable[[Route], str], trained: Trained
+    route: Route, can_read: Identity, other_route: Route, registered_through: Callable[[Route], str], trained: Trained
 ) -> None:
-    """Whoever may read loads by its alias what another key registered, through another route if there is one."""
-    other = next((other for other in target.routes if other != route), route)
-    name = registered_through(other)
+    """A model that another key registered, on another route if there is one, is loaded by its alias."""
+    name = registered_through(other_route)
 
     with signed_in(route, can_read) as client:
-        seen = client.search_model_versions(f"name = '{name}'")
+        versions = client.search_model_versions(f"name = '{name}'")
         loaded = mlflow.sklearn.load_model(f"models:/{name}@champion")
 
-    assert [version.version for version in seen] == ["1"]
+    assert [version.version for version in versions] == ["1"]
     np.testing.assert_array_equal(loaded.predict(INPUTS), trained.predictions)
 
 
-def test_download_file_of_version(route: Route, can_read: Identity, registered_through: Callable[[Route], str]) -> None:
-    """Whoever may read downloads a file of a registered version with one GET, as the browser does, outside any API path."""
-    name = registered_through(route)
+def test_download_file_of_version(route: Route, reader_rest: Rest, registered_through: Callable[[Route], str]) -> None:
+    """A file of a registered version is downloaded with one GET outside any API path, as the browser does."""
+    file = {"name": registered_through(route), "version": "1", "path": "MLmodel"}
 
-    with Rest(route, can_read) as rest:
-        answer = rest.get("/model-versions/get-artifact", params={"name": name, "version": "1", "path": "MLmodel"})
+    answer = reader_rest.get("/model-versions/get-artifact", params=file)
 
     assert answer.status_code == 200
     assert "loader_module: mlflow.sklearn" in answer.text
 
 
-def test_autolog(route: Route, can_write: Identity, witness: Caller, autologged: str, experiment_id: str, trained: Trained) -> None:
+@pytest.mark.usefixtures("signed_in_writer")
+def test_autolog(truth: MlflowClient, autologged: str, experiment_id: str, trained: Trained) -> None:
     """With autologging on, training alone logs parameters and metrics, and registers a model that predicts the same."""
-    with signed_in(route, can_write):
-        with mlflow.start_run(experiment_id=experiment_id) as run:
-            type(trained.estimator)().fit(INPUTS, OUTPUTS)
-        loaded = mlflow.sklearn.load_model(f"models:/{autologged}/1")
+    with mlflow.start_run(experiment_id=experiment_id) as run:
+        type(trained.estimator)().fit(INPUTS, OUTPUTS)
+    loaded = mlflow.sklearn.load_model(f"models:/{autologged}/1")
 
     np.testing.assert_array_equal(loaded.predict(INPUTS), trained.predictions)
-    with signed_in(*witness) as mlflow_itself:
-        data = mlflow_itself.get_run(run.info.run_id).data
-        version = mlflow_itself.get_model_version(autologged, "1")
+    data = truth.get_run(run.info.run_id).data
+    version = truth.get_model_version(autologged, "1")
     assert (data.params["fit_intercept"], data.tags["estimator_name"]) == ("True", "LinearRegression")
     assert data.metrics["training_r2_score"] == 1.0
     assert (version.run_id, version.status) == (run.info.run_id, "READY")
 
 
 def _log_and_register(trained: Trained, experiment_id: str, name: str) -> ModelInfo:
-    """Log a trained model in a run of its own, register it and call it "champion", as who is signed in."""
+    """Log a trained model in a run of its own, register it and give it the alias "champion", as whoever is signed in."""
     with mlflow.start_run(experiment_id=experiment_id):
         logged: ModelInfo = mlflow.sklearn.log_model(
             trained.estimator,
             name="classifier",
             signature=trained.signature,
             input_example=INPUTS,
-            pip_requirements=["scikit-learn"],  # without it they are found by loading the model in another interpreter
+            pip_requirements=["scikit-learn"],  # otherwise inferred by loading the model in another interpreter
         )
     version = mlflow.register_model(logged.model_uri, name)
     MlflowClient().set_registered_model_alias(name, "champion", version.version)

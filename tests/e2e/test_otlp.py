@@ -8,17 +8,18 @@ import json
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import pytest
 from google.protobuf.json_format import MessageToDict
+from mlflow import MlflowClient
 from mlflow.entities import Trace
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
 
-from mlflow_proxy_e2e.clients import Rest, signed_in
+from mlflow_proxy_e2e.clients import Rest
 from mlflow_proxy_e2e.scratch import Scratch
-from mlflow_proxy_e2e.target import Caller, Identity, Route
 
 pytestmark = pytest.mark.capability("otlp")
 
@@ -30,7 +31,7 @@ DURATION = 333
 
 @dataclass(frozen=True)
 class Sent:
-    """A trace of two spans, one below the other, under ids of its own."""
+    """A trace of two nested spans, with ids of its own."""
 
     trace_id: bytes = field(default_factory=lambda: secrets.token_bytes(16))
     root_id: bytes = field(default_factory=lambda: secrets.token_bytes(8))
@@ -41,7 +42,7 @@ class Sent:
         return f"tr-{self.trace_id.hex()}"
 
     def request(self) -> ExportTraceServiceRequest:
-        """Return the trace as OpenTelemetry's protocol has it."""
+        """Return the trace as a message of OpenTelemetry's protocol."""
         question = KeyValue(key="question", value=AnyValue(string_value="größer?"))
         root = Span(name="answer", span_id=self.root_id, attributes=[question])
         spans = [root, Span(name="look up", span_id=secrets.token_bytes(8), parent_span_id=self.root_id)]
@@ -53,14 +54,14 @@ class Sent:
 
 @dataclass(frozen=True)
 class Encoding:
-    """A way to write a trace down, with the headers that tell which."""
+    """An encoding of traces, with the headers that announce it."""
 
     headers: Mapping[str, str]
     encode: Callable[[Sent], bytes]
 
 
 def _json(sent: Sent) -> bytes:
-    """Write a trace as JSON, which OpenTelemetry, unlike protobuf itself, has with ids in hexadecimal digits."""
+    """Encode a trace as JSON, where OpenTelemetry, unlike protobuf itself, writes ids as hexadecimal digits."""
     request = MessageToDict(sent.request())
     for span in request["resourceSpans"][0]["scopeSpans"][0]["spans"]:
         span |= {key: base64.b64decode(span[key]).hex() for key in ("traceId", "spanId", "parentSpanId") if key in span}
@@ -75,24 +76,22 @@ ENCODINGS = {
 
 
 @pytest.fixture
-def destination(witness: Caller, scratch: Scratch) -> str:
+def destination(truth: MlflowClient, scratch: Scratch) -> str:
     """Return an experiment of the test's own."""
-    with signed_in(*witness) as mlflow_itself:
-        return mlflow_itself.create_experiment(scratch.experiment())
+    return truth.create_experiment(scratch.experiment())
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
 @pytest.mark.since("3.12")  # older ones take neither JSON nor gzip
-def test_send_spans(route: Route, control: Identity, witness: Caller, destination: str, encoding: str) -> None:
-    """Spans that an exporter sends, in any encoding, are acknowledged as the protocol has it, and make a trace that says it all."""
+def test_send_spans(rest: Rest, truth: MlflowClient, destination: str, encoding: str) -> None:
+    """Spans sent in any encoding are acknowledged as the protocol specifies, and become a complete trace."""
     sent, how = Sent(), ENCODINGS[encoding]
 
-    with Rest(route, control) as rest:
-        answer = rest.post(OTLP, data=how.encode(sent), headers={**how.headers, "x-mlflow-experiment-id": destination})
+    answer = rest.post(OTLP, data=how.encode(sent), headers={**how.headers, "x-mlflow-experiment-id": destination})
 
     # An acknowledgement without reservations is an empty message.
     assert (answer.status_code, answer.headers["Content-Type"], answer.content) == (200, "application/x-protobuf", b"")
-    traces = _all(witness, destination)
+    traces = _traces(truth, destination)
     assert [trace.info.trace_id for trace in traces] == [sent.id_in_mlflow]
     assert (traces[0].info.request_time, traces[0].info.execution_duration) == (START, DURATION)
     spans = {span.name: (span.parent_id, span.get_attribute("question")) for span in traces[0].data.spans}
@@ -100,47 +99,48 @@ def test_send_spans(route: Route, control: Identity, witness: Caller, destinatio
 
 
 @pytest.mark.since("3.12")
-def test_send_spans_of_run(route: Route, control: Identity, witness: Caller, destination: str) -> None:
-    """A run that is named in a header beside the spans has their trace."""
-    with signed_in(*witness) as mlflow_itself:
-        run_id = mlflow_itself.create_run(destination).info.run_id
+def test_send_spans_of_run(rest: Rest, truth: MlflowClient, destination: str) -> None:
+    """Spans sent with a run's id in a header become a trace of that run."""
+    run_id = truth.create_run(destination).info.run_id
     sent = Sent()
     headers = {**PROTOBUF, "x-mlflow-experiment-id": destination, "x-mlflow-run-id": run_id}
 
-    with Rest(route, control) as rest:
-        answer = rest.post(OTLP, data=sent.request().SerializeToString(), headers=headers)
+    answer = rest.post(OTLP, data=sent.request().SerializeToString(), headers=headers)
 
     assert answer.status_code == 200
-    with signed_in(*witness) as mlflow_itself:
-        of_run = mlflow_itself.search_traces(locations=[destination], run_id=run_id)
+    of_run = truth.search_traces(locations=[destination], run_id=run_id)
     assert [trace.info.trace_id for trace in of_run] == [sent.id_in_mlflow]
 
 
+class Unreadable(NamedTuple):
+    """What is wrong with spans, and the status of MLflow's answer."""
+
+    status: int
+    missing_header: str | None = None
+    body: bytes | None = None
+
+
 @pytest.mark.parametrize(
-    ("body", "lacking", "status"),
+    "unreadable",
     [
-        pytest.param(None, "x-mlflow-experiment-id", 422, id="no-experiment"),
-        pytest.param(None, "Content-Type", 400, id="no-type"),
-        pytest.param(b"\xff\xff", None, 400, id="no-protobuf"),
+        pytest.param(Unreadable(422, missing_header="x-mlflow-experiment-id"), id="no-experiment"),
+        pytest.param(Unreadable(400, missing_header="Content-Type"), id="no-type"),
+        pytest.param(Unreadable(400, body=b"\xff\xff"), id="no-protobuf"),
     ],
 )
-def test_refused_spans(
-    route: Route, control: Identity, witness: Caller, destination: str, body: bytes | None, lacking: str | None, status: int
-) -> None:
-    """Spans that MLflow cannot make anything of are refused in its own words, and nothing comes of them."""
+def test_refused_spans(rest: Rest, truth: MlflowClient, truth_rest: Rest, destination: str, unreadable: Unreadable) -> None:
+    """Spans that MLflow cannot read are refused with its own error, and no trace is created."""
     headers = {**PROTOBUF, "x-mlflow-experiment-id": destination}
-    body = body or Sent().request().SerializeToString()
-    headers.pop(lacking or "", None)
+    body = unreadable.body or Sent().request().SerializeToString()
+    headers.pop(unreadable.missing_header or "", None)
 
-    with Rest(*witness) as mlflow_itself, Rest(route, control) as rest:
-        expected, answer = (caller.post(OTLP, data=body, headers=headers) for caller in (mlflow_itself, rest))
+    expected, answer = (caller.post(OTLP, data=body, headers=headers) for caller in (truth_rest, rest))
 
-    assert (answer.status_code, answer.headers["Content-Type"]) == (status, expected.headers["Content-Type"])
+    assert (answer.status_code, answer.headers["Content-Type"]) == (unreadable.status, expected.headers["Content-Type"])
     assert answer.content == expected.content
-    assert _all(witness, destination) == []
+    assert _traces(truth, destination) == []
 
 
-def _all(witness: Caller, experiment_id: str) -> list[Trace]:
+def _traces(truth: MlflowClient, experiment_id: str) -> list[Trace]:
     """Return all traces of an experiment."""
-    with signed_in(*witness) as mlflow_itself:
-        return list(mlflow_itself.search_traces(locations=[experiment_id]))
+    return list(truth.search_traces(locations=[experiment_id]))

@@ -1,7 +1,9 @@
-"""What must work for anybody to work at all, for every key and URL, in seconds: one honest path each, and the decisive denials."""
+"""What must work before anything else can: in seconds, for every key and URL, the main calls and the decisive denials."""
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import mlflow
@@ -10,8 +12,8 @@ from mlflow import MlflowClient
 from mlflow.entities import TraceState
 
 from mlflow_proxy_e2e.checks import multiplier
-from mlflow_proxy_e2e.checks.denials import assert_denied
-from mlflow_proxy_e2e.clients import Rest, signed_in
+from mlflow_proxy_e2e.checks.denials import Refused, assert_denied
+from mlflow_proxy_e2e.clients import Rest, client_of, signed_in
 from mlflow_proxy_e2e.scratch import Scratch
 from mlflow_proxy_e2e.target import Caller, Identity, Route, Target
 
@@ -32,123 +34,133 @@ def model_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def finished_run(witness: Caller, experiment_id: str) -> str:
+def finished_run(target: Target, experiment_id: str) -> str:
     """Return a run with parameters and metrics, for others to read."""
-    with signed_in(*witness):
+    with signed_in(*target.truth):
         return log_run(experiment_id)
 
 
 @pytest.fixture(scope="module")
-def run_with_notes(witness: Caller, finished_run: str) -> str:
+def run_with_notes(truth: MlflowClient, finished_run: str) -> str:
     """Return a run with an artifact, for others to download."""
-    with signed_in(*witness) as client:
-        client.log_text(finished_run, NOTES, "notes.txt")
+    truth.log_text(finished_run, NOTES, "notes.txt")
     return finished_run
 
 
 @pytest.fixture(scope="module")
-def registered_model(witness: Caller, experiment_id: str, shared_scratch: Scratch, model_files: Path) -> str:
+def registered_model(target: Target, experiment_id: str, shared_scratch: Scratch, model_files: Path) -> str:
     """Return the name of a model, for others to load."""
     name = shared_scratch.model()
-    with signed_in(*witness):
+    with signed_in(*target.truth):
         register(model_files, experiment_id, name)
     return name
 
 
 @pytest.fixture(scope="module")
-def trace_id(witness: Caller, experiment_id: str) -> str:
+def trace_id(target: Target, experiment_id: str) -> str:
     """Return a trace, for others to read."""
-    with signed_in(*witness) as client:
+    with signed_in(*target.truth) as client:
         return log_trace(client, experiment_id)
 
 
+@pytest.fixture
+def as_read_only(route: Route, can_only_read: Identity) -> MlflowClient:
+    """Return an MLflow client of each identity that may read and not write, on each route."""
+    return client_of(Caller(route, can_only_read))
+
+
+@pytest.fixture
+def read_only(route: Route, can_only_read: Identity, target: Target) -> Iterator[Refused]:
+    """Return each identity that may read and not write, on each route, and how it must be refused."""
+    with Rest(route, can_only_read) as rest:
+        yield Refused(rest, target.contract.denial(can_only_read))
+
+
+@pytest.fixture
+def permitted_reader(route: Route, target: Target) -> Iterator[Rest]:
+    """Return an HTTP session of an identity that may read, on each route: also where nobody may write."""
+    with Rest(route, target.who_may("read")[0]) as rest:
+        yield rest
+
+
 @pytest.mark.subject("experiments")
-def test_create_experiment(route: Route, can_write: Identity, witness: Caller, shared_scratch: Scratch) -> None:
-    """MLflow holds an experiment under the name with which it was created."""
+def test_create_experiment(as_writer: MlflowClient, truth: MlflowClient, shared_scratch: Scratch) -> None:
+    """MLflow holds an experiment under the name it was created with."""
     name = shared_scratch.experiment()
 
-    with signed_in(route, can_write) as client:
-        experiment_id = client.create_experiment(name)
+    experiment_id = as_writer.create_experiment(name)
 
-    with signed_in(*witness) as mlflow_itself:
-        assert mlflow_itself.get_experiment(experiment_id).name == name
+    assert truth.get_experiment(experiment_id).name == name
 
 
 @pytest.mark.subject("experiments")
-def test_read_experiment(route: Route, can_only_read: Identity, experiment_id: str) -> None:
-    """Whoever may only read sees another's experiment."""
-    with signed_in(route, can_only_read) as client:
-        assert client.get_experiment(experiment_id).experiment_id == experiment_id
+def test_read_experiment(as_read_only: MlflowClient, experiment_id: str) -> None:
+    """A key that may only read sees another's experiment."""
+    assert as_read_only.get_experiment(experiment_id).experiment_id == experiment_id
 
 
 @pytest.mark.subject("runs")
-def test_log_run(route: Route, can_write: Identity, witness: Caller, experiment_id: str) -> None:
+@pytest.mark.usefixtures("signed_in_writer")
+def test_log_run(truth: MlflowClient, experiment_id: str) -> None:
     """MLflow holds a run as finished, with the parameters and metrics that were logged in it."""
-    with signed_in(route, can_write):
-        run_id = log_run(experiment_id)
+    run_id = log_run(experiment_id)
 
-    with signed_in(*witness) as mlflow_itself:
-        assert_logged(mlflow_itself, run_id)
+    assert_logged(truth, run_id)
 
 
 @pytest.mark.subject("runs")
-def test_read_run(route: Route, can_only_read: Identity, finished_run: str) -> None:
-    """Whoever may only read sees another's run, with its parameters and metrics."""
-    with signed_in(route, can_only_read) as client:
-        assert_logged(client, finished_run)
+def test_read_run(as_read_only: MlflowClient, finished_run: str) -> None:
+    """A key that may only read sees another's run, with its parameters and metrics."""
+    assert_logged(as_read_only, finished_run)
 
 
 @pytest.mark.subject("search")
-def test_search_experiments(route: Route, can_read: Identity) -> None:
-    """Whoever may read is answered: all that can be asked of a live system where no key may write."""
-    with Rest(route, can_read) as rest:
-        answer = rest.post(SEARCH, json={"max_results": 1})
+def test_search_experiments(reader_rest: Rest) -> None:
+    """A key that may read gets an answer: the most that can be tested on a live system where no key may write."""
+    answer = reader_rest.post(SEARCH, json={"max_results": 1})
 
     assert answer.status_code == 200
     assert set(answer.json()) <= {"experiments", "next_page_token"}
 
 
 @pytest.mark.subject("search")
-def test_search_runs(route: Route, can_read: Identity, experiment_id: str, finished_run: str) -> None:
-    """Whoever may read finds a run by what was logged in it."""
-    with signed_in(route, can_read) as client:
-        found = client.search_runs([experiment_id], f"metrics.loss = 0.25 AND attributes.run_id = '{finished_run}'")
+def test_search_runs(as_reader: MlflowClient, experiment_id: str, finished_run: str) -> None:
+    """A key that may read finds a run by what was logged in it."""
+    found = as_reader.search_runs([experiment_id], f"metrics.loss = 0.25 AND attributes.run_id = '{finished_run}'")
 
     assert [run.info.run_id for run in found] == [finished_run]
 
 
 @pytest.mark.subject("artifacts")
 @pytest.mark.capability("artifacts")
-def test_upload_artifact(route: Route, can_write: Identity, finished_run: str, tmp_path: Path) -> None:
-    """A file that was uploaded is downloaded with the same bytes."""
-    file = f"{route}/{can_write}.txt"
+def test_upload_artifact(as_writer: MlflowClient, finished_run: str, tmp_path: Path) -> None:
+    """An uploaded file is downloaded with the same bytes."""
+    file = f"{uuid.uuid4().hex}/notes.txt"
 
-    with signed_in(route, can_write) as client:
-        client.log_text(finished_run, NOTES, file)
-        downloaded = client.download_artifacts(finished_run, file, str(tmp_path))
+    as_writer.log_text(finished_run, NOTES, file)
+    downloaded = as_writer.download_artifacts(finished_run, file, str(tmp_path))
 
     assert Path(downloaded).read_bytes() == NOTES.encode()
 
 
 @pytest.mark.subject("artifacts")
 @pytest.mark.capability("artifacts")
-def test_download_artifact(route: Route, can_only_read: Identity, run_with_notes: str, tmp_path: Path) -> None:
-    """Whoever may only read downloads another's file."""
-    with signed_in(route, can_only_read) as client:
-        downloaded = client.download_artifacts(run_with_notes, "notes.txt", str(tmp_path))
+def test_download_artifact(as_read_only: MlflowClient, run_with_notes: str, tmp_path: Path) -> None:
+    """A key that may only read downloads another's file."""
+    downloaded = as_read_only.download_artifacts(run_with_notes, "notes.txt", str(tmp_path))
 
     assert Path(downloaded).read_bytes() == NOTES.encode()
 
 
 @pytest.mark.subject("models")
 @pytest.mark.capability("registry", "artifacts")
-def test_register_model(route: Route, can_write: Identity, experiment_id: str, shared_scratch: Scratch, model_files: Path) -> None:
-    """A model that was registered can be loaded, and predicts."""
+@pytest.mark.usefixtures("signed_in_writer")
+def test_register_model(experiment_id: str, shared_scratch: Scratch, model_files: Path) -> None:
+    """A registered model can be loaded, and predicts."""
     name = shared_scratch.model()
 
-    with signed_in(route, can_write):
-        register(model_files, experiment_id, name)
-        loaded = mlflow.pyfunc.load_model(f"models:/{name}/1")
+    register(model_files, experiment_id, name)
+    loaded = mlflow.pyfunc.load_model(f"models:/{name}/1")
 
     assert loaded.predict([1, 2]) == [multiplier.FACTOR, 2 * multiplier.FACTOR]
 
@@ -156,7 +168,7 @@ def test_register_model(route: Route, can_write: Identity, experiment_id: str, s
 @pytest.mark.subject("models")
 @pytest.mark.capability("registry", "artifacts")
 def test_load_model(route: Route, can_only_read: Identity, registered_model: str) -> None:
-    """Whoever may only read loads another's model, and it predicts."""
+    """A key that may only read loads another's model, and it predicts."""
     with signed_in(route, can_only_read):
         loaded = mlflow.pyfunc.load_model(f"models:/{registered_model}/1")
 
@@ -165,55 +177,45 @@ def test_load_model(route: Route, can_only_read: Identity, registered_model: str
 
 @pytest.mark.subject("traces")
 @pytest.mark.capability("traces")
-def test_log_trace(route: Route, can_write: Identity, witness: Caller, experiment_id: str) -> None:
+def test_log_trace(signed_in_writer: MlflowClient, truth: MlflowClient, experiment_id: str) -> None:
     """MLflow holds a trace with the spans that were logged."""
-    with signed_in(route, can_write) as client:
-        trace_id = log_trace(client, experiment_id)
+    trace_id = log_trace(signed_in_writer, experiment_id)
 
-    with signed_in(*witness) as mlflow_itself:
-        assert_traced(mlflow_itself, trace_id)
+    assert_traced(truth, trace_id)
 
 
 @pytest.mark.subject("traces")
 @pytest.mark.capability("traces")
-def test_read_trace(route: Route, can_only_read: Identity, trace_id: str) -> None:
-    """Whoever may only read sees another's trace, with its spans."""
-    with signed_in(route, can_only_read) as client:
-        assert_traced(client, trace_id)
+def test_read_trace(as_read_only: MlflowClient, trace_id: str) -> None:
+    """A key that may only read sees another's trace, with its spans."""
+    assert_traced(as_read_only, trace_id)
 
 
 @pytest.mark.subject("denied-read")
-def test_denied_read(route: Route, cannot_read: Identity, target: Target) -> None:
-    """Whoever may not read is refused, where the same call succeeds for somebody who may."""
-    with Rest(route, target.who_may("read")[0]) as permitted:
-        assert permitted.post(SEARCH, json={"max_results": 1}).status_code == 200
+def test_denied_read(permitted_reader: Rest, refused_reader: Refused) -> None:
+    """A key that may not read is refused, and the same call succeeds for one that may."""
+    assert permitted_reader.post(SEARCH, json={"max_results": 1}).status_code == 200
 
-    with Rest(route, cannot_read) as refused:
-        answer = refused.post(SEARCH, json={"max_results": 1})
+    answer = refused_reader.rest.post(SEARCH, json={"max_results": 1})
 
-    assert_denied(answer, target.contract.denial(cannot_read))
+    assert_denied(answer, refused_reader.denial)
 
 
 @pytest.mark.subject("denied-write")
-def test_denied_write(
-    route: Route, can_only_read: Identity, control: Identity, witness: Caller, experiment_id: str, target: Target
-) -> None:
-    """Whoever may only read is refused a write, where the same call succeeds for somebody who may; nothing is written."""
-    key = f"by-{route}-{can_only_read}"
+def test_denied_write(rest: Rest, read_only: Refused, truth: MlflowClient, experiment_id: str) -> None:
+    """A key that may only read is refused a write, which succeeds for one that may write; nothing is written."""
+    key = uuid.uuid4().hex
     tag = {"experiment_id": experiment_id, "key": key}
-    with Rest(route, control) as permitted:
-        assert permitted.post(SET_TAG, json={**tag, "value": "permitted"}).status_code == 200
+    assert rest.post(SET_TAG, json={**tag, "value": "permitted"}).status_code == 200
 
-    with Rest(route, can_only_read) as refused:
-        answer = refused.post(SET_TAG, json={**tag, "value": "refused"})
+    answer = read_only.rest.post(SET_TAG, json={**tag, "value": "refused"})
 
-    assert_denied(answer, target.contract.denial(can_only_read))
-    with signed_in(*witness) as mlflow_itself:
-        assert mlflow_itself.get_experiment(experiment_id).tags[key] == "permitted"
+    assert_denied(answer, read_only.denial)
+    assert truth.get_experiment(experiment_id).tags[key] == "permitted"
 
 
 def log_run(experiment_id: str) -> str:
-    """Log a run as who is signed in, and return its id."""
+    """Log a run as whoever is signed in, and return its id."""
     with mlflow.start_run(experiment_id=experiment_id) as run:
         mlflow.log_params(PARAMETERS)
         mlflow.log_metrics(METRICS)
@@ -227,7 +229,7 @@ def assert_logged(client: MlflowClient, run_id: str) -> None:
 
 
 def register(files: Path, experiment_id: str, name: str) -> None:
-    """Log a model's files in a run of its own, and register them, as who is signed in."""
+    """Log a model's files in a run of its own, and register them, as whoever is signed in."""
     with mlflow.start_run(experiment_id=experiment_id) as run:
         mlflow.log_artifacts(str(files), "model")
     mlflow.register_model(f"runs:/{run.info.run_id}/model", name)
