@@ -19,7 +19,7 @@ from mlflow_proxy_e2e.report.blame import BLAME, SUITE, is_own
 from mlflow_proxy_e2e.report.outputs import OUTPUTS, Outputs
 from mlflow_proxy_e2e.report.recorder import LEFT, RECORDER, RESULT, Recorder
 from mlflow_proxy_e2e.report.terminal import say
-from mlflow_proxy_e2e.report.verdicts import VERDICTS
+from mlflow_proxy_e2e.report.verdicts import VERDICT
 from mlflow_proxy_e2e.stash import STACK, TARGET
 from mlflow_proxy_e2e.traffic import TRAFFIC
 from mlflow_proxy_e2e.version import mlflow_version
@@ -60,10 +60,12 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         return
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # one that follows a Ctrl-C must not keep anything from being removed
     TRAFFIC.hope_again()  # a diagnosis asks why, and what has come back is cleaned up
-    if STACK in config.stash and exitstatus == pytest.ExitCode.TESTS_FAILED:
+    # With -x, --maxfail and after Ctrl-C a session is interrupted, and tests have failed all the same.
+    if STACK in config.stash and exitstatus in (pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.INTERRUPTED):
         reporter: Any = config.pluginmanager.get_plugin("terminalreporter")
         with TRAFFIC.uncounted():
-            config.stash[VERDICTS] = diagnosed(reporter, config.stash[TARGET])
+            if verdict := diagnosed(reporter, config.stash[TARGET]):
+                config.stash[VERDICT] = verdict
 
 
 @pytest.hookimpl(specname="pytest_sessionfinish", trylast=True)
@@ -84,7 +86,7 @@ def deliver(session: pytest.Session) -> None:
         session.exitstatus,
         routes=map(str, options.selected(config, "--route", recorder.target.routes)),
         mlflow=version,
-        verdicts=config.stash.get(VERDICTS, []),
+        verdict=config.stash.get(VERDICT, None),
         left_behind=config.stash.get(LEFT, []),
     )
     try:
@@ -99,7 +101,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     result = config.stash.get(RESULT, None)
     if result and result.bad:
         summary.write_logs(terminalreporter, config.stash[STACK].logs(), config.stash[TARGET].secrets)
-    verdicts.write(terminalreporter, config.stash.get(VERDICTS, []))  # below all that is long, where it is seen first
+    verdicts.write(terminalreporter, config.stash.get(VERDICT, None))  # below all that is long, where it is seen first
     if result:
         summary.write(terminalreporter, result, covered)
     if covered.table and (file := config.option.endpoints):

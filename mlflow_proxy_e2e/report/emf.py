@@ -43,6 +43,6 @@ def _line(result: Result, route: str, checks: list[Check]) -> dict[str, Any]:
         # What follows is no metric, and can be searched for in the logs.
         "Outcome": result.outcome,
         "FailedCells": sorted({f"{check.identity or ANY}/{check.capability}" for check in bad}),
-        "Hops": sorted({hop for verdict in result.verdicts for hop in verdict.hops}),
-        "Causes": sorted({cause for verdict in result.verdicts for cause in verdict.causes}),
+        "Hops": sorted({hop for finding in result.findings for hop in finding.hops}),
+        "Causes": sorted({cause for finding in result.findings for cause in finding.causes}),
     }

@@ -17,10 +17,10 @@ def step_summary(result: Result) -> str:
 
 
 def commands(result: Result) -> Iterator[str]:
-    """Return the commands that have GitHub show what is wrong: the verdicts first, and no more than it shows."""
+    """Return the commands that have GitHub show what is wrong: the findings first, and no more than it shows."""
     messages = [
         *((f"{result.target}: the suite itself failed", f"{error.where}: {error.message}") for error in result.errors),
-        *((f"{result.target}: {' or '.join(verdict.hops)}", str(verdict)) for verdict in result.verdicts),
+        *((f"{result.target}: {' or '.join(finding.hops)}", str(finding)) for finding in result.findings),
         *((f"{result.target}: {cell.id}", cell.bad[0].message) for cell in result.bad),
     ]
     for title, message in messages[:ANNOTATIONS]:
@@ -29,8 +29,8 @@ def commands(result: Result) -> Iterator[str]:
 
 def _sections(result: Result) -> Iterator[str]:
     yield f"## {_text(result.target)}: {result.outcome}\n"
-    for verdict in result.verdicts:
-        yield _verbatim(str(verdict))
+    if result.verdict:
+        yield _verbatim(str(result.verdict))
     matrix = Matrix.of(result)
     if matrix.rows:
         yield _row(matrix.heading)

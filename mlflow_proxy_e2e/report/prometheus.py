@@ -47,9 +47,9 @@ def _metrics(result: Result) -> Iterator[Metric]:
         (({**target, "outcome": outcome}, count) for outcome, count in result.counts.items()),
     )
     yield Metric(
-        "mlflow_e2e_verdict_info",
+        "mlflow_e2e_finding_info",
         "What a diagnosis has found; without a cause if it is none of those that are known.",
-        ((labels, 1) for labels in _verdicts(result)),
+        ((labels, 1) for labels in _findings(result)),
     )
     yield Metric("mlflow_e2e_suite_errors", "What the suite itself failed in.", [(target, len(result.errors))])
     yield Metric("mlflow_e2e_left_behind", "What the run could not remove.", [(target, len(result.left_behind))])
@@ -67,10 +67,10 @@ def _labels(cell: Cell) -> Mapping[str, str]:
     return {"route": cell.route or "", "identity": cell.identity or "", "capability": cell.capability}
 
 
-def _verdicts(result: Result) -> Iterator[Mapping[str, str]]:
-    seen = {(" ".join(verdict.hops), " ".join(verdict.causes)) for verdict in result.verdicts}
-    for hop, cause in sorted(seen):
-        yield {"target": result.target, "hop": hop, "cause": cause}
+def _findings(result: Result) -> Iterator[Mapping[str, str]]:
+    seen = {(" ".join(finding.hops), " ".join(finding.causes), finding.severity) for finding in result.findings}
+    for hop, cause, severity in sorted(seen):
+        yield {"target": result.target, "hop": hop, "cause": cause, "severity": severity}
 
 
 def _lines(result: Result) -> Iterator[str]:

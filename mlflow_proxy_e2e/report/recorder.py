@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from datetime import datetime, timezone
 from importlib import metadata
 from typing import TYPE_CHECKING
@@ -97,7 +96,7 @@ class Recorder:
         *,
         routes: Iterable[str],
         mlflow: str | None,
-        verdicts: list[Verdict],
+        verdict: Verdict | None,
         left_behind: Sequence[str],
     ) -> Result:
         """Return what came of the run so far, with what is known besides."""
@@ -110,7 +109,7 @@ class Recorder:
             mlflow=mlflow,
             exit_code=int(exit_code),
             checks=tuple(self._checks.values()),
-            verdicts=tuple(self._clean_verdict(verdict) for verdict in verdicts),
+            verdict=verdict,
             errors=tuple(self._errors.values()),
             left_behind=tuple(map(self._clean, left_behind)),
         )
@@ -119,14 +118,10 @@ class Recorder:
         self._errors.setdefault(where, Trouble(where, self._clean(why)))
 
     def _message(self, report: pytest.TestReport | pytest.CollectReport) -> str:
-        return self._clean(_reason(report))[:MESSAGE_LENGTH]  # in this order: half a key is a secret too
+        return self._clean(reason(report))[:MESSAGE_LENGTH]  # in this order: half a key is a secret too
 
     def _clean(self, text: str) -> str:
         return without(self.target.secrets, text)
-
-    def _clean_verdict(self, verdict: Verdict) -> Verdict:
-        evidence = tuple(self._clean(line) for line in verdict.evidence)
-        return replace(verdict, what=self._clean(verdict.what), evidence=evidence, remedy=self._clean(verdict.remedy))
 
 
 def _phases(check: Check) -> Iterator[pytest.TestReport]:
@@ -137,7 +132,7 @@ def _phases(check: Check) -> Iterator[pytest.TestReport]:
     yield pytest.TestReport(check.id, where, {}, "passed", None, "teardown", user_properties=properties)
 
 
-def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
+def reason(report: pytest.TestReport | pytest.CollectReport) -> str:
     """Return in a few lines why a test did not pass."""
     if isinstance(report.longrepr, tuple):  # of a skip: file, line and reason
         return report.longrepr[2].removeprefix("Skipped: ")

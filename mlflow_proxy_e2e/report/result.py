@@ -10,11 +10,11 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from mlflow_proxy_e2e.diagnosis.verdict import Verdict
+    from mlflow_proxy_e2e.diagnosis.verdict import Finding, Verdict
 
 Outcome = Literal["passed", "failed", "error", "skipped"]
 OUTCOMES: tuple[Outcome, ...] = ("failed", "error", "passed", "skipped")  # what is worse comes first
-FORMAT = 1  # of the data: raised when a field goes or changes its meaning, not when one is added
+FORMAT = 2  # of the data: raised when a field goes or changes its meaning, not when one is added
 REACHABLE = "reachable"  # the capability of a route on which somebody answers at all: told of where nobody does
 ANY = "any"  # stands where a check is not of one route, or of one identity, in particular
 ENDS: Mapping[int, str] = {0: "passed", 1: "failed", 2: "interrupted", 5: "empty"}  # by pytest's exit codes
@@ -95,7 +95,7 @@ class Result:
         seconds: from the start of the run, that of a stack of our own included.
         suite: the version of this suite.
         mlflow: the version of the target's MLflow, if that is known.
-        verdicts: what is wrong with the target.
+        verdict: what is wrong with the target, if anything is and it was asked.
         errors: what is wrong with the suite.
         left_behind: what the run created and could not remove.
     """
@@ -108,7 +108,7 @@ class Result:
     mlflow: str | None
     exit_code: int
     checks: tuple[Check, ...]
-    verdicts: tuple[Verdict, ...] = ()
+    verdict: Verdict | None = None
     errors: tuple[Trouble, ...] = ()
     left_behind: tuple[str, ...] = ()
 
@@ -116,6 +116,11 @@ class Result:
     def outcome(self) -> str:
         """Return ``passed``, ``failed``, ``interrupted``, ``empty`` if nothing was tested, or ``error`` if the suite failed."""
         return ENDS.get(self.exit_code) or ("failed" if self.bad and not self.errors else "error")
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """Return everything that was found to be wrong, worst first."""
+        return self.verdict.findings if self.verdict else ()
 
     @property
     def counts(self) -> Mapping[Outcome, int]:
@@ -153,7 +158,7 @@ class Result:
             "exit_code": self.exit_code,
             "counts": dict(self.counts),
             "routes": {route: self.is_up(route) for route in self.routes},
-            "verdicts": [verdict.to_data() for verdict in self.verdicts],
+            "verdict": self.verdict.to_data() if self.verdict else None,
             "errors": [asdict(error) for error in self.errors],
             "left_behind": list(self.left_behind),
             "cells": [_cell(cell) for cell in self.cells],

@@ -9,16 +9,24 @@ import pytest
 if TYPE_CHECKING:
     from mlflow_proxy_e2e.diagnosis.verdict import Verdict
 
-VERDICTS = pytest.StashKey["list[Verdict]"]()  # where the controller's configuration holds them
-SHOWN = 3  # verdicts: what explains most comes first
+VERDICT = pytest.StashKey["Verdict"]()  # where the controller's configuration holds it
+SHOWN = 10  # findings, and groups of failed tests that none accounts for
 
 
-def write(reporter: pytest.TerminalReporter, verdicts: list[Verdict]) -> None:
-    """Write the verdicts."""
-    if not verdicts:
+def write(reporter: pytest.TerminalReporter, verdict: Verdict | None) -> None:
+    """Write everything that was found, worst first, and then the failed tests that nothing found accounts for."""
+    if not verdict:
         return
     reporter.write_sep("=", "verdict", red=True)
-    reporter.write_line(str(verdicts[0]))
-    for verdict in verdicts[1:SHOWN]:
-        reporter.write_sep("-", "also")
-        reporter.write_line(str(verdict))
+    for number, finding in enumerate(verdict.findings[:SHOWN]):
+        if number:
+            reporter.write_sep("-", "also")
+        reporter.write_line(str(finding))
+    for group in verdict.unexplained[:SHOWN]:
+        reporter.write_sep("-", "failed tests that nothing found accounts for")
+        reporter.write_line(str(group))
+    for kind, items in (("findings", verdict.findings), ("groups of failed tests", verdict.unexplained)):
+        if len(items) > SHOWN:
+            reporter.write_line(f"and {len(items) - SHOWN} more {kind}")
+    if verdict.not_asked:
+        reporter.write_line(f"There was no time to ask about: {', '.join(verdict.not_asked)}")

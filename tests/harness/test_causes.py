@@ -9,8 +9,9 @@ import pytest
 
 from mlflow_proxy_e2e.causes.catalogue import CATALOGUE, FAMILIES, by_id
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
+from mlflow_proxy_e2e.facts.sign import UNTOLD
 
-CAUSE = Cause(id=CauseId("one"), hop="proxy", severity="down", symptom="404", what="it is wrong", remedy="correct it")
+CAUSE = Cause(id=CauseId("one"), hop="proxy", severity="down", symptom="404", what="it is wrong", remedy="correct it", shows=UNTOLD)
 
 
 def test_two_causes_of_the_same_id() -> None:

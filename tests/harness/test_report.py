@@ -17,7 +17,7 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
-from mlflow_proxy_e2e.diagnosis.verdict import Verdict
+from mlflow_proxy_e2e.diagnosis.verdict import Finding, Unexplained, Verdict
 from mlflow_proxy_e2e.errors import BadOptionError, ReportError, SuiteError, UnreachableError
 from mlflow_proxy_e2e.redaction import without
 from mlflow_proxy_e2e.report import emf, github, history, prometheus
@@ -32,7 +32,16 @@ from tests.harness.given import VARIABLE
 SCHEMA = json.loads((ROOT / "docs" / "report.schema.json").read_text())
 BEGAN = datetime(2026, 1, 31, 23, 59, 58, tzinfo=timezone.utc)
 AWKWARD = "+/=&<>\"'%41\\:#"  # what a key may have in it, that is written in other ways in URLs, JSON, XML and Markdown
-VERDICT = Verdict(("proxy",), ("port-refused",), "the proxy asks the wrong port", ("502 at once",), "mend the port")
+FINDING = Finding(
+    ("proxy",),
+    ("port-refused",),
+    "down",
+    ("the proxy asks the wrong port",),
+    ("correct the port",),
+    ("502 at once",),
+    ("test_runs",),
+)
+VERDICT = Verdict((FINDING,), (Unexplained(("test_models",), ("mlflow",), ("came      500",)),), ("tls-chain",))
 
 
 def check(
@@ -66,7 +75,7 @@ FAILED = result(
     check("runs", "passed", identity="reader"),
     check("search", "skipped", message="not promised"),
     check("gateway", "error", route=None, identity=None),
-    verdicts=(VERDICT,),
+    verdict=VERDICT,
     errors=(Trouble("tests/e2e/test_runs.py", "NameError: x"),),
     left_behind=("e2e-1",),
 )
@@ -247,7 +256,7 @@ def test_error_of_the_suite_says_nothing_of_the_target() -> None:
     recorder = Recorder(Target("staging", (Route("external", "http://x"),), (), frozenset()))
     recorder.note(SuiteError("no room"))
 
-    of = recorder.result(SuiteError.exit_code, routes=["external"], mlflow=None, verdicts=[], left_behind=[])
+    of = recorder.result(SuiteError.exit_code, routes=["external"], mlflow=None, verdict=None, left_behind=[])
 
     assert (of.outcome, of.checks, of.errors) == ("error", (), (Trouble("SuiteError", "no room"),))
 

@@ -16,9 +16,9 @@ import pytest
 from fixtures.profiles import write_profile
 from mlflow_proxy_e2e import diagnosis
 from mlflow_proxy_e2e.deployed import DeployedStack
-from mlflow_proxy_e2e.diagnosis.examination import Examination
-from mlflow_proxy_e2e.diagnosis.ground import ground
 from mlflow_proxy_e2e.errors import BadOptionError, RequestLimitError, SweepError
+from mlflow_proxy_e2e.facts.facts import Facts
+from mlflow_proxy_e2e.facts.sandbox import sandbox
 from mlflow_proxy_e2e.plugin.failures import diagnosed
 from mlflow_proxy_e2e.run import Run, left_of, state_folder
 from mlflow_proxy_e2e.sweep import sweep_dead_runs
@@ -149,8 +149,8 @@ def test_a_diagnosis_that_fails(theirs: Theirs, monkeypatch: pytest.MonkeyPatch)
 
     found = diagnosed(Mock(stats={"failed": [failed]}, write_line=lines.append), theirs(says(EMPTY)))
 
-    assert found == []
-    assert lines == ["The diagnosis has failed, by a fault of its own: RuntimeError('no way with [key]')"]
+    assert found is None
+    assert lines == ["The diagnosis itself has failed, which says nothing about the target: RuntimeError('no way with [key]')"]
 
 
 @pytest.mark.parametrize("workers", ["0", "1"])
@@ -168,24 +168,30 @@ def test_internal_error(workers: str, theirs: Theirs, start_run: StartRun, tmp_p
 
 
 @pytest.mark.parametrize("outcome", [says(REFUSED), says(answer("200 OK")[:20])], ids=["refused", "broken-off"])
-def test_ground_that_cannot_be_removed(outcome: Behaviour, theirs: Theirs) -> None:
+def test_sandbox_that_cannot_be_removed(outcome: Behaviour, theirs: Theirs) -> None:
     """What a diagnosis creates and cannot remove is in a journal, by which others can."""
     target = theirs(lambda connection, request: (outcome if DELETE.encode() in request else says(CREATED))(connection, request))
 
-    with ground(Examination(target)) as own:
-        assert own.experiment_id == "7"
+    facts = Facts(target)
+    own = sandbox(facts)
+    facts.close()
 
+    assert own
+    assert own.experiment_id == "7"
     (journal,) = state_folder(target).iterdir()
     assert left_of(journal) == {"experiment"}
 
 
-def test_ground_that_is_removed(theirs: Theirs) -> None:
+def test_sandbox_that_is_removed(theirs: Theirs) -> None:
     """What a diagnosis has removed leaves no journal."""
     target = theirs(says(CREATED))
 
-    with ground(Examination(target)) as own:
-        assert own.experiment_id == "7"
+    facts = Facts(target)
+    own = sandbox(facts)
+    facts.close()
 
+    assert own
+    assert own.experiment_id == "7"
     assert list(state_folder(target).iterdir()) == []
 
 

@@ -139,11 +139,11 @@ def assert_right(run_on: RunOn, record_property: Callable[[str, object], None]) 
         record_property(SCORE, "variations")
         run = run_on(target, *RIGHT, *tests, "--route", target.routes[0].name)
         ended = run.wait()
-        found = diagnose(target)
+        verdict = diagnose(target)
 
-        if ended != pytest.ExitCode.OK or found:
+        if ended != pytest.ExitCode.OK or verdict:
             record_property(SCORE, "false alarms")
         assert ended == pytest.ExitCode.OK, run.output
-        assert found == [], "\n".join(map(str, found))
+        assert not verdict.findings, "\n\n".join(map(str, verdict.findings))
 
     return assert_right
