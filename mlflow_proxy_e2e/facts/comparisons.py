@@ -18,8 +18,27 @@ SandboxTest = Callable[[Facts, Route, Sandbox], Reply | None]
 
 
 def differs(request: Request, in_what: Callable[[Reply], object]) -> Test:
-    """Return what finds out whether something about the answer is not as in MLflow's own."""
-    return lambda facts, route: facts.difference(request, None, in_what, route)
+    """Return what finds out whether something about the answer is not as in MLflow's own.
+
+    An answer of another status proves nothing about the property in question.
+    """
+
+    def wrong(facts: Facts, route: Route) -> Reply | None:
+        reply = facts.difference(request, None, in_what, route)
+        direct = facts.ask_directly(request) if reply else None
+        return reply if reply and direct and reply.status == direct.status else None
+
+    return wrong
+
+
+def status_differs(request: Request, *statuses: int) -> Test:
+    """Return what finds out whether MLflow's own status is answered with one of these in its place."""
+
+    def wrong(facts: Facts, route: Route) -> Reply | None:
+        reply = facts.difference(request, None, lambda reply: reply.status, route)
+        return reply if reply and reply.status in statuses else None
+
+    return wrong
 
 
 def unless(request: Request, right: Callable[[Reply], bool]) -> Test:
@@ -76,6 +95,18 @@ def lets_method_pass(reply: Reply) -> bool:
     """Tell whether a method gets to MLflow: who knows no rule for it may answer so, refuse it, or end the connection."""
     ruleless = reply.status == 404 and reply.error_code in (None, "ENDPOINT_NOT_FOUND") and not by_mlflow(reply)
     return reply.status not in (403, 405, 501) and reply.failure != "closed" and not ruleless
+
+
+def method_blocked(request: Request) -> Test:
+    """Return what finds out whether a method does not get to MLflow, on a path to which GET does."""
+
+    def wrong(facts: Facts, route: Route) -> Reply | None:
+        reply = unless(request, lets_method_pass)(facts, route)
+        get = facts.ask(route, Request("GET", request.path)) if reply else None
+        by_get = get and (get.status == 405 or lets_method_pass(get))  # which MLflow itself may not allow
+        return reply if by_get else None
+
+    return wrong
 
 
 def in_sandbox(test: SandboxTest, hop: str = "proxy") -> Sign:

@@ -10,6 +10,7 @@ from mlflow_proxy_e2e.causes.cause import Cause, CauseId
 from mlflow_proxy_e2e.facts.comparisons import (
     differs,
     in_sandbox,
+    status_differs,
 )
 from mlflow_proxy_e2e.facts.facts import READ, Facts
 from mlflow_proxy_e2e.facts.question import Reply
@@ -30,7 +31,7 @@ TIMES = 2  # that something has to happen which may happen by chance
 
 def _conditional(facts: Facts, route: Route) -> Reply | None:
     tag = page.header("ETag") if (page := facts.ask_directly(PAGE)) else None
-    return differs(replace(PAGE, headers=(("If-None-Match", tag),)), lambda reply: reply.status)(facts, route) if tag else None
+    return status_differs(replace(PAGE, headers=(("If-None-Match", tag),)), 200)(facts, route) if tag else None
 
 
 def _downloaded(content: bytes, headers: Headers, of: Callable[[Reply], object]) -> Sign:
@@ -39,7 +40,10 @@ def _downloaded(content: bytes, headers: Headers, of: Callable[[Reply], object])
     def wrong(facts: Facts, route: Route, own: Sandbox) -> Reply | None:
         file = f"{own.artifacts}/known-{len(content)}.txt"
         put = facts.ask_directly(Request("PUT", file, body=content))
-        return differs(Request("GET", file, headers), of)(facts, route) if put and put.status == 200 else None
+        if not put or put.status != 200:
+            return None
+        reply = facts.difference(Request("GET", file, headers), None, of, route)
+        return reply if reply and reply.status in (200, 206) else None
 
     return needing("artifacts") & in_sandbox(wrong)
 

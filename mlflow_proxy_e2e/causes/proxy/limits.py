@@ -8,9 +8,9 @@ from dataclasses import replace
 
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
 from mlflow_proxy_e2e.facts.comparisons import (
-    differs,
     in_sandbox,
-    lets_method_pass,
+    method_blocked,
+    status_differs,
     status_is_not,
     unless,
 )
@@ -54,16 +54,14 @@ def _refuses(upload: Callable[[Sandbox, object], Request], *how: int | None) -> 
 
 
 def _plain_upload(facts: Facts, route: Route, own: Sandbox) -> Reply | None:
-    return unless(own.plain_file(route), lets_method_pass)(facts, route)
+    return method_blocked(own.plain_file(route))(facts, route)
 
 
 def _chunked(own: Sandbox, by: object) -> Request:
     return Request("PUT", f"{own.artifacts}/{by}-chunked.bin", CHUNKED, THREE_IN_CHUNKS)
 
 
-registry_methods = needing("registry", scope="write") & (
-    on_routes(unless(UPDATE, lets_method_pass)) | on_routes(unless(DELETE, lets_method_pass))
-)
+registry_methods = needing("registry", scope="write") & (on_routes(method_blocked(UPDATE)) | on_routes(method_blocked(DELETE)))
 large_upload_refused = needing("large-bodies") & _refuses(Sandbox.large_file, 413, None)
 
 
@@ -86,7 +84,7 @@ CAUSES = (
         symptom="405 on HEAD",
         what="the proxy allows an incomplete list of methods",
         remedy=ALLOW_ALL_METHODS,
-        shows=on_routes(unless(Request("HEAD", READ.path), lets_method_pass)),
+        shows=on_routes(method_blocked(Request("HEAD", READ.path))),
         reddens=(r"head",),
     ),
     Cause(
@@ -106,7 +104,7 @@ CAUSES = (
         symptom="415 on traces that are sent compressed",
         what="the proxy refuses compressed bodies",
         remedy="pass compressed bodies through",
-        shows=needing("otlp", scope="write") & on_routes(differs(SPANS_ZIPPED, lambda reply: reply.status)),
+        shows=needing("otlp", scope="write") & on_routes(status_differs(SPANS_ZIPPED, 400, 411, 413, 415, 501)),
         reddens=(r"coded",),
     ),
     Cause(
