@@ -13,17 +13,16 @@ if TYPE_CHECKING:
 
 PACKAGE = "mlflow_proxy_e2e"
 PLUGIN = f"{PACKAGE}.plugin"
-PACKAGED = os.path.join(os.path.dirname(os.path.abspath(__file__)), "suite")  # noqa: PTH100, PTH118, PTH120  # pathlib may cost an import
+PACKAGED = f"{os.path.realpath(os.path.dirname(__file__))}{os.sep}suite"  # noqa: PTH120  # not with pathlib, which others may not need
 
 
 def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) -> None:
-    """Register the plugin if the arguments name tests of this suite: by their folder, or as ``--pyargs mlflow_proxy_e2e…``."""
-    by_name = "--pyargs" in args
-    if any(_is_ours(argument.partition("::")[0], by_name=by_name) for argument in args):
+    """Register the plugin if the run is in the folder of this suite, or its tests are named: by path, or with ``--pyargs``."""
+    named = [argument.partition("::")[0] for argument in args]
+    by_module = "--pyargs" in args and any(f"{name}.".startswith(f"{PACKAGE}.") for name in named)
+    if by_module or any(_is_packaged(path) for path in (os.curdir, *named)):
         early_config.pluginmanager.import_plugin(PLUGIN)  # which does nothing where a conftest has registered it
 
 
-def _is_ours(argument: str, *, by_name: bool) -> bool:
-    if by_name and (argument == PACKAGE or argument.startswith(f"{PACKAGE}.")):
-        return True
-    return f"{os.path.abspath(argument)}{os.sep}".startswith(f"{PACKAGED}{os.sep}")  # noqa: PTH100
+def _is_packaged(path: str) -> bool:
+    return f"{os.path.realpath(path)}{os.sep}".startswith(f"{PACKAGED}{os.sep}")

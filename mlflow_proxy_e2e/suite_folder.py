@@ -7,6 +7,6 @@ from pathlib import Path
 from mlflow_proxy_e2e.pytest_entry import PACKAGED
 
 _IS_PACKAGED = Path(PACKAGED, "tests").is_dir()
-ROOT = Path(PACKAGED) if _IS_PACKAGED else Path(__file__).parents[1]  # which the ids of tests are relative to
+ROOT = Path(PACKAGED) if _IS_PACKAGED else Path(__file__).resolve().parents[1]  # which the ids of tests are relative to
 CONFIG = ROOT / ("pytest.toml" if _IS_PACKAGED else "pyproject.toml")
 TESTS = ROOT / "tests" / "e2e"

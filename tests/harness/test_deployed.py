@@ -20,10 +20,10 @@ from fixtures.profiles import LIMITS, write_profile
 from fixtures.stack.process import ProcessStack
 from mlflow_proxy_e2e.clients import signed_in
 from mlflow_proxy_e2e.errors import BadOptionError, RequestLimitError
+from mlflow_proxy_e2e.init import SHOWN_BY, look, profile
 from mlflow_proxy_e2e.profile import load
 from mlflow_proxy_e2e.run import PREFIX, Run
 from mlflow_proxy_e2e.scratch import remove
-from mlflow_proxy_e2e.starter import SHOWN_BY, look, profile
 from mlflow_proxy_e2e.target import Identity, Route, Target
 from mlflow_proxy_e2e.traffic import CALLS
 from tests.harness.conftest import RUN_SECONDS, StartRun, wait_until

@@ -202,7 +202,7 @@ def test_limits_of_a_diagnosis(theirs: Theirs, tmp_path: Path) -> None:
     target = replace(theirs(asked, "read"), capabilities=frozenset({"scopes"}))  # where nothing is created, nothing is removed
     keys = write_profile(target, file, limits={"requests": 1})
 
-    command = [sys.executable, "-m", "mlflow_proxy_e2e.diagnosis", f"--target={file}"]
+    command = [sys.executable, "-m", "mlflow_proxy_e2e", "check", f"--target={file}"]
     ended = subprocess.run(command, cwd=ROOT, env=os.environ | keys, capture_output=True, text=True, check=False)
 
     assert ended.returncode == RequestLimitError.exit_code, ended.stderr

@@ -23,7 +23,7 @@ IDENTIFIER = re.compile(r'"([a-z0-9]+(?:-[a-z0-9]+)+)"')
 
 def diagnosis(file: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Return what the command has said, and its exit code."""
-    command = [sys.executable, "-m", "mlflow_proxy_e2e.diagnosis", f"--target={file}", *arguments]
+    command = [sys.executable, "-m", "mlflow_proxy_e2e", "check", f"--target={file}", *arguments]
     environment = {**os.environ, **variables}
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False)
 

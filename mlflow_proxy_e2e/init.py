@@ -5,13 +5,11 @@ Nothing is created or changed: what is called are reads, and writes that name no
 
 from __future__ import annotations
 
-import argparse
 import http.client
 import json
 import os
 import re
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -20,7 +18,7 @@ from mlflow_proxy_e2e import profile as profiles
 from mlflow_proxy_e2e.deployed import READ, why_unreachable
 from mlflow_proxy_e2e.endpoints.served import NEEDED
 from mlflow_proxy_e2e.endpoints.table import is_missing
-from mlflow_proxy_e2e.errors import BadOptionError, SuiteError, UnreachableError
+from mlflow_proxy_e2e.errors import BadOptionError, UnreachableError
 from mlflow_proxy_e2e.profile import TEXT, VISIBLE
 from mlflow_proxy_e2e.redaction import without
 from mlflow_proxy_e2e.target import CAPABILITIES, PERMISSIONS, Carrier, Contract, Identity, Route, Secret
@@ -175,7 +173,7 @@ def profile(route: Route, seen: Seen, variable: str) -> str:
     promised = [*seen.capabilities, *([] if seen.may_write else ["scopes"])]
     unknown = [name for name in CAPABILITIES if name not in (*SHOWN_BY, *PERMISSIONS, *promised)]
     lines = [
-        f"# What {route.url} showed of itself to python -m mlflow_proxy_e2e.starter. Review it:",
+        f"# What {route.url} showed of itself to mlflow-proxy-e2e init. Review it:",
         "# what is declared is a promise, and a test fails where it is not kept. docs/profiles.md says what else there is.",
         *(f"# {remark}" for remark in seen.remarks),
         f"# MLflow {seen.version or 'of a version that it does not tell'}",
@@ -234,27 +232,19 @@ def _route(said: Mapping[str, str | None]) -> Route:
     return route
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command, and return its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m mlflow_proxy_e2e.starter", description=__doc__)
-    parser.add_argument("url", help="the base URL, as in MLFLOW_TRACKING_URI")
-    parser.add_argument(
-        "--key", metavar="VARIABLE", default="E2E_KEY_PLATFORM", help="the environment variable with a key, or with user:password"
-    )
-    parser.add_argument("--ca", metavar="FILE", help="the authority that the target's certificate is checked against")
-    parser.add_argument("--proxy", metavar="URL", help="an HTTP proxy on the way")
-    given = parser.parse_args(arguments)
-    try:
-        route = _route({"url": given.url, "ca": given.ca, "proxy": given.proxy})
-        key = os.environ.get(given.key, "")
-        if not (TEXT if ":" in key else VISIBLE).fullmatch(key):
-            raise BadOptionError(f"The environment variable {given.key} should have a key without white space, or user:password.")
-        sys.stdout.write(profile(route, look(route, Secret(key)), given.key))
-    except SuiteError as error:
-        sys.stderr.write(f"{error}\n")
-        return error.exit_code
-    return 0
+def first_profile(url: str, variable: str, ca: str | None = None, proxy: str | None = None) -> str:
+    """Return the profile of what answers at a URL.
 
+    Args:
+        url: the base URL, as in MLFLOW_TRACKING_URI.
+        variable: the environment variable with a key, or with user:password.
+        ca: the file of the authority that the target's certificate is checked against.
+        proxy: the URL of an HTTP proxy on the way.
 
-if __name__ == "__main__":
-    sys.exit(main())
+    Raises BadOptionError, UnreachableError.
+    """
+    route = _route({"url": url, "ca": ca, "proxy": proxy})
+    key = os.environ.get(variable, "")
+    if not (TEXT if ":" in key else VISIBLE).fullmatch(key):
+        raise BadOptionError(f"The environment variable {variable} should have a key without white space, or user:password.")
+    return profile(route, look(route, Secret(key)), variable)

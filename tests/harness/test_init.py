@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import pytest
+from click.testing import CliRunner
 
-from mlflow_proxy_e2e import starter
+from mlflow_proxy_e2e import cli, init
 from mlflow_proxy_e2e.endpoints.served import NEEDED
 from mlflow_proxy_e2e.errors import BadOptionError
 from mlflow_proxy_e2e.profile import load
@@ -49,7 +50,7 @@ def mlflow(asked: Asked) -> Said:
     """Answer as MLflow does behind a proxy that lets in who shows the key."""
     if KEY not in asked.key:
         return UNAUTHENTICATED
-    return NOTHING_TO_WRITE_TO if asked.path == starter.WRITE.path else Said(200)
+    return NOTHING_TO_WRITE_TO if asked.path == init.WRITE.path else Said(200)
 
 
 def but(method: str, path: str, said: Said) -> Behaviour:
@@ -109,7 +110,7 @@ def begin(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Begi
 
     def begin(behaviour: Behaviour) -> Target:
         route = serve(behaviour)
-        file.write_text(starter.profile(route, starter.look(route, Secret(KEY)), "E2E_KEY_PLATFORM"))
+        file.write_text(init.profile(route, init.look(route, Secret(KEY)), "E2E_KEY_PLATFORM"))
         return load(file)
 
     return begin
@@ -139,9 +140,9 @@ def test_who_may_not_write(begin: Begin, status: int) -> None:
 
 def test_write_that_fails(serve: Serve) -> None:
     """What is neither a refusal nor MLflow's own answer shows nothing, and is left to who reviews the profile."""
-    seen = starter.look(serve(but("POST", starter.WRITE.path, Said(502))), Secret(KEY))
+    seen = init.look(serve(but("POST", init.WRITE.path, Said(502))), Secret(KEY))
 
-    assert seen.remarks == (starter.UNKNOWN,)
+    assert seen.remarks == (init.UNKNOWN,)
     assert (seen.may_write, seen.contract) == (False, Contract())
 
 
@@ -172,7 +173,7 @@ def test_users_of_mlflow_itself(serve: Serve, tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("E2E_PASSWORD_PLATFORM", "and their password")
     route = serve(lambda asked: mlflow(asked._replace(key=KEY if asked.key == sent else "")))
 
-    written = starter.profile(route, starter.look(route, Secret(given)), "E2E_KEY_PLATFORM")
+    written = init.profile(route, init.look(route, Secret(given)), "E2E_KEY_PLATFORM")
 
     file = tmp_path / "begun.toml"
     file.write_text(written)
@@ -187,23 +188,22 @@ def test_key_that_is_echoed_is_not_shown(serve: Serve, key: str) -> None:
     route = serve(lambda asked: Said(403, {"error_code": "PERMISSION_DENIED", "message": asked.key}))
 
     with pytest.raises(BadOptionError, match="was answered 403") as raised:
-        starter.look(route, Secret(key))
+        init.look(route, Secret(key))
 
     sent = (key, base64.b64encode(key.encode()).decode(), key.partition(":")[2] or key)
     assert not any(part in str(raised.value) for part in sent)
 
 
-def test_proxy_on_the_way(
-    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_proxy_on_the_way(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is asked through an HTTP proxy is reached so by the profile as well."""
     proxy = serve(mlflow).url
     monkeypatch.setenv("E2E_KEY_PLATFORM", KEY)
 
-    assert starter.main(["http://mlflow.invalid/mlflow", "--proxy", proxy]) == 0
+    ended = CliRunner().invoke(cli.main, ["init", "http://mlflow.invalid/mlflow", "--proxy", proxy])
 
+    assert ended.exit_code == 0, ended.output
     file = tmp_path / "begun.toml"
-    file.write_text(capsys.readouterr().out)
+    file.write_text(ended.stdout)
     assert load(file).route("external") == Route("external", "http://mlflow.invalid/mlflow", proxy=proxy)
 
 
@@ -215,8 +215,9 @@ def test_proxy_on_the_way(
         (["https://mlflow.invalid", "--ca", "missing.pem"], "  ca cannot be used: missing.pem: No such file or directory."),
     ],
 )
-def test_command_line_that_cannot_be(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_line_that_cannot_be(arguments: list[str], message: str) -> None:
     """What is wrong with the command line is told as what is wrong with a profile is, and nothing is sent."""
-    assert starter.main(arguments) == BadOptionError.exit_code
+    ended = CliRunner().invoke(cli.main, ["init", *arguments])
 
-    assert capsys.readouterr().err == f"The command line:\n{message}\n"
+    assert ended.exit_code == BadOptionError.exit_code
+    assert ended.stderr == f"The command line:\n{message}\n"

@@ -1,0 +1,186 @@
+"""The command ``mlflow-proxy-e2e``: what can be done with a deployed target, from an installed package or from a clone."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+from packaging.requirements import Requirement
+
+from mlflow_proxy_e2e.errors import SuiteError, SuiteMissingError
+from mlflow_proxy_e2e.suite_folder import CONFIG, ROOT, TESTS
+
+if TYPE_CHECKING:
+    from mlflow_proxy_e2e.diagnosis.verdict import Verdict
+    from mlflow_proxy_e2e.target import Target
+
+# What the commands do imports MLflow's client, which takes seconds: each imports its own, so that --help takes none.
+
+DISTRIBUTION = "mlflow-proxy-e2e"
+EXTRA = "suite"
+OWN_TESTS = "tests/e2e"  # what the ids of tests begin with
+WELL, WRONG, UNKNOWN = 0, 1, 3  # exit codes of check: nothing is wrong, a cause has a name, something is wrong that has none
+OTHERS = "Others are listed in README.md: 11 a bad option, 12 missing packages, 23 a bad profile, 24 an unreachable target."
+
+
+class _Commands(click.Group):
+    """Commands that end with one message and an exit code where the suite cannot do its work."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except SuiteError as error:
+            _fail(error)
+        except ModuleNotFoundError:
+            if missing := _missing_packages():
+                _fail(SuiteMissingError(missing))
+            raise
+
+
+def _fail(error: SuiteError) -> NoReturn:
+    click.echo(error, err=True)
+    sys.exit(error.exit_code)
+
+
+def _target(command: Callable[..., None]) -> Callable[..., None]:
+    option = click.option("--target", metavar="FILE", required=True, help="The profile of the target (TOML).")
+    return option(command)
+
+
+@click.group(cls=_Commands)
+@click.version_option(package_name=DISTRIBUTION)
+def main() -> None:
+    """Test MLflow behind a proxy that checks API keys, and name what is wrong."""
+
+
+@main.command(epilog=f"Exit codes: 0 nothing is wrong, 1 the cause is known, 3 the cause is unknown. {OTHERS}")
+@_target
+@click.option("--json", "as_json", is_flag=True, help="Print the verdicts as JSON.")
+def check(target: str, *, as_json: bool) -> None:
+    """Ask a deployed target what is wrong with it, without running any test."""
+    from mlflow_proxy_e2e import profile
+
+    verdicts = _verdicts(profile.load(Path(target)))
+    if as_json:
+        click.echo(json.dumps([verdict.to_data() for verdict in verdicts], indent=2))
+    else:
+        click.echo("\n\n".join(map(str, verdicts)) or "Nothing is wrong, as far as questions show.")
+    if verdicts:
+        sys.exit(WRONG if verdicts[0].causes else UNKNOWN)
+    sys.exit(WELL)
+
+
+def _verdicts(target: Target) -> list[Verdict]:
+    from mlflow_proxy_e2e.deployed import DeployedStack
+    from mlflow_proxy_e2e.diagnosis import diagnose
+    from mlflow_proxy_e2e.traffic import TRAFFIC
+
+    TRAFFIC.limit(target, 1)
+    try:
+        verdicts = diagnose(target)
+    finally:
+        for what in DeployedStack(target).clean_up():
+            click.echo(f"left behind on the target: {what}", err=True)
+    if TRAFFIC.is_exhausted:
+        raise TRAFFIC.exhaustion
+    return verdicts
+
+
+def _runs_tests(command: Callable[..., None]) -> Callable[..., None]:
+    arguments = click.argument("pytest_arguments", metavar="[PYTEST ARGUMENTS]...", nargs=-1, type=click.UNPROCESSED)
+    epilog = f"Exit codes: 0 everything works, 1 the target fails a test, 2 to 5 are pytest's own. {OTHERS}"
+    return main.command(epilog=epilog, context_settings={"ignore_unknown_options": True})(_target(arguments(command)))
+
+
+@_runs_tests
+def smoke(target: str, pytest_arguments: Sequence[str]) -> None:
+    """Test what must work for anybody to work at all, in seconds.
+
+    Two tests run at a time; -n 4 or any other argument of pytest's may follow, such as the id of a test, -k, or --report-json=FILE.
+    """
+    _run_tests("smoke", "2", target, pytest_arguments)
+
+
+@_runs_tests
+def e2e(target: str, pytest_arguments: Sequence[str]) -> None:
+    """Test everything that the target's profile promises.
+
+    As many tests run at a time as there are processors; -n 2 or any other argument of pytest's may follow, such as the id of a
+    test, -k, or --report-json=FILE.
+    """
+    _run_tests("e2e", "auto", target, pytest_arguments)
+
+
+def _run_tests(mark: str, workers: str, target: str, arguments: Sequence[str]) -> NoReturn:
+    """Become the run of pytest, which gets signals and ends with its exit code as if the user had started it."""
+    if missing := _missing_packages():
+        raise SuiteMissingError(missing)
+    located = [_located(argument) for argument in arguments]
+    tests = [] if located != list(arguments) else [str(TESTS)]
+    options = (f"--config-file={CONFIG}", f"--rootdir={ROOT}", "-m", mark, "-n", workers, f"--target={target}")
+    os.execv(sys.executable, [sys.executable, "-m", "pytest", *options, *located, *tests])  # noqa: S606
+
+
+def _located(argument: str) -> str:
+    """Return the id of a test as pytest finds it from any folder, and any other argument as it is."""
+    file = argument.partition("::")[0]
+    return f"{ROOT}/{argument}" if file.startswith(OWN_TESTS) and (ROOT / file).exists() else argument
+
+
+def _missing_packages() -> list[str]:
+    """Return which packages are not installed, of those that tests need."""
+    try:
+        wanted = map(Requirement, metadata.requires(DISTRIBUTION) or ())
+    except metadata.PackageNotFoundError:
+        return []  # it runs from a checkout that is not installed
+    needed = [each.name for each in wanted if not each.marker or each.marker.evaluate({"extra": EXTRA})]
+    return [name for name in needed if not _is_installed(name)]
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        metadata.distribution(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+@main.command(epilog=f"Exit codes: 0 all of it is removed, 26 something cannot be removed. {OTHERS}")
+@_target
+def sweep(target: str) -> None:
+    """Remove from a target what runs that were killed have left there."""
+    from mlflow_proxy_e2e import profile
+    from mlflow_proxy_e2e.deployed import DeployedStack
+
+    swept = DeployedStack(profile.load(Path(target))).sweep()
+    click.echo(swept)
+    sys.exit(swept.exit_code)
+
+
+@main.command(epilog=f"Exit codes: 0 the profile is printed. {OTHERS}")
+@click.argument("url")
+@click.option(
+    "--key",
+    "variable",
+    metavar="VARIABLE",
+    default="E2E_KEY_PLATFORM",
+    show_default=True,
+    help="The environment variable with a key, or with user:password.",
+)
+@click.option("--ca", metavar="FILE", help="The authority that the target's certificate is checked against.")
+@click.option("--proxy", metavar="URL", help="An HTTP proxy on the way.")
+def init(url: str, variable: str, ca: str | None, proxy: str | None) -> None:
+    """Print a profile to begin with, for the target at URL, which is as in MLFLOW_TRACKING_URI.
+
+    The target is asked what it is, and nothing is changed there. Review the profile before you use it.
+    """
+    from mlflow_proxy_e2e.init import first_profile
+
+    click.echo(first_profile(url, variable, ca, proxy), nl=False)
