@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 from packaging.requirements import Requirement
 
-from mlflow_proxy_e2e.errors import SuiteError, SuiteMissingError
+from mlflow_proxy_e2e.errors import BadOptionError, SuiteError, SuiteMissingError
 from mlflow_proxy_e2e.suite_folder import CONFIG, ROOT, TESTS
 
 if TYPE_CHECKING:
-    from mlflow_proxy_e2e.diagnosis.verdict import Verdict
+    from mlflow_proxy_e2e.facts.facts import Facts
     from mlflow_proxy_e2e.target import Target
 
 # What the commands do imports MLflow's client, which takes seconds: each imports its own, so that --help takes none.
@@ -61,36 +61,51 @@ def main() -> None:
 
 
 @main.command(epilog=f"Exit codes: 0 nothing is wrong, 1 the cause is known, 3 the cause is unknown. {OTHERS}")
-@_target
-@click.option("--json", "as_json", is_flag=True, help="Print the verdicts as JSON.")
-def check(target: str, *, as_json: bool) -> None:
+@click.option("--target", metavar="FILE", type=click.Path(path_type=Path), help="The profile of the target (TOML).")
+@click.option("--json", "as_json", is_flag=True, help="Print the verdict as JSON.")
+@click.option(
+    "--facts",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Write what was observed to FILE, without keys. Without --target: read it from there, and ask nobody.",
+)
+def check(target: Path | None, facts: Path | None, *, as_json: bool) -> None:
     """Ask a deployed target what is wrong with it, without running any test."""
     from mlflow_proxy_e2e import profile
+    from mlflow_proxy_e2e.diagnosis import conclude
+    from mlflow_proxy_e2e.facts.facts import Facts
+    from mlflow_proxy_e2e.facts.recording import Recording
 
-    verdicts = _verdicts(profile.load(Path(target)))
-    if as_json:
-        click.echo(json.dumps([verdict.to_data() for verdict in verdicts], indent=2))
+    if target is None and facts is None:
+        raise BadOptionError("check needs --target=FILE, the profile of the target, or --facts=FILE, what was observed of one.")
+    if target is None:
+        assert facts
+        observed = Facts.recorded(Recording.read(facts))
     else:
-        click.echo("\n\n".join(map(str, verdicts)) or "Nothing is wrong, as far as questions show.")
-    if verdicts:
-        sys.exit(WRONG if verdicts[0].causes else UNKNOWN)
+        observed = _observed(profile.load(target))
+        if facts:
+            observed.write(facts)
+    verdict = conclude(observed)
+    click.echo(json.dumps(verdict.to_data(), indent=2) if as_json else verdict)
+    if verdict.findings:
+        sys.exit(WRONG if verdict.findings[0].causes else UNKNOWN)
     sys.exit(WELL)
 
 
-def _verdicts(target: Target) -> list[Verdict]:
+def _observed(target: Target) -> Facts:
     from mlflow_proxy_e2e.deployed import DeployedStack
-    from mlflow_proxy_e2e.diagnosis import diagnose
+    from mlflow_proxy_e2e.diagnosis import observed
     from mlflow_proxy_e2e.traffic import TRAFFIC
 
     TRAFFIC.limit(target, 1)
     try:
-        verdicts = diagnose(target)
+        facts = observed(target)
     finally:
         for what in DeployedStack(target).clean_up():
             click.echo(f"left behind on the target: {what}", err=True)
     if TRAFFIC.is_exhausted:
         raise TRAFFIC.exhaustion
-    return verdicts
+    return facts
 
 
 def _runs_tests(command: Callable[..., None]) -> Callable[..., None]:

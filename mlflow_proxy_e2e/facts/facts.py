@@ -14,8 +14,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from mlflow_proxy_e2e.errors import ReportError
 from mlflow_proxy_e2e.facts.prober import AT_ONCE, NotAskedError, Prober
 from mlflow_proxy_e2e.facts.question import Question, Reply
 from mlflow_proxy_e2e.facts.recording import Recording, named
@@ -95,9 +97,13 @@ class Facts:
 
     def once(self, conclusion: Callable[[Facts], T]) -> T:
         """Return what is concluded from facts, worked out once however many signs need it."""
-        future, is_mine = self._claim(f"concluded {conclusion.__module__}.{conclusion.__qualname__}")
+        return self.once_as(conclusion.__qualname__, conclusion)
+
+    def once_as(self, name: str, conclusion: Callable[[Facts], T]) -> T:
+        """Return the same of a conclusion that has no name of its own."""
+        future, is_mine = self._claim(f"concluded {name}")
         if is_mine:
-            with self.within(conclusion.__qualname__):
+            with self.within(name):
                 try:
                     future.set_result(conclusion(self))
                 except BaseException as error:
@@ -284,6 +290,13 @@ class Facts:
         return ("edge",) if names == {EDGE_ROUTE} else (hop,)
 
     # Time, and the end.
+
+    def write(self, file: Path) -> None:
+        """Write everything that was observed, without keys. Raises ReportError."""
+        try:
+            self.recording.write(file, self.secrets)
+        except OSError as error:
+            raise ReportError(file, error) from None
 
     def has_seconds(self, seconds: float) -> bool:
         """Tell whether there is so much time left."""

@@ -145,6 +145,11 @@ def holds(test: Callable[[Facts], bool | None]) -> Sign:
     return Sign(lambda facts: {True: Reading(Shows.YES), False: NO, None: UNKNOWN}[test(facts)])
 
 
+def shared(name: str, sign: Sign) -> Sign:
+    """Return the same sign, read once for all the causes that it is part of. Its name keeps what it observes apart."""
+    return Sign(lambda facts: facts.once_as(name, sign), sign.seconds)
+
+
 def on_routes(test: Callable[[Facts, Route], Reply | None], hop: str = "proxy") -> Sign:
     """Return the sign that shows where the test returns a reply that is wrong, on any route, each time that it is asked.
 

@@ -27,7 +27,7 @@ from mlflow_proxy_e2e.target import Identity, Route, Secret
 
 def _again_after_revocation(facts: Facts) -> Reading:
     """A key that is used, revoked and used again: who remembers what the auth service has said lets it in."""
-    if not facts.target.keys or not facts.open_routes:
+    if not facts.target.keys or not facts.open_routes or is_open_to_everybody(facts):
         return NO
     keys, route = Keys(facts.target.keys), facts.open_routes[0]
     issued: IssuedKey | None = None

@@ -45,6 +45,10 @@ CAUSES = (
         remedy="raise the idle timeout above the longest pause; MLflow's client waits two minutes",
         reports=("mlflow#7564",),
         shows=upload_ended | cut_by_edge,
+        explains=(
+            CauseId("edge-timeout-too-short"),
+            CauseId("timeout-too-short"),
+        ),
         reddens=(external(r"test_slow_calls\.py::test_upload_with_pause"),),
     ),
     Cause(

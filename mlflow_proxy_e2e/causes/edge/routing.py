@@ -186,6 +186,7 @@ CAUSES = (
         what="the rules are on another listener: the HTTPS listener has nothing but its default answer",
         remedy="put the rules on both listeners",
         shows=without_rule(lambda _, seen: _is_ruleless(seen)),
+        explains=(CauseId("edge-health-shadowed"),),
         reddens=(EXTERNAL,),
     ),
     Cause(
@@ -239,6 +240,7 @@ CAUSES = (
         what="there is a rule for /api/2.0/mlflow but none for /api/2.0/mlflow-artifacts",
         remedy="forward every path below the prefix",
         shows=needing("artifacts") & on_routes(unrouted(NO_FOLDER)),
+        explains=(CauseId("method-filter"),),
         reddens=(external(r"artifact"),),
     ),
     Cause(

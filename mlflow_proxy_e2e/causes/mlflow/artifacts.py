@@ -25,7 +25,7 @@ def _uploaded(test: Callable[[Sandbox, Reply], bool]) -> Sign:
     def read(facts: Facts) -> Reading:
         own = sandbox(facts) if "artifacts" in facts.target.capabilities and facts.open_routes else None
         small = facts.ask_directly(Request("PUT", f"{own.artifacts}/small.txt", body=SMALL)) if own and own.is_there else None
-        if own is None or small is None or not test(own, small):
+        if own is None or small is None or not test(own, small) or facts.again(small.question).status != small.status:
             return NO
         return Reading(Shows.YES, (small,), ("mlflow",))
 
@@ -57,7 +57,8 @@ def _serves_artifacts_only(reply: Reply) -> bool:
 def _full(facts: Facts) -> Reading:
     own = sandbox(facts) if {"artifacts", "large-bodies"} <= facts.target.capabilities and facts.open_routes else None
     large = facts.ask_directly(own.large_file(facts.direct)) if own and own.is_there else None
-    return Reading(Shows.YES, (large,), ("mlflow",)) if large and (large.status or 0) >= 500 else NO
+    fails = large and (large.status or 0) >= 500 and (facts.again(large.question).status or 0) >= 500
+    return Reading(Shows.YES, (large,), ("mlflow",)) if fails else NO
 
 
 serving_off = _uploaded(lambda _, small: small.status == 503)

@@ -93,7 +93,7 @@ def _head(facts: Facts, route: Route) -> Reply | None:
 
 def _options(facts: Facts, route: Route) -> Reply | None:
     reply = facts.reply(Question(route, replace(READ, method="OPTIONS")))
-    return reply if reply.status and reply.status < 300 else None
+    return reply if reply.status and reply.status < 300 and not is_open_to_everybody(facts) else None
 
 
 def _rewritten(*requests: Request) -> Sign:

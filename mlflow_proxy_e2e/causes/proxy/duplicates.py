@@ -9,7 +9,7 @@ from mlflow_proxy_e2e.facts.comparisons import (
 from mlflow_proxy_e2e.facts.facts import Facts
 from mlflow_proxy_e2e.facts.question import Reply
 from mlflow_proxy_e2e.facts.sandbox import Sandbox, post
-from mlflow_proxy_e2e.facts.sign import UNTOLD
+from mlflow_proxy_e2e.facts.sign import UNTOLD, shared
 from mlflow_proxy_e2e.target import Route
 
 CREATED = 5  # runs at once, of which not all may be slow enough to be created again
@@ -27,7 +27,7 @@ def _created_more_than_once(facts: Facts, route: Route, own: Sandbox) -> Reply |
     return replies[0] if isinstance(held, dict) and len(held.get("runs", ())) > CREATED else None
 
 
-created_more_than_once = in_sandbox(_created_more_than_once)
+created_more_than_once = shared("created more than once", in_sandbox(_created_more_than_once))
 
 
 CAUSES = (

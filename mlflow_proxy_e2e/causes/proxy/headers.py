@@ -15,7 +15,7 @@ from mlflow_proxy_e2e.facts.comparisons import (
 from mlflow_proxy_e2e.facts.facts import READ, Facts
 from mlflow_proxy_e2e.facts.question import Reply
 from mlflow_proxy_e2e.facts.sandbox import Sandbox, post
-from mlflow_proxy_e2e.facts.sign import Sign, needing, on_routes
+from mlflow_proxy_e2e.facts.sign import Sign, needing, on_routes, shared
 from mlflow_proxy_e2e.target import Route
 from mlflow_proxy_e2e.wire import Headers, Request
 
@@ -62,7 +62,7 @@ def _closes_each_time(facts: Facts, route: Route) -> Reply | None:
     return replies[0] if all((reply.header("Connection") or "").lower() == "close" for reply in replies) else None
 
 
-connection_closed = on_routes(_closes_each_time)
+connection_closed = shared("connection closed each time", on_routes(_closes_each_time))
 
 
 CAUSES = (

@@ -17,7 +17,7 @@ from mlflow_proxy_e2e.facts.comparisons import (
 from mlflow_proxy_e2e.facts.facts import READ, Facts
 from mlflow_proxy_e2e.facts.question import Reply
 from mlflow_proxy_e2e.facts.sandbox import API, Sandbox, get
-from mlflow_proxy_e2e.facts.sign import Sign, needing, on_routes
+from mlflow_proxy_e2e.facts.sign import Sign, needing, on_routes, shared
 from mlflow_proxy_e2e.target import Route
 from mlflow_proxy_e2e.wire import JSON, Headers, Request
 
@@ -62,7 +62,7 @@ def _chunked(own: Sandbox, by: object) -> Request:
 
 
 registry_methods = needing("registry", scope="write") & (on_routes(method_blocked(UPDATE)) | on_routes(method_blocked(DELETE)))
-large_upload_refused = needing("large-bodies") & _refuses(Sandbox.large_file, 413, None)
+large_upload_refused = shared("large upload refused", needing("large-bodies") & _refuses(Sandbox.large_file, 413, None))
 
 
 CAUSES = (

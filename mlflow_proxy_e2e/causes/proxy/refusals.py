@@ -29,8 +29,9 @@ def _wrong_in_refusals(facts: Facts) -> Mapping[Kind, list[Reply]]:
     wrong: dict[Kind, list[Reply]] = {}
     for route in facts.open_routes[:1]:
         denied = [who for who in facts.target.identities if who.refused]
+        carriers = [reply.question.carrier for reply in facts.good(route) if reply.works]
         for who in denied:
-            for reply in facts.replies(facts.question(route, READ, who, carrier) for carrier in facts.target.carriers):
+            for reply in facts.replies(facts.question(route, READ, who, carrier) for carrier in carriers):
                 if kind := _wrong_in_refusal(facts, who, reply):
                     wrong.setdefault(kind, []).append(reply)
     return wrong

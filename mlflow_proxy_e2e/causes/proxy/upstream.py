@@ -118,6 +118,11 @@ CAUSES = (
         what="one of the proxy's addresses for MLflow is out of date",
         remedy="use MLflow's service-discovery name, and have it resolved regularly",
         shows=Sign(_stale_now_and_then),
+        explains=(
+            CauseId("idle-timeout"),
+            CauseId("edge-timeout-too-short"),
+            CauseId("timeout-too-short"),
+        ),
         reddens=(ALL,),
     ),
     Cause(
