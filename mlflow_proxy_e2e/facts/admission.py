@@ -27,7 +27,7 @@ def _let_in(facts: Facts) -> Mapping[str, Sequence[Reply]]:
     facts.replies(
         facts.question(route, READ, who, carrier) for route in routes for who in denied for carrier in facts.target.carriers
     )
-    return {who.name: wrong for who in denied if (wrong := facts.wrong(partial(_first_let_in, facts, who)))}
+    return {who.name: wrong for who in denied if (wrong := facts.wrong(partial(_first_let_in, facts, who), on_each=True))}
 
 
 def _first_let_in(facts: Facts, who: Identity, route: Route) -> Reply | None:

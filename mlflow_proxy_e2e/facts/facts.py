@@ -275,9 +275,19 @@ class Facts:
         with self.looking_again():
             return shown if test(route) else None
 
-    def wrong(self, test: Callable[[Route], Reply | None]) -> list[Reply]:
-        """Return the replies that show that something is wrong, of each route on which it does and a good key gets through."""
-        return [shown for route in self.open_routes if (shown := self.reproduced(test, route))]
+    def wrong(self, test: Callable[[Route], Reply | None], *, on_each: bool = False) -> list[Reply]:
+        """Return the replies that show that something is wrong, of each route on which it does and a good key gets through.
+
+        The first route crosses most hops: what does not show there is asked of the others only ``on_each``, since another hop may
+        close a hole on one of them.
+        """
+        shown: list[Reply] = []
+        for route in self.open_routes:
+            if reply := self.reproduced(test, route):
+                shown.append(reply)
+            elif not on_each and not shown:
+                break
+        return shown
 
     def behind(self, affected: Iterable[Route], hop: str = "proxy") -> tuple[str, ...]:
         """Return where something sits that is wrong on these routes: at the edge if only on the one that crosses it.

@@ -150,20 +150,31 @@ def shared(name: str, sign: Sign) -> Sign:
     return Sign(lambda facts: facts.once_as(name, sign), sign.seconds)
 
 
-def on_routes(test: Callable[[Facts, Route], Reply | None], hop: str = "proxy") -> Sign:
-    """Return the sign that shows where the test returns a reply that is wrong, on any route, each time that it is asked.
+Test = Callable[[Facts, Route], Reply | None]
 
-    ``hop`` is where it is, unless it shows on the route alone that crosses the edge.
+
+def on_routes(test: Test, hop: str = "proxy", *, on_each: bool = False) -> Sign:
+    """Return the sign that shows where the test returns a reply that is wrong, each time that it is asked.
+
+    Args:
+        test: is asked of the route that crosses most hops, and of the others where it shows there.
+        hop: where it is, unless it shows on the route alone that crosses the edge.
+        on_each: whether the others are asked in any case.
     """
 
     def read(facts: Facts) -> Reading:
-        if not (wrong := facts.wrong(partial(test, facts))):
+        if not (wrong := facts.wrong(partial(test, facts), on_each=on_each)):
             return NO
         routes = [reply.question.route for reply in wrong]
         hops = facts.behind(routes, hop)
         return Reading(Shows.YES, (wrong[0], *facts.trace(wrong[0])), hops, frozenset(map(str, routes)))
 
     return Sign(read)
+
+
+def on_each_route(test: Test, hop: str = "proxy") -> Sign:
+    """Return the sign that shows where the test returns a reply that is wrong, on any of the routes."""
+    return on_routes(test, hop, on_each=True)
 
 
 def needing(*capabilities: str, scope: str = "read") -> Sign:

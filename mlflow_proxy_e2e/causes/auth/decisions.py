@@ -20,7 +20,7 @@ from mlflow_proxy_e2e.facts.refused import (
     forbidden_in_contract_words,
 )
 from mlflow_proxy_e2e.facts.sandbox import HARMLESS_WRITE
-from mlflow_proxy_e2e.facts.sign import Sign, needing, on_routes
+from mlflow_proxy_e2e.facts.sign import Sign, needing, on_each_route
 from mlflow_proxy_e2e.facts.stopped import (
     stops,
 )
@@ -45,7 +45,7 @@ def _of_readers(test: Callable[[Facts, Route, Identity], Reply | None]) -> Sign:
     def wrong(facts: Facts, route: Route) -> Reply | None:
         return next((reply for reader in readers(facts) if (reply := test(facts, route, reader))), None)
 
-    return decided_by(on_routes(wrong, "auth"))
+    return decided_by(on_each_route(wrong, "auth"))
 
 
 def _refused_read(facts: Facts, route: Route, reader: Identity) -> Reply | None:
@@ -112,7 +112,7 @@ CAUSES = (
         symptom="403 on traces and datasets even with an all-scopes key, while experiments and runs work",
         what="MLflow is newer than the auth service's table of endpoints, which denies what it does not list",
         remedy="add MLflow's new endpoints to the table",
-        shows=needing("traces") & on_routes(_not_in_table, "auth"),
+        shows=needing("traces") & on_each_route(_not_in_table, "auth"),
         reddens=(r"traces",),
     ),
     Cause(

@@ -18,7 +18,7 @@ from mlflow_proxy_e2e.facts.admission import (
 from mlflow_proxy_e2e.facts.facts import READ, Facts
 from mlflow_proxy_e2e.facts.prober import NotAskedError
 from mlflow_proxy_e2e.facts.question import Reply
-from mlflow_proxy_e2e.facts.sign import NO, Reading, Shows, Sign, holds, on_routes
+from mlflow_proxy_e2e.facts.sign import NO, Reading, Shows, Sign, holds, on_each_route
 from mlflow_proxy_e2e.keys import IssuedKey, Keys
 from mlflow_proxy_e2e.redaction import INSTEAD
 from mlflow_proxy_e2e.run import PREFIX
@@ -74,7 +74,7 @@ def _accepted(change: Callable[[str], str], name: str) -> Sign:
         reply = facts.ask(route, READ, Identity(name, key=Secret(change(facts.control.key.reveal()))))
         return reply if reply.works else None
 
-    return on_routes(wrong, "auth")
+    return on_each_route(wrong, "auth")
 
 
 expired_let_in = wrongly_let_in(lambda who: who.name == "expired")

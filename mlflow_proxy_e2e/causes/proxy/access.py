@@ -9,6 +9,7 @@ from mlflow_proxy_e2e.causes.cause import Cause, CauseId
 from mlflow_proxy_e2e.causes.patterns import ALL
 from mlflow_proxy_e2e.facts.admission import (
     auth_is_ill,
+    is_open_to_everybody,
     readers,
     wholly_open,
 )
@@ -25,7 +26,7 @@ from mlflow_proxy_e2e.facts.refused import (
     forbidden_in_contract_words,
 )
 from mlflow_proxy_e2e.facts.sandbox import HARMLESS_WRITE
-from mlflow_proxy_e2e.facts.sign import Sign, holds, on_routes
+from mlflow_proxy_e2e.facts.sign import Sign, holds, on_each_route
 from mlflow_proxy_e2e.facts.stopped import (
     stops,
     unrouted_path,
@@ -82,7 +83,7 @@ def _without_key(*requests: Request) -> Sign:
         facts.replies(Question(route, request) for request in requests)
         return next((reply for request in requests if (reply := _keyless(request)(facts, route))), None)
 
-    return on_routes(wrong)
+    return on_each_route(wrong)
 
 
 def _head(facts: Facts, route: Route) -> Reply | None:
@@ -109,7 +110,7 @@ def _rewritten(*requests: Request) -> Sign:
                     return reply
         return None
 
-    return on_routes(wrong)
+    return on_each_route(wrong)
 
 
 def _carried_out(facts: Facts, route: Route) -> Reply | None:
@@ -207,7 +208,7 @@ CAUSES = (
         symptom="HEAD works without a key",
         what="the check is limited to a list of methods",
         remedy=CHECK_EVERY_METHOD,
-        shows=on_routes(_head),
+        shows=on_each_route(_head),
         reddens=(r"test_verbs",),
     ),
     Cause(
@@ -217,7 +218,7 @@ CAUSES = (
         symptom="OPTIONS is answered without a key",
         what="the proxy answers preflight requests by itself",
         remedy="require a key for every method, or answer only preflights of known origins",
-        shows=holds(lambda facts: facts.target.contract.preflight == "refused") & on_routes(_options),
+        shows=holds(lambda facts: facts.target.contract.preflight == "refused") & on_each_route(_options),
         reddens=(r"options",),
     ),
     Cause(
@@ -277,7 +278,7 @@ CAUSES = (
         symptom="calls that are refused have been carried out",
         what="the proxy forwards a request to MLflow while it is still waiting for the auth service",
         remedy="wait for the auth service's answer",
-        shows=on_routes(_carried_out),
+        shows=on_each_route(_carried_out),
         reddens=(r"other",),
     ),
     Cause(

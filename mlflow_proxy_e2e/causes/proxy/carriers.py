@@ -11,7 +11,7 @@ from mlflow_proxy_e2e.facts.admission import (
 )
 from mlflow_proxy_e2e.facts.facts import READ, Facts
 from mlflow_proxy_e2e.facts.question import Question, Reply
-from mlflow_proxy_e2e.facts.sign import Sign, holds, on_routes
+from mlflow_proxy_e2e.facts.sign import Sign, holds, on_each_route
 from mlflow_proxy_e2e.facts.stopped import (
     Stopped,
     stops,
@@ -31,7 +31,7 @@ def _accepted(who: Callable[[str], Identity | None], request: Callable[[str], Re
         reply = facts.ask(route, request(key), caller) if caller else facts.reply(Question(route, request(key)))
         return reply if reply.works else None
 
-    return on_routes(wrong)
+    return on_each_route(wrong)
 
 
 def _ignored(facts: Facts, seen: Stopped) -> bool:
