@@ -109,8 +109,8 @@ def _without_consequences(found: Sequence[Found]) -> list[Found]:
 
 def _unnamed(facts: Facts) -> list[Found]:
     """Return what is wrong that no cause has a name for: the first that shows."""
-    for what, sign in UNNAMED:
-        with facts.within(what):
+    for number, (what, sign) in enumerate(UNNAMED):
+        with facts.within(f"{what} {number}"):
             reading = sign(facts)
         if reading.shows is Shows.YES:
             return [Found((), reading, what)]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -13,7 +13,7 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import psutil
 import pytest
@@ -56,6 +56,7 @@ class Run:
     output_file: Path
     temp: Path
     junit: Path
+    result: Path
     uses_docker: bool
 
     def wait(self) -> int:
@@ -78,10 +79,11 @@ class Run:
         return {case.attrib["name"]: next((child.tag for child in case if child.tag in OUTCOMES), "passed") for case in cases}
 
     @property
-    def verdict(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Return the hops and the causes that the verdict names: nothing where there is none."""
-        said = re.search(r"=+ verdict =+\nhop +(.+)\ncause +(?:one of \d+: )?(.+)\n", self.output)
-        return (tuple(said[1].split(" or ")), tuple(said[2].split(" or "))) if said else ((), ())
+    def verdict(self) -> Mapping[str, Any]:
+        """Return the verdict as the result has it: findings, and failed tests that none of them accounts for."""
+        verdict = json.loads(self.result.read_text())["verdict"]
+        assert verdict, self.output
+        return dict(verdict)
 
     def processes(self) -> list[psutil.Process]:
         """Return every living process that has to do with the run."""
@@ -129,10 +131,10 @@ def start_run(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[StartR
         temp = home / "tmp"
         temp.mkdir(parents=True)
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(NOT_INHERITED)}
-        junit, output = home / "junit.xml", home / "output"
-        options = ("-m", "e2e", *AS_USERS_HAVE_IT, f"--junitxml={junit}")
+        junit, result, output = home / "junit.xml", home / "result.json", home / "output"
+        options = ("-m", "e2e", *AS_USERS_HAVE_IT, f"--junitxml={junit}", f"--report-json={result}")
         process = begin([*options, *arguments], {**inherited, "TMPDIR": str(temp), **environment}, output)
-        runs.append(Run(process, output, temp, junit, uses_docker))
+        runs.append(Run(process, output, temp, junit, result, uses_docker))
         return runs[-1]
 
     yield start

@@ -281,7 +281,8 @@ def test_a_route_on_which_nobody_answers(against: Against, target: Target, tmp_p
     checks = json.loads(report.read_text())["checks"]
     assert {(check["route"], check["outcome"]) for check in checks} == {("external", "error"), ("internal", "passed")}
     assert {check["message"] for check in checks if check["route"] == "external"} == {f"Failed: {why}"}
-    assert run.verdict == (("edge",), ("edge-connect-timeout", "edge-upstream-silent"))
+    (finding,) = run.verdict["findings"]
+    assert (finding["hops"], finding["causes"]) == (["edge"], ["edge-connect-timeout", "edge-upstream-silent"])
     silent.close()
 
 

@@ -20,7 +20,8 @@ from tests.harness.faults.front import Front
 from tests.harness.given import VARIABLE
 
 SCORE = "score"  # the user property of a test that says what it has found: caught, named, hop, false alarm
-FAULT_SCORES = ("caught", "named", "hop right")
+FAILED, ACCOUNTED = "failed tests", "accounted for"  # how many tests have failed, and how many of them a finding accounts for
+FAULT_SCORES = ("caught", "named", "hop right", "nothing else named")
 HEAD = """\
 # Score
 
@@ -52,7 +53,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     found = {report.nodeid: _found(report) for name in ("passed", "failed") for report in terminalreporter.stats.get(name, ())}
-    lines = [f"{what:<14}{of}" for what, of in _score(found).items()]
+    lines = [f"{what:<20}{of}" for what, of in {**_score(found), **_attribution(terminalreporter)}.items()]
     if lines:
         terminalreporter.write_sep("=", "score")
         terminalreporter.write_line("\n".join(lines))
@@ -71,6 +72,15 @@ def _score(found: Mapping[str, set[object]]) -> Mapping[str, str]:
     if count["variations"]:
         score["false alarms"] = f"{count['false alarms']} of {count['variations']} correct variations"
     return score
+
+
+def _attribution(reporter: pytest.TerminalReporter) -> Mapping[str, str]:
+    """Return how many of the tests that faults have turned red the verdict has accounted for by them."""
+    reports = [report for name in ("passed", "failed") for report in reporter.stats.get(name, ())]
+    count: Counter[str] = Counter()
+    for report in reports:
+        count.update({str(name): int(str(value)) for name, value in report.user_properties if name in (FAILED, ACCOUNTED)})
+    return {ACCOUNTED: f"{count[ACCOUNTED]} of {count[FAILED]} failed tests"} if count[FAILED] else {}
 
 
 def _page(found: Mapping[str, set[object]]) -> str:

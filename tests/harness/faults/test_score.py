@@ -9,10 +9,11 @@ import pytest
 
 from fixtures.faults import fidelity, gate
 from fixtures.faults.catalogue import FAULTS
+from fixtures.faults.fault import Fault
 from tests.harness.conftest import Run, StartRun
 from tests.harness.detections import DETECTED_BY, WITH_A_SHARED_MLFLOW
 from tests.harness.faults import forked
-from tests.harness.faults.conftest import SCORE, RunOn, StartFront
+from tests.harness.faults.conftest import ACCOUNTED, FAILED, SCORE, RunOn, StartFront
 
 # Of what these turn red the message has the request, and how to send it again. Others a client reports, or a log.
 SHOWN_OTHERWISE = {"credential-leak", "key-echoed", "origin-403", "body-size-limit", "query-logged"}
@@ -42,13 +43,25 @@ def test_fault(
     for part in ("sent      ", "came      ", "expected  ", "again     curl ") if fault in DESCRIBED else ():
         assert part in run.output
     record_property(SCORE, "caught")
-    hops, causes = run.verdict
-    if named := fault in causes and len(causes) <= MOST_CAUSES:
+    _assert_named(run, known, record_property)
+
+
+def _assert_named(run: Run, fault: Fault, record_property: Callable[[str, object], None]) -> None:
+    """Assert that the verdict names the fault and nothing else, at its hop, and accounts for the failed tests by it."""
+    findings, failed = run.verdict["findings"], [name for name, outcome in run.outcomes().items() if outcome != "passed"]
+    mine = [finding for finding in findings if fault.id in finding["causes"] and len(finding["causes"]) <= MOST_CAUSES]
+    accounted = [test for finding in mine for test in finding["tests"]]
+    record_property(FAILED, len(failed))
+    record_property(ACCOUNTED, len(accounted))
+    if mine:
         record_property(SCORE, "named")
-    if known.hop in hops:
+    if any(fault.hop in finding["hops"] for finding in mine):
         record_property(SCORE, "hop right")
-    assert named, run.output
-    assert known.hop in hops, run.output
+    if mine == findings:
+        record_property(SCORE, "nothing else named")
+    assert mine == findings, run.output
+    assert fault.hop in mine[0]["hops"], run.output
+    assert len(accounted) == len(failed), run.output
 
 
 def _assert_caught(run: Run, red: str) -> None:
