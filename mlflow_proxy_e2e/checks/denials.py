@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import requests
@@ -10,12 +11,20 @@ from mlflow.exceptions import MlflowException
 from urllib3.exceptions import InvalidHeader, ResponseError
 from urllib3.util import Retry
 
+from mlflow_proxy_e2e.clients import Rest
 from mlflow_proxy_e2e.target import Denial, Identity, Route
 from mlflow_proxy_e2e.wire import Answer, Request, Wire, describe
 
 NO_KEY = Identity("no-key", refused="unauthenticated")  # who shows none
 RETRIED = (408, 429, 500, 502, 503, 504)  # the statuses after which MLflow's client tries again
 IDENTITY_HEADERS = ("X-Auth-User", "X-Auth-Key-Id")  # what the proxy tells MLflow about the caller
+
+
+class Refused(NamedTuple):
+    """Somebody who may not make a call: the HTTP session to try it with, and the refusal that must come of it."""
+
+    rest: Rest
+    denial: Denial
 
 
 def assert_denied(answer: requests.Response, denial: Denial) -> None:
