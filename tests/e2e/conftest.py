@@ -19,9 +19,9 @@ from urllib3.connection import HTTPConnection
 
 from fixtures.options import RUN, TARGET, selected
 from mlflow_proxy_e2e.access_log import AccessLog
-from mlflow_proxy_e2e.checks.attempts import Gate, Subject
 from mlflow_proxy_e2e.checks.denials import Refused
 from mlflow_proxy_e2e.checks.fidelity import Run, done, post
+from mlflow_proxy_e2e.checks.gate import Gate, Marks, Subject
 from mlflow_proxy_e2e.clients import Rest, client_of
 from mlflow_proxy_e2e.endpoints.coverage import COVERAGE, Coverage
 from mlflow_proxy_e2e.endpoints.served import as_served, served
@@ -286,19 +286,19 @@ def reader(target: Target) -> Identity:
 
 
 @pytest.fixture(scope="module")
-def subject(truth: MlflowClient, experiment_id: str) -> Subject:
+def subject(witness: Caller, truth: MlflowClient, experiment_id: str) -> Subject:
     """Return what is behind the gate."""
     canary = f"canary-{uuid.uuid4().hex}"
     truth.set_experiment_tag(experiment_id, "canary", canary)
     run_id = truth.create_run(experiment_id, tags={"canary": canary}).info.run_id
-    return Subject(experiment_id, run_id, canary)
+    return Subject(experiment_id, run_id, canary, witness)
 
 
 @pytest.fixture
-def gate(route: Route, control: Identity, witness: Caller, mlflow_log: AccessLog | None, subject: Subject) -> Gate:
+def gate(route: Route, control: Identity, mlflow_log: AccessLog | None, subject: Subject) -> Gate:
     """Return the gate on a route, after it has let in an identity that may pass."""
-    gate = Gate(route, control, witness, mlflow_log, subject)
-    gate.is_open()
+    gate = Gate(route, control, subject, Marks(mlflow_log))
+    gate.assert_open()
     return gate
 
 
