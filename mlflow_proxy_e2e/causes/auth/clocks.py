@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
-from mlflow_proxy_e2e.causes.patterns import ALL
+from mlflow_proxy_e2e.causes.patterns import ALL, ENDPOINTS, KEY_LIFETIME
 
 CAUSES = (
     Cause(
@@ -24,7 +24,7 @@ CAUSES = (
         what="the auth service's clock is ahead",
         remedy="synchronise its clock (NTP)",
         reports=("mlflow#8823",),
-        reddens=(r"mid_run",),
+        reddens=(rf"{KEY_LIFETIME}::test_expiry_in_mid_run",),
     ),
     Cause(
         id=CauseId("clock-behind"),
@@ -34,6 +34,10 @@ CAUSES = (
         what="the auth service's clock is behind",
         remedy="synchronise its clock (NTP)",
         reports=("mlflow#8823",),
-        reddens=(r"mid_run", r"expired"),
+        reddens=(
+            r"-expired",
+            ENDPOINTS,
+            rf"{KEY_LIFETIME}::test_expiry_in_mid_run",
+        ),
     ),
 )

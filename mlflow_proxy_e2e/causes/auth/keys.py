@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
+from mlflow_proxy_e2e.causes.patterns import ENDPOINTS, KEY_LIFETIME, ODD_KEYS, THROTTLED
 
 CAUSES = (
     Cause(
@@ -12,7 +13,11 @@ CAUSES = (
         symptom="a revoked key still works",
         what="the auth service ignores revocations",
         remedy="check for revocation on every call",
-        reddens=(r"revoked",),
+        reddens=(
+            r"-revoked",
+            ENDPOINTS,
+            rf"{KEY_LIFETIME}::test_(revocation|keys_of_one_user)",
+        ),
     ),
     Cause(
         id=CauseId("revocation-lag"),
@@ -22,7 +27,7 @@ CAUSES = (
         what="the auth service's decisions are cached for minutes",
         remedy="ask the auth service about every call, or cache decisions for seconds only",
         reports=("oidc#242",),
-        reddens=(r"test_revocation",),
+        reddens=(rf"{KEY_LIFETIME}::test_(revocation|expiry|keys_of_one_user)",),
     ),
     Cause(
         id=CauseId("expiry-ignored"),
@@ -31,7 +36,11 @@ CAUSES = (
         symptom="an expired key still works",
         what="the auth service ignores expiry dates",
         remedy="check the expiry date on every call",
-        reddens=(r"expired",),
+        reddens=(
+            r"-expired",
+            ENDPOINTS,
+            rf"{KEY_LIFETIME}::test_expiry",
+        ),
     ),
     Cause(
         id=CauseId("key-prefix-match"),
@@ -40,7 +49,7 @@ CAUSES = (
         symptom="a key that is truncated or extended still works",
         what="the auth service compares only the first characters of keys",
         remedy="compare whole keys, by their hashes",
-        reddens=(r"test_like_a_key",),
+        reddens=(rf"{ODD_KEYS}::test_like_a_key",),
     ),
     Cause(
         id=CauseId("key-case-ignored"),
@@ -49,7 +58,7 @@ CAUSES = (
         symptom="a key in upper or lower case still works",
         what="the auth service ignores case when it compares keys",
         remedy="compare keys exactly",
-        reddens=(r"test_like_a_key",),
+        reddens=(rf"{ODD_KEYS}::test_like_a_key",),
     ),
     Cause(
         id=CauseId("rate-limit-not-enforced"),
@@ -58,7 +67,7 @@ CAUSES = (
         symptom="a key over its rate limit still works",
         what="the auth service does not count calls",
         remedy="count calls, and answer 429 with Retry-After",
-        reddens=(r"throttled",),
+        reddens=(*THROTTLED,),
     ),
     Cause(
         id=CauseId("ratelimit-as-401"),
@@ -67,6 +76,6 @@ CAUSES = (
         symptom="401 under load with a good key",
         what="the auth service reports an exhausted rate limit as a bad key",
         remedy="answer 429 with Retry-After",
-        reddens=(r"throttled",),
+        reddens=(*THROTTLED,),
     ),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
-from mlflow_proxy_e2e.causes.patterns import ALL
+from mlflow_proxy_e2e.causes.patterns import ALL, WITHOUT_KEY
 
 UNAVAILABLE_AT_ONCE = "503 at once on every call, with or without a key"
 
@@ -80,6 +80,6 @@ CAUSES = (
         remedy="fail closed: answer 503, and look for the reason in the auth service's log",
         reports=("oidc#289",),
         explains=(CauseId("scope-not-checked"),),
-        reddens=(ALL,),
+        reddens=(*WITHOUT_KEY,),
     ),
 )

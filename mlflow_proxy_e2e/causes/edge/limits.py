@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
-from mlflow_proxy_e2e.causes.patterns import external
+from mlflow_proxy_e2e.causes.patterns import CONVERSATIONS, LARGE_UPLOADS, OPEN_CONNECTIONS, external
 
 CAUSES = (
     Cause(
@@ -24,7 +24,7 @@ CAUSES = (
         what="the edge limits how long a whole call may take",
         remedy="limit idle time instead",
         reports=("mlflow#7564",),
-        reddens=(external(r"test_slow_calls\.py::test_download_with_pause"),),
+        reddens=(external(r"test_slow_calls\.py", r"test_artifacts\.py::test_large_file"),),
     ),
     Cause(
         id=CauseId("edge-body-size-limit"),
@@ -34,7 +34,7 @@ CAUSES = (
         what="the edge limits the size of request bodies",
         remedy="lift the limit for MLflow's artifact paths",
         reports=("mlflow#10332",),
-        reddens=(external(r"test_artifacts\.py::test_large_file"),),
+        reddens=(external(*LARGE_UPLOADS),),
     ),
     Cause(
         id=CauseId("waf-blocks"),
@@ -43,7 +43,7 @@ CAUSES = (
         symptom="403 in HTML on searches with a filter, while others work",
         what="a web application firewall mistakes MLflow's filters for SQL injection",
         remedy="exempt MLflow's API from that rule",
-        reddens=(external(r"search"),),
+        reddens=(external(r"::test_(search|page)_", CONVERSATIONS, r"test_fidelity_(names|json)\.py"),),
     ),
     Cause(
         id=CauseId("edge-keep-alive-off"),
@@ -52,6 +52,6 @@ CAUSES = (
         symptom="every call is slow to start",
         what="the edge closes the connection after each answer",
         remedy="let clients keep their connections open",
-        reddens=(external(r"test_fidelity_connections\.py::test_same_connection_is_used"),),
+        reddens=(external(*OPEN_CONNECTIONS),),
     ),
 )

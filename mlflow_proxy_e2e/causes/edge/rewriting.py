@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
-from mlflow_proxy_e2e.causes.patterns import EXTERNAL
+from mlflow_proxy_e2e.causes.patterns import EXTERNAL, external
 
 CAUSES = (
     Cause(
@@ -31,7 +31,7 @@ CAUSES = (
         symptom="reads work, but writes are answered 404 or 405, or like a read of the same path",
         what="the edge redirects with 301 or 302, after which clients turn a POST into a GET",
         remedy="have clients use the new URL, or redirect with 308 or 307",
-        reddens=(EXTERNAL,),
+        reddens=(external(r"::(?!test_(get|read|look_up|list|load|metric_history|start_page)\b|test_get_)test_"),),
     ),
     Cause(
         id=CauseId("redirect-drops-auth"),
@@ -68,6 +68,6 @@ CAUSES = (
         symptom="401 for good keys sent as a bearer token",
         what="the edge drops the Authorization header",
         remedy="forward the Authorization header unchanged",
-        reddens=(EXTERNAL,),
+        reddens=(rf"^(?!.*x-api-key).*{EXTERNAL}",),
     ),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
-from mlflow_proxy_e2e.causes.patterns import EXTERNAL, external
+from mlflow_proxy_e2e.causes.patterns import ARTIFACTS, EXTERNAL, NO_RULE, OTLP, PAGES, VERSION_3, external
 
 CAUSES = (
     Cause(
@@ -42,7 +42,7 @@ CAUSES = (
         what="there is a rule for /api but none for its twin /ajax-api",
         remedy="forward every path below the prefix",
         reports=("mlflow#4484",),
-        reddens=(external(r"ajax-api"),),
+        reddens=(external(PAGES, "ajax-api"),),
     ),
     Cause(
         id=CauseId("api-unrouted"),
@@ -52,7 +52,7 @@ CAUSES = (
         what="there is a rule for /ajax-api but none for its twin /api",
         remedy="forward every path below the prefix",
         reports=("mlflow#4484",),
-        reddens=(EXTERNAL,),
+        reddens=(external(rf"^(?!.*({PAGES}|{OTLP}|graphql|ajax-api|-other|-pages|from-page|asset))."),),
     ),
     Cause(
         id=CauseId("v3-unrouted"),
@@ -61,7 +61,7 @@ CAUSES = (
         symptom="404 on traces and datasets, while experiments and runs work",
         what="there is a rule for /api/2.0 but none for /api/3.0",
         remedy="forward every path below the prefix",
-        reddens=(external(r"api-3"),),
+        reddens=(external(*VERSION_3, r"external-api-3"),),
     ),
     Cause(
         id=CauseId("otlp-unrouted"),
@@ -71,7 +71,7 @@ CAUSES = (
         what="there is no rule for /v1/traces",
         remedy="forward every path below the prefix",
         explains=(CauseId("compressed-refused"),),
-        reddens=(external(r"test_otlp\.py"),),
+        reddens=(external(OTLP, r"test_fidelity_(requests\.py::test_header_value|transfer\.py::test_coded_request)", "-other"),),
     ),
     Cause(
         id=CauseId("artifacts-unrouted"),
@@ -80,7 +80,7 @@ CAUSES = (
         symptom="404 on artifacts, while experiments and runs work",
         what="there is a rule for /api/2.0/mlflow but none for /api/2.0/mlflow-artifacts",
         remedy="forward every path below the prefix",
-        reddens=(external(r"artifact"),),
+        reddens=(external(ARTIFACTS),),
     ),
     Cause(
         id=CauseId("ui-blank-under-prefix"),
@@ -90,7 +90,7 @@ CAUSES = (
         what="there is no rule for /static-files, which serves the page's script and styles",
         remedy="forward every path below the prefix",
         reports=("mlflow#2193", "mlflow#19031"),
-        reddens=(external(r"test_ui\.py::test_(large_)?asset"),),
+        reddens=(external(r"test_ui\.py", r"test_fidelity_transfer\.py::test_(coded_answer|conditional|head)", r"-pages"),),
     ),
     Cause(
         id=CauseId("catchall-to-mlflow"),
@@ -99,7 +99,7 @@ CAUSES = (
         symptom="everything works, and outside the public prefix it works without a key",
         what="a catch-all rule sends what no other rule covers straight to MLflow",
         remedy="have the edge answer 404 to what no rule covers",
-        reddens=(external(r"test_bypass_paths\.py.*-prefixes"), external(r"test_path_without_rule")),
+        reddens=(external(r"test_bypass_paths\.py::test_odd_path_without_key\[.*-prefixes", NO_RULE),),
     ),
     Cause(
         id=CauseId("edge-health-shadowed"),

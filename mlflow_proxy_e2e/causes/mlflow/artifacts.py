@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
-from mlflow_proxy_e2e.causes.patterns import ALL
+from mlflow_proxy_e2e.causes.patterns import ALL, ARTIFACTS, LARGE_UPLOADS
 
 CAUSES = (
     Cause(
@@ -13,7 +13,7 @@ CAUSES = (
         symptom="503 on artifacts, while everything else works",
         what="MLflow runs with --no-serve-artifacts",
         remedy="serve artifacts through the tracking server",
-        reddens=(r"artifact",),
+        reddens=(ARTIFACTS,),
     ),
     Cause(
         id=CauseId("artifacts-only"),
@@ -32,7 +32,7 @@ CAUSES = (
         what="MLflow's --default-artifact-root is the store itself, so that clients access it directly",
         remedy="remove the option, set --artifacts-destination to the store, and recreate the experiments",
         reports=("mlflow#5659", "mlflow#10326"),
-        reddens=(r"artifact_location",),
+        reddens=(ARTIFACTS,),
     ),
     Cause(
         id=CauseId("artifact-host-fixed"),
@@ -41,7 +41,7 @@ CAUSES = (
         symptom="clients send artifacts to another host than the one they were given",
         what="MLflow's --default-artifact-root names a host, which clients call without going through the proxy",
         remedy="leave the host out: mlflow-artifacts:/",
-        reddens=(r"artifact_location",),
+        reddens=(ARTIFACTS,),
     ),
     Cause(
         id=CauseId("artifact-store-missing"),
@@ -50,7 +50,7 @@ CAUSES = (
         symptom="500 on uploads, while everything else works",
         what="the place that --artifacts-destination names does not exist: an unmounted volume, a misspelt bucket",
         remedy="mount the volume, or correct the name",
-        reddens=(r"upload",),
+        reddens=(ARTIFACTS,),
     ),
     Cause(
         id=CauseId("disk-full"),
@@ -59,6 +59,6 @@ CAUSES = (
         symptom="500 on large uploads, while small ones work",
         what="the disk on which MLflow keeps artifacts has no room for a large file",
         remedy="free disk space",
-        reddens=(r"test_artifacts\.py::test_large_file",),
+        reddens=(*LARGE_UPLOADS,),
     ),
 )

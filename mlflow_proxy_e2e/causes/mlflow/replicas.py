@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
+from mlflow_proxy_e2e.causes.patterns import ALL
 
 CAUSES = (
     Cause(
@@ -13,7 +14,7 @@ CAUSES = (
         what="there are two MLflow servers behind the proxy, each with its own database",
         remedy="give them one database, which cannot be SQLite",
         reports=("mlflow#12783",),
-        reddens=(r"every_time",),
+        reddens=(ALL,),
     ),
     Cause(
         id=CauseId("replica-version-skew"),
@@ -22,6 +23,6 @@ CAUSES = (
         symptom="calls work and fail by turns, and a field is in some answers only",
         what="the MLflow servers behind the proxy run different versions",
         remedy="deploy the same version on all of them",
-        reddens=(r"same_mlflow",),
+        reddens=(r"test_same_mlflow_every_time",),
     ),
 )

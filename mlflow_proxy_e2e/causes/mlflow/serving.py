@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
-from mlflow_proxy_e2e.causes.patterns import ALL
+from mlflow_proxy_e2e.causes.patterns import ALL, OPEN_CONNECTIONS, OTLP, VERSION_3
 
 CAUSES = (
     Cause(
@@ -32,7 +32,11 @@ CAUSES = (
         symptom="404 from MLflow on traces sent by OpenTelemetry",
         what="MLflow is served by gunicorn, which lacks its newer endpoints",
         remedy="run MLflow without --gunicorn-opts",
-        reddens=(r"test_otlp\.py::test_send_spans",),
+        reddens=(
+            OTLP,
+            r"test_ui\.py::test_search_jobs",
+            r"test_gateway\.py",
+        ),
     ),
     Cause(
         id=CauseId("too-few-workers"),
@@ -42,7 +46,11 @@ CAUSES = (
         what="MLflow has a single worker that handles one request at a time",
         remedy="give MLflow more workers or threads",
         explains=(CauseId("edge-keep-alive-off"), CauseId("keep-alive-off"), CauseId("native-routes-missing")),
-        reddens=(r"test_slow_calls\.py::test_others_during_upload",),
+        reddens=(
+            r"test_slow_calls\.py::test_others_during_upload",
+            *OPEN_CONNECTIONS,
+            OTLP,
+        ),
     ),
     Cause(
         id=CauseId("client-skew"),
@@ -52,6 +60,10 @@ CAUSES = (
         what="MLflow is older than its clients, and lacks endpoints that they call",
         remedy="upgrade the server, or have clients use its version",
         reports=("mlflow#16215",),
-        reddens=(r"logged_model",),
+        reddens=(
+            *VERSION_3,
+            OTLP,
+            r"logged_model|test_(model_registration|prompts|webhooks)\.py|::test_(load|register)_model",
+        ),
     ),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
-from mlflow_proxy_e2e.causes.patterns import ALL
+from mlflow_proxy_e2e.causes.patterns import ALL, DENIALS, ENDPOINTS, WITHOUT_KEY
 
 CHECK_EVERY_PATH = "require a key on every path"
 CHECK_EVERY_METHOD = "require a key for every method"
@@ -17,7 +17,7 @@ CAUSES = (
         what="the proxy forwards requests without asking the auth service",
         remedy="put the authorization check back in front of every route",
         explains=(CauseId("scope-not-checked"),),
-        reddens=(ALL,),
+        reddens=(*WITHOUT_KEY,),
     ),
     Cause(
         id=CauseId("graphql-hole"),
@@ -27,7 +27,10 @@ CAUSES = (
         what="the rule that requires a key does not cover /graphql",
         remedy=CHECK_EVERY_PATH,
         reports=("mlflow#25676", "mlflow#19278"),
-        reddens=(r"graphql",),
+        reddens=(
+            rf"{DENIALS}\w+\[.*-query-graphql",
+            rf"{ENDPOINTS}.*-pages",
+        ),
     ),
     Cause(
         id=CauseId("path-differential"),
@@ -38,7 +41,7 @@ CAUSES = (
         remedy="require a key on every path, however it is spelled",
         reports=("https://github.com/envoyproxy/envoy/security/advisories/GHSA-xcx5-93pw-jw2w",),
         explains=(CauseId("health-unguarded-anywhere"),),
-        reddens=(r"letters",),
+        reddens=(r"test_bypass_paths\.py::test_odd_path_(without_key|of_denied_write)",),
     ),
     Cause(
         id=CauseId("ajax-api-unguarded"),
@@ -47,7 +50,11 @@ CAUSES = (
         symptom="what MLflow's pages call needs no key",
         what="the rule that requires a key covers /api but not its twin /ajax-api",
         remedy=CHECK_EVERY_PATH,
-        reddens=(r"ajax-api",),
+        reddens=(
+            rf"{ENDPOINTS}.*-ajax-api",
+            rf"{DENIALS}\w+\[.*-upload-artifact-from-page",
+            r"test_denied_get_that_acts",
+        ),
     ),
     Cause(
         id=CauseId("family-hole"),
@@ -57,7 +64,10 @@ CAUSES = (
         what="the rule that requires a key covers what begins with /api, but MLflow has other paths",
         remedy=CHECK_EVERY_PATH,
         explains=(CauseId("graphql-hole"),),
-        reddens=(r"other",),
+        reddens=(
+            rf"{ENDPOINTS}.*-(other|pages)",
+            rf"{DENIALS}\w+\[.*-(query-graphql|download-artifact-from-page|list-gateway-models|send-span)",
+        ),
     ),
     Cause(
         id=CauseId("health-unguarded-anywhere"),
@@ -66,7 +76,7 @@ CAUSES = (
         symptom="paths that contain the word health need no key",
         what="the exemption for health checks searches for a word instead of comparing the path",
         remedy="exempt exactly one path of the proxy's own",
-        reddens=(r"exempt",),
+        reddens=(r"test_bypass_paths\.py::test_odd_path_\w+\[.*-exempt",),
     ),
     Cause(
         id=CauseId("head-unguarded"),
@@ -75,7 +85,7 @@ CAUSES = (
         symptom="HEAD works without a key",
         what="the check is limited to a list of methods",
         remedy=CHECK_EVERY_METHOD,
-        reddens=(r"test_verbs",),
+        reddens=(rf"{ENDPOINTS}::test_verbs",),
     ),
     Cause(
         id=CauseId("options-for-all"),
@@ -84,7 +94,11 @@ CAUSES = (
         symptom="OPTIONS is answered without a key",
         what="the proxy answers preflight requests by itself",
         remedy="require a key for every method, or answer only preflights of known origins",
-        reddens=(r"options",),
+        reddens=(
+            r"test_denied_options",
+            rf"{ENDPOINTS}::test_verbs",
+            r"test_bypass_framing\.py::test_odd_method",
+        ),
     ),
     Cause(
         id=CauseId("other-verbs-unguarded"),
@@ -93,7 +107,10 @@ CAUSES = (
         symptom="methods that MLflow does not know reach it without a key",
         what="the check is limited to a list of methods",
         remedy=CHECK_EVERY_METHOD,
-        reddens=(r"test_verbs",),
+        reddens=(
+            ENDPOINTS,
+            r"::test_(client_raises_)?denied_(write|step)",
+        ),
     ),
     Cause(
         id=CauseId("hop-header-trusted"),
@@ -102,7 +119,7 @@ CAUSES = (
         symptom="a request with the header by which the proxy recognises its own requests needs no key",
         what="the proxy treats a request that claims to come from itself as already checked",
         remedy="refuse such requests: a client can send any header",
-        reddens=(r"odd",),
+        reddens=(r"test_bypass_headers\.py::test_named_caller_\w+\[.*-odd",),
     ),
     Cause(
         id=CauseId("identity-header-trusted"),
@@ -111,7 +128,7 @@ CAUSES = (
         symptom="a request with a user in X-Auth-Key-Id needs no key",
         what="the proxy accepts from clients the headers in which it names the caller to MLflow",
         remedy="remove these headers before anything else is decided",
-        reddens=(r"named",),
+        reddens=(r"test_bypass_headers\.py::test_named_caller",),
     ),
     Cause(
         id=CauseId("original-url-honoured"),
@@ -120,7 +137,7 @@ CAUSES = (
         symptom="a read-only key can write",
         what="the proxy checks the path of the request but forwards to the one in X-Original-URL",
         remedy="ignore the header, or remove it before the check",
-        reddens=(r"path_in_header",),
+        reddens=(r"test_bypass_headers\.py::test_path_in_header",),
     ),
     Cause(
         id=CauseId("method-override-honoured"),
@@ -129,7 +146,7 @@ CAUSES = (
         symptom="a read-only key can write",
         what="the proxy checks the method of the request but forwards with the one in X-HTTP-Method-Override",
         remedy="ignore the header, or remove it before the check",
-        reddens=(r"method_of",),
+        reddens=(r"test_bypass_headers\.py::test_method_(in_header_)?of_denied",),
     ),
     Cause(
         id=CauseId("forwarded-before-check"),
@@ -138,7 +155,10 @@ CAUSES = (
         symptom="calls that are refused have been carried out",
         what="the proxy forwards a request to MLflow while it is still waiting for the auth service",
         remedy="wait for the auth service's answer",
-        reddens=(r"other",),
+        reddens=(
+            rf"{ENDPOINTS}",
+            r"::test_denied_(write|get_that_acts)",
+        ),
     ),
     Cause(
         id=CauseId("path-asked-wrongly"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
+from mlflow_proxy_e2e.causes.patterns import CONVERSATIONS, ENDPOINTS, LARGE_DOWNLOADS, LARGE_UPLOADS
 
 UNCHANGED = "pass bodies through unchanged"
 
@@ -14,7 +15,11 @@ CAUSES = (
         symptom="400 on deletions in the model registry",
         what="the proxy drops the body of DELETE requests",
         remedy="forward the bodies of all methods",
-        reddens=(r"delete",),
+        reddens=(
+            r"test_(registered_models|prompts|scorers|datasets)\.py::test_\w*delete",
+            r"test_patch_and_delete_with_body",
+            r"denied_write\[.*-delete",
+        ),
     ),
     Cause(
         id=CauseId("json-rewritten"),
@@ -23,7 +28,14 @@ CAUSES = (
         symptom="answers differ from MLflow's byte by byte",
         what="the proxy parses JSON and writes it again",
         remedy=UNCHANGED,
-        reddens=(r"conversation",),
+        reddens=(
+            CONVERSATIONS,
+            ENDPOINTS,
+            r"test_fidelity_(json\.py::test_answer|transfer\.py::test_(coded_answer|head|conditional))",
+            r"test_(gateway|graphql)\.py",
+            r"::test_(get_run|get_webhook)",
+            r"test_ui\.py::test_(asset|start_page)",
+        ),
     ),
     Cause(
         id=CauseId("big-numbers-rounded"),
@@ -32,7 +44,7 @@ CAUSES = (
         symptom="the last digits of long numbers are lost",
         what="the proxy parses JSON with double-precision numbers and writes it again",
         remedy=UNCHANGED,
-        reddens=(r"test_fidelity_json\.py::test_metrics",),
+        reddens=(r"test_fidelity_json\.py::test_(metrics|answer)",),
     ),
     Cause(
         id=CauseId("nan-nulled"),
@@ -41,7 +53,7 @@ CAUSES = (
         symptom="metrics with the value NaN are refused",
         what="the proxy parses the JSON that it forwards with a parser that does not know NaN",
         remedy=UNCHANGED,
-        reddens=(r"NaN",),
+        reddens=(r"test_fidelity_json\.py::test_(bare_word\[.*-NaN|metrics)",),
     ),
     Cause(
         id=CauseId("http10-downgrade"),
@@ -51,7 +63,10 @@ CAUSES = (
         what="the proxy speaks HTTP/1.0 to MLflow, so that bodies without a declared length are lost",
         remedy="use HTTP/1.1 for the upstream",
         reports=("mlflow#25009",),
-        reddens=(r"chunked",),
+        reddens=(
+            r"test_chunked_upload|test_odd_upload\[.*(chunk|trailers)|gzip-in-chunks",
+            r"test_(artifacts|model_registration|logged_model_artifacts|own_client)\.py",
+        ),
     ),
     Cause(
         id=CauseId("answer-cut"),
@@ -60,7 +75,7 @@ CAUSES = (
         symptom="large downloads succeed, but their end is missing",
         what="the proxy buffers up to a megabyte of an answer and drops the rest",
         remedy="stream answers",
-        reddens=(r"artifacts",),
+        reddens=(*LARGE_DOWNLOADS,),
     ),
     Cause(
         id=CauseId("body-cut"),
@@ -69,7 +84,7 @@ CAUSES = (
         symptom="large uploads succeed, but their end is missing",
         what="the proxy buffers up to a megabyte of a request and drops the rest",
         remedy="stream requests",
-        reddens=(r"artifacts",),
+        reddens=(*LARGE_UPLOADS,),
     ),
     Cause(
         id=CauseId("content-recoded"),
@@ -78,7 +93,10 @@ CAUSES = (
         symptom="answers arrive compressed, without the ETag that clients cache by",
         what="the proxy compresses what MLflow sends uncompressed",
         remedy="leave the content coding of answers to MLflow",
-        reddens=(r"coded",),
+        reddens=(
+            r"test_fidelity_transfer\.py::test_(coded_answer|conditional|head|range)",
+            r"test_ui\.py",
+        ),
     ),
     Cause(
         id=CauseId("request-decompressed"),
@@ -87,6 +105,6 @@ CAUSES = (
         symptom="files that are uploaded compressed are stored uncompressed",
         what="the proxy decompresses request bodies",
         remedy="pass compressed bodies through",
-        reddens=(r"gzip",),
+        reddens=(r"test_fidelity_transfer\.py::test_(odd_upload|coded_request)\[.*gzip",),
     ),
 )

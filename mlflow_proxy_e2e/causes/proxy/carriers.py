@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
+from mlflow_proxy_e2e.causes.patterns import ODD_KEYS
 
 CAUSES = (
     Cause(
@@ -21,7 +22,7 @@ CAUSES = (
         symptom="an invalid key is accepted if a good one follows it",
         what="of several keys in one header, the proxy checks the last one",
         remedy="pass the header to the check unchanged",
-        reddens=(r"like_a_key.*bearer",),
+        reddens=(rf"{ODD_KEYS}::test_(like_a_key|several_keys)\[.*-bearer",),
     ),
     Cause(
         id=CauseId("key-in-query-accepted"),

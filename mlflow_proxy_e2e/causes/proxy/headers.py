@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
+from mlflow_proxy_e2e.causes.patterns import COMPARED, CONVERSATIONS, ENDPOINTS, OPEN_CONNECTIONS
 
 FORWARD_ALL = "forward all request headers except the proxy's own"
 
@@ -14,7 +15,11 @@ CAUSES = (
         symptom="resumed downloads start from the beginning",
         what="the proxy does not forward Range",
         remedy=FORWARD_ALL,
-        reddens=(r"range",),
+        reddens=(
+            r"test_fidelity_transfer\.py::test_range",
+            r"test_conditional_request\[.*range",
+            r"test_download_part",
+        ),
     ),
     Cause(
         id=CauseId("conditions-dropped"),
@@ -23,7 +28,10 @@ CAUSES = (
         symptom="pages are sent again although nothing has changed",
         what="the proxy does not forward If-None-Match and If-Modified-Since",
         remedy=FORWARD_ALL,
-        reddens=(r"none|modified",),
+        reddens=(
+            r"test_conditional_request\[.*(none|modified)",
+            r"test_ui\.py::test_not_modified",
+        ),
     ),
     Cause(
         id=CauseId("disposition-dropped"),
@@ -32,7 +40,12 @@ CAUSES = (
         symptom="downloads from MLflow's pages have no file name",
         what="the proxy drops Content-Disposition from answers",
         remedy="pass all response headers through",
-        reddens=(r"names_in_headers",),
+        reddens=(
+            r"test_names_in_headers",
+            r"test_fidelity_transfer\.py::test_(head|range)",
+            r"test_ui_artifacts\.py::test_download",
+            rf"{CONVERSATIONS}\[.*artifacts",
+        ),
     ),
     Cause(
         id=CauseId("charset-changed"),
@@ -41,7 +54,10 @@ CAUSES = (
         symptom="non-ASCII names are garbled in some clients",
         what="the proxy declares a character set that MLflow did not",
         remedy="pass Content-Type through unchanged",
-        reddens=(r"conversation",),
+        reddens=(
+            *COMPARED,
+            ENDPOINTS,
+        ),
     ),
     Cause(
         id=CauseId("cors-opened"),
@@ -50,7 +66,10 @@ CAUSES = (
         symptom="any web page can read what MLflow answers to the page's visitors",
         what="the proxy allows every origin",
         remedy="leave MLflow's CORS headers unchanged",
-        reddens=(r"conversation", r"pages"),
+        reddens=(
+            *COMPARED,
+            r"test_no_answer_is_for_others_pages",
+        ),
     ),
     Cause(
         id=CauseId("origin-403"),
@@ -68,6 +87,6 @@ CAUSES = (
         symptom="every call is slow to start",
         what="the proxy closes the connection after each answer",
         remedy="let clients keep their connections open",
-        reddens=(r"test_fidelity_connections\.py::test_same_connection_is_used",),
+        reddens=(*OPEN_CONNECTIONS,),
     ),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
-from mlflow_proxy_e2e.causes.patterns import ALL
+from mlflow_proxy_e2e.causes.patterns import ALL, ENDPOINTS
 
 LOOP = "508, or a timeout, on every call"
 
@@ -69,7 +69,12 @@ CAUSES = (
         symptom="names with a percent sign arrive changed",
         what="the proxy decodes the path once more often than it encodes it",
         remedy="forward the path unchanged",
-        reddens=(r"test_text_in_query", r"test_get_experiment"),
+        reddens=(
+            r"test_fidelity_names\.py",
+            r"test_fidelity_requests\.py::test_(query\[.*percent|any_query|query_in_log|text_in_query)",
+            r"test_experiments\.py::test_get_experiment",
+            r"\[.*-percent",
+        ),
     ),
     Cause(
         id=CauseId("slash-decode"),
@@ -78,7 +83,12 @@ CAUSES = (
         symptom="artifacts with an escaped slash in their name end up in a folder",
         what="the proxy decodes %2F in paths",
         remedy="forward escaped slashes unchanged",
-        reddens=(r"test_artifact_names",),
+        reddens=(
+            r"test_artifact_names",
+            r"test_names_in_headers",
+            r"test_bypass_paths\.py.*encoded-slashes",
+            r"tag_of_any_key\[.*delimiters",
+        ),
     ),
     Cause(
         id=CauseId("path-lowercased"),
@@ -87,7 +97,13 @@ CAUSES = (
         symptom="artifacts with capital letters in their name cannot be found",
         what="the proxy converts paths to lower case",
         remedy="forward the path unchanged",
-        reddens=(r"test_artifact_names",),
+        reddens=(
+            r"test_(artifacts|logged_model_artifacts|model_registration|ui_artifacts)\.py::test_(?!name|unknown|refused)",
+            r"test_fidelity_names\.py|test_fidelity_requests\.py::test_(any_query|query_in_log|text_in_query)",
+            r"test_metrics\.py::test_metric_history\[|test_traces\.py::test_(search|page)|test_smoke\.py::test_\w+_model",
+            r"test_registered_models\.py::test_(page|model_name_is_kept\[.*-percent)",
+            ENDPOINTS,
+        ),
     ),
     Cause(
         id=CauseId("path-cut-at-semicolon"),
@@ -96,6 +112,12 @@ CAUSES = (
         symptom="artifact names are cut off at a semicolon",
         what="the proxy takes what follows a semicolon for path parameters and drops it",
         remedy="forward the path unchanged",
-        reddens=(r"test_artifact_names",),
+        reddens=(
+            r"test_artifact_names",
+            r"test_names_in_headers",
+            r"semicolon",
+            r"test_fidelity_requests\.py::test_(any_query|query_in_log|text_in_query)",
+            r"test_bypass_paths\.py.*-parameters",
+        ),
     ),
 )

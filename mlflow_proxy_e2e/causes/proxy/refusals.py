@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
-from mlflow_proxy_e2e.causes.patterns import KEYLESS
+from mlflow_proxy_e2e.causes.patterns import COMPARED, ERRORS, REFUSALS, THROTTLED, UNAUTHENTICATED
 
 MLFLOWS_SHAPE = "answer in MLflow's format, with error_code and message"
 
@@ -15,7 +15,7 @@ CAUSES = (
         symptom="the client reports INTERNAL_ERROR for a bad key",
         what="the proxy refuses bad keys in its framework's own format",
         remedy=MLFLOWS_SHAPE,
-        reddens=(KEYLESS,),
+        reddens=(*UNAUTHENTICATED,),
     ),
     Cause(
         id=CauseId("login-redirect"),
@@ -24,7 +24,7 @@ CAUSES = (
         symptom="the client fails on HTML when its key is bad",
         what="the proxy redirects requests without a good key to a login page, as if every client were a browser",
         remedy="answer 401",
-        reddens=(KEYLESS,),
+        reddens=(*UNAUTHENTICATED,),
     ),
     Cause(
         id=CauseId("challenge-missing"),
@@ -33,7 +33,7 @@ CAUSES = (
         symptom="clients are not told how to authenticate",
         what="the proxy's refusals lack WWW-Authenticate",
         remedy="send WWW-Authenticate with every 401",
-        reddens=(KEYLESS,),
+        reddens=(*UNAUTHENTICATED,),
     ),
     Cause(
         id=CauseId("retry-after-missing"),
@@ -42,7 +42,7 @@ CAUSES = (
         symptom="clients over their rate limit retry at once",
         what="the proxy's refusals lack Retry-After",
         remedy="pass on the auth service's Retry-After",
-        reddens=(r"throttled",),
+        reddens=(*THROTTLED,),
     ),
     Cause(
         id=CauseId("error-detail"),
@@ -51,7 +51,7 @@ CAUSES = (
         symptom="the client reports INTERNAL_ERROR whenever the proxy refuses a call or cannot handle it",
         what="the proxy reports its own errors in its framework's format",
         remedy=MLFLOWS_SHAPE,
-        reddens=(r"denied",),
+        reddens=(*REFUSALS,),
     ),
     Cause(
         id=CauseId("error-html"),
@@ -60,7 +60,7 @@ CAUSES = (
         symptom="the client reports INTERNAL_ERROR with an HTML page whenever the proxy refuses a call or cannot handle it",
         what="the proxy reports its own errors as HTML pages",
         remedy=MLFLOWS_SHAPE,
-        reddens=(r"denied",),
+        reddens=(*REFUSALS,),
     ),
     Cause(
         id=CauseId("error-shape"),
@@ -79,7 +79,11 @@ CAUSES = (
             CauseId("percent-decoded-twice"),
             CauseId("blank-parameters-dropped"),
         ),
-        reddens=(r"unknown",),
+        reddens=(
+            *REFUSALS,
+            *ERRORS,
+            *COMPARED,
+        ),
     ),
     Cause(
         id=CauseId("status-rewritten"),
@@ -94,6 +98,12 @@ CAUSES = (
             CauseId("method-filter"),
             CauseId("head-refused"),
         ),
-        reddens=(r"conversation",),
+        reddens=(
+            *REFUSALS,
+            *ERRORS,
+            *COMPARED,
+            r"test_identities_take_turns",
+            r"test_no_log_has_a_key",
+        ),
     ),
 )

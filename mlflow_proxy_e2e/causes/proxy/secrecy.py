@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
+from mlflow_proxy_e2e.causes.patterns import DENIALS
 
 CAUSES = (
     Cause(
@@ -49,6 +50,10 @@ CAUSES = (
         symptom="answers repeat the key that was sent",
         what="the proxy adds request headers to answers, as for debugging",
         remedy="remove headers that carry keys from responses",
-        reddens=(r"test_read",),
+        reddens=(
+            r"test_denials\.py::test_read\[",
+            DENIALS,
+            r"test_trace_echoes_no_key",
+        ),
     ),
 )

@@ -78,7 +78,10 @@ CAUSES = (
         symptom="large downloads are cut off, and slow calls are answered 504",
         what="the proxy gives MLflow less time for a whole answer than some answers take",
         remedy="limit idle time, not the time of a whole answer",
-        reddens=(r"test_slow_calls\.py::test_download_with_pause",),
+        reddens=(
+            r"test_slow_calls\.py",
+            r"test_artifacts\.py::test_large_file",
+        ),
     ),
     Cause(
         id=CauseId("upstream-by-https"),
