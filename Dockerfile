@@ -1,4 +1,5 @@
-# The suite, to be run on a schedule against a deployed target: what follows the image's name goes to pytest.
+# The suite, to be run on a schedule against a deployed target: what follows the image's name goes to pytest. With
+# --entrypoint mlflow-proxy-e2e it goes to that command: check, sweep and so on.
 #
 #   docker build --tag mlflow-proxy-e2e .
 #   docker run --rm --read-only --tmpfs /tmp --tmpfs /state:uid=10001 --env E2E_KEY_PLATFORM --env E2E_KEY_READER \
@@ -9,9 +10,10 @@ WORKDIR /suite
 COPY pyproject.toml README.md LICENSE ./
 COPY mlflow_api_key mlflow_api_key
 COPY mlflow_proxy_e2e mlflow_proxy_e2e
+COPY tests/__init__.py tests/__init__.py
+COPY tests/e2e tests/e2e
 RUN python3 -m venv /opt/venv \
- && /opt/venv/bin/pip install --no-cache-dir --quiet --upgrade "pip>=25.1" \
- && /opt/venv/bin/pip install --no-cache-dir --quiet . --group e2e \
+ && /opt/venv/bin/pip install --no-cache-dir --quiet '.[suite]' \
  && /opt/venv/bin/pip uninstall --quiet --yes pip
 
 FROM ${BASE}
@@ -19,14 +21,10 @@ FROM ${BASE}
 # mounts empty ones.
 RUN useradd --uid 10001 --no-create-home suite && install --directory --owner suite /profiles /state
 COPY --from=build /opt/venv /opt/venv
+# The folder of the installed tests, which pytest runs there without being told where they are.
+RUN ln -s "$(/opt/venv/bin/python -I -c 'from mlflow_proxy_e2e.suite_folder import ROOT; print(ROOT)')" /suite
 WORKDIR /suite
-COPY pyproject.toml conftest.py ./
-COPY mlflow_proxy_e2e mlflow_proxy_e2e
-COPY fixtures fixtures
-COPY tests/__init__.py tests/__init__.py
-COPY tests/e2e tests/e2e
-ENV PATH=/opt/venv/bin:$PATH HOME=/tmp XDG_STATE_HOME=/state PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 \
-    PYTEST_ADDOPTS="-p no:cacheprovider"
+ENV PATH=/opt/venv/bin:$PATH HOME=/tmp XDG_STATE_HOME=/state PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 VOLUME ["/tmp", "/state"]
 USER 10001
 # Ctrl-C's signal, at which a run removes what it has created before it ends.

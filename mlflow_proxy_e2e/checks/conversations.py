@@ -15,7 +15,7 @@ API, FILES = "/api/2.0/mlflow", "/api/2.0/mlflow-artifacts/artifacts"
 
 # MLflow numbers experiments: whatever else is a number in a conversation is one that an experiment will not have.
 MANY = 10007  # times over, what is in a file
-# What MLflow makes up anew for every object. Ids that a conversation goes on with are not of that: they are given names, and where
+# What MLflow makes up for every object. Ids that a conversation goes on with are not among these: they are given names, and where
 # they come again they must be the same.
 MOMENT = re.compile(r"(?<![\w.])1\d{12}(?![\w.])")  # in milliseconds
 HEADERS_OF_A_FILE = ("etag", "last-modified")  # that an artifact is stored in

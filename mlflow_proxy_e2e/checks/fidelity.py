@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from hypothesis import HealthCheck, Phase, settings
@@ -107,9 +107,9 @@ def done(wire: Wire, request: Request) -> Answer:
     return answer
 
 
-def assert_same(request: Request, through: Wire, mlflow_itself: Wire) -> None:
+def assert_same(request: Request, wire: Wire, direct_wire: Wire) -> None:
     """Assert that a route answers as MLflow itself does."""
-    if found := Oracle(mlflow_itself).difference(request, through):
+    if found := Oracle(direct_wire).difference(request, wire):
         raise AssertionError(found)
 
 
@@ -125,10 +125,22 @@ def assert_held(held: dict[str, Any], sent: dict[str, Any], wire: Wire, request:
         raise AssertionError(message)
 
 
-def data_of(run_id: str, wire: Wire, experiment_id: str) -> dict[str, Any]:
+class Run(NamedTuple):
+    """A run, and the experiment that it is in."""
+
+    run_id: str
+    experiment_id: str
+
+    @property
+    def artifacts(self) -> str:
+        """Return the path below which its artifacts are served."""
+        return f"/api/2.0/mlflow-artifacts/artifacts/{self.experiment_id}/{self.run_id}/artifacts"
+
+
+def data_of(run: Run, wire: Wire) -> dict[str, Any]:
     """Return what a listing of the experiment's runs has of one run: not asked by any name that was written."""
-    listing = done(wire, post("runs/search", {"experiment_ids": [experiment_id], "max_results": 1000})).json()
-    data = next(run["data"] for run in listing["runs"] if run["info"]["run_id"] == run_id)
+    listing = done(wire, post("runs/search", {"experiment_ids": [run.experiment_id], "max_results": 1000})).json()
+    data = next(listed["data"] for listed in listing["runs"] if listed["info"]["run_id"] == run.run_id)
     return {kind: {entry["key"]: entry for entry in data.get(kind, ())} for kind in ("metrics", "params", "tags")}
 
 

@@ -34,7 +34,7 @@ HEADERS_THAT_MAY_DIFFER = (
     Excuse("server", "a proxy may name itself", VERSION),
     Excuse(
         "x-mlflow-gateway-duration-ms",
-        "is measured anew for every answer",
+        "is measured for every answer",
         Request("GET", "/gateway/mlflow/v1/models"),
         capabilities=("gateway",),
     ),
@@ -105,21 +105,21 @@ def assert_none_wrong(outcomes: Sequence[str | None]) -> None:
 
 
 class Oracle:
-    """MLflow itself, whose answers are what has to come through a route. Of one thread.
+    """MLflow itself, whose answers are what has to come through a route. Not safe to use from several threads at once.
 
     Args:
-        mlflow_itself: a connection to it, or, where nobody has one, that of somebody with a key, by a route.
+        truth_wire: a connection to it, or, where it cannot be reached, one with a key through a route.
     """
 
-    def __init__(self, mlflow_itself: Wire) -> None:
-        self._mlflow = mlflow_itself
-        self._differences = partial(differences, by_route=mlflow_itself.identity is not None)
+    def __init__(self, truth_wire: Wire) -> None:
+        self._wire = truth_wire
+        self._differences = partial(differences, by_route=truth_wire.identity is not None)
 
     def ask(self, request: Request) -> Answer:
         """Return MLflow's own answer."""
-        return self._mlflow.ask(request)
+        return self._wire.ask(request)
 
-    def difference(self, request: Request, through: Wire, expected: Answer | None = None) -> str | None:
+    def difference(self, request: Request, wire: Wire, expected: Answer | None = None) -> str | None:
         """Say how the answer through a route differs from MLflow's own, or return None if it does not.
 
         Others may change meanwhile what MLflow answers, and MLflow itself may fail when much is asked of it at once: a difference
@@ -130,13 +130,13 @@ class Oracle:
         """
         before, times = expected or self.ask(request), 0
         for _ in range(ATTEMPTS):
-            came = through.ask(request)
+            came = wire.ask(request)
             if self._is_same(request, came, before) or self._is_same(request, came, after := self.ask(request)):
                 return None
             times = 0 if self._differences(after, before) else times + 1
             if times == TIMES:
                 wrong = self._differences(came, before)
-                return describe(through, request, came, f"what MLflow itself answers: {before}", wrong)
+                return describe(wire, request, came, f"what MLflow itself answers: {before}", wrong)
             before = after
         raise AssertionError(f"MLflow itself answered {request.method} {request.path} in {ATTEMPTS} ways, one after the other")
 

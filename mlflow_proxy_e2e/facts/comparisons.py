@@ -103,8 +103,7 @@ def method_blocked(request: Request) -> Test:
     def wrong(facts: Facts, route: Route) -> Reply | None:
         reply = unless(request, lets_method_pass)(facts, route)
         get = facts.ask(route, Request("GET", request.path)) if reply else None
-        by_get = get and (get.status == 405 or lets_method_pass(get))  # which MLflow itself may not allow
-        return reply if by_get else None
+        return reply if get and (get.status == 405 or get.status != reply.status) else None  # MLflow itself may not allow GET
 
     return wrong
 

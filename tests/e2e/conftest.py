@@ -6,7 +6,6 @@ for every identity that may or may not make such calls, and for every way to sen
 
 from __future__ import annotations
 
-import json
 import os
 import uuid
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -15,11 +14,13 @@ from typing import Any
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.entities import RunInfo
 from urllib3.connection import HTTPConnection
 
 from mlflow_proxy_e2e.access_log import AccessLog
-from mlflow_proxy_e2e.checks.attempts import Gate, Subject
 from mlflow_proxy_e2e.checks.denials import Refused
+from mlflow_proxy_e2e.checks.fidelity import Run, done, post
+from mlflow_proxy_e2e.checks.gate import Gate, Marks, Subject
 from mlflow_proxy_e2e.clients import Rest, client_of, signed_in
 from mlflow_proxy_e2e.endpoints.coverage import COVERAGE, Coverage
 from mlflow_proxy_e2e.endpoints.served import as_served, served
@@ -31,9 +32,9 @@ from mlflow_proxy_e2e.scratch import Scratch
 from mlflow_proxy_e2e.stash import RUN, TARGET
 from mlflow_proxy_e2e.target import CAPABILITIES, Caller, Carrier, Identity, Route, Target
 from mlflow_proxy_e2e.traffic import controlled
-from mlflow_proxy_e2e.wire import Request, Wire
+from mlflow_proxy_e2e.wire import Wire
 
-NOBODY = pytest.param(None, marks=pytest.mark.skip("the target has nobody of the kind that the test is about"), id="nobody")
+EMPTY_AXIS = pytest.param(None, marks=pytest.mark.skip("the target has nobody of the kind that the test is about"), id="nobody")
 HERE = Path(__file__).parent
 SMOKE = "test_smoke.py"
 UNWANTED = (
@@ -70,7 +71,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     chosen = {name for names in marks for name in ([names] if isinstance(names, str) else names)}
     for name, values in axes.items():
         if name in metafunc.fixturenames and name not in chosen:
-            metafunc.parametrize(name, values or [NOBODY], ids=str)
+            metafunc.parametrize(name, values or [EMPTY_AXIS], ids=str)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -242,6 +243,13 @@ def writer_rest(route: Route, can_write: Identity) -> Iterator[Rest]:
 
 
 @pytest.fixture
+def insider_rest(route: Route, insider: Identity) -> Iterator[Rest]:
+    """Return an HTTP session of an identity that may do as much as anybody, on each route."""
+    with Rest(route, insider) as rest:
+        yield rest
+
+
+@pytest.fixture
 def truth_rest(witness: Caller) -> Iterator[Rest]:
     """Return an HTTP session that sees what MLflow holds, whatever the route under test makes of it."""
     with Rest(*witness) as rest:
@@ -299,10 +307,9 @@ def shared_scratch(witness: Caller, control: Identity, pytestconfig: pytest.Conf
 
 
 @pytest.fixture(scope="module")
-def experiment_id(witness: Caller, shared_scratch: Scratch) -> str:
+def experiment_id(truth: MlflowClient, shared_scratch: Scratch) -> str:
     """Return the experiment in which a module's tests create runs and models of their own."""
-    with signed_in(*witness) as mlflow_itself:
-        return mlflow_itself.create_experiment(shared_scratch.experiment())
+    return truth.create_experiment(shared_scratch.experiment())
 
 
 @pytest.fixture(scope="session")
@@ -315,39 +322,44 @@ def reader(target: Target) -> Identity:
 
 
 @pytest.fixture(scope="module")
-def subject(witness: Caller, experiment_id: str) -> Subject:
-    """Return what those who may not try to get at."""
+def subject(witness: Caller, truth: MlflowClient, experiment_id: str) -> Subject:
+    """Return what is behind the gate."""
     canary = f"canary-{uuid.uuid4().hex}"
-    with signed_in(*witness) as mlflow_itself:
-        mlflow_itself.set_experiment_tag(experiment_id, "canary", canary)
-        run_id = mlflow_itself.create_run(experiment_id, tags={"canary": canary}).info.run_id
-    return Subject(experiment_id, run_id, canary)
+    truth.set_experiment_tag(experiment_id, "canary", canary)
+    run_id = truth.create_run(experiment_id, tags={"canary": canary}).info.run_id
+    return Subject(experiment_id, run_id, canary, witness)
 
 
 @pytest.fixture
-def gate(route: Route, control: Identity, witness: Caller, mlflow_log: AccessLog | None, subject: Subject) -> Gate:
-    """Return the gate on a route, after it has let somebody in who may."""
-    gate = Gate(route, control, witness, mlflow_log, subject)
-    gate.is_open()
+def gate(route: Route, control: Identity, mlflow_log: AccessLog | None, subject: Subject) -> Gate:
+    """Return the gate on a route, after it has let in an identity that may pass."""
+    gate = Gate(route, control, subject, Marks(mlflow_log))
+    gate.assert_open()
     return gate
 
 
 @pytest.fixture
-def through(route: Route, control: Identity) -> Iterator[Wire]:
-    """Return a connection of an identity that may do everything."""
+def run(truth: MlflowClient, experiment_id: str) -> RunInfo:
+    """Return a run of the test's own, with nothing in it."""
+    return truth.create_run(experiment_id).info
+
+
+@pytest.fixture
+def wire(route: Route, control: Identity) -> Iterator[Wire]:
+    """Return a connection of an identity that may do everything, on each route."""
     with Wire(route, control) as wire:
         yield wire
 
 
 @pytest.fixture
-def witness_wire(witness: Caller) -> Iterator[Wire]:
-    """Return a connection of the witness."""
+def truth_wire(witness: Caller) -> Iterator[Wire]:
+    """Return a connection that sees what MLflow holds, whatever the route under test makes of it."""
     with Wire(*witness) as wire:
         yield wire
 
 
 @pytest.fixture
-def mlflow_itself(target: Target) -> Iterator[Wire]:
+def direct_wire(target: Target) -> Iterator[Wire]:
     """Return a connection to MLflow itself, or skip where it cannot be reached: nobody else can say what it answers."""
     if target.direct is None:
         pytest.skip("MLflow itself cannot be reached, which alone can say what it answers")
@@ -356,14 +368,13 @@ def mlflow_itself(target: Target) -> Iterator[Wire]:
 
 
 @pytest.fixture
-def new_run(witness_wire: Wire, experiment_id: str) -> Callable[[], str]:
-    """Return what creates a run, one after another, and returns its id."""
-    content = json.dumps({"experiment_id": experiment_id}).encode()
-    create = Request("POST", "/api/2.0/mlflow/runs/create", (("Content-Type", "application/json"),), content)
-    return lambda: str(witness_wire.ask(create).json()["run"]["info"]["run_id"])
+def new_run(truth_wire: Wire, experiment_id: str) -> Callable[[], Run]:
+    """Return a function that creates a run, a new one with each call."""
+    create = post("runs/create", {"experiment_id": experiment_id})
+    return lambda: Run(done(truth_wire, create).json()["run"]["info"]["run_id"], experiment_id)
 
 
 @pytest.fixture
-def place(new_run: Callable[[], str], experiment_id: str) -> str:
+def place(new_run: Callable[[], Run]) -> str:
     """Return the path below which a run of the test's own has its artifacts."""
-    return f"/api/2.0/mlflow-artifacts/artifacts/{experiment_id}/{new_run()}/artifacts"
+    return new_run().artifacts

@@ -1,4 +1,4 @@
-"""Where a request ends, and of what kind it is, has one answer at every hop: nothing rides past the gate in another request."""
+"""Where a request ends, and of what kind it is, has one answer at every hop: nothing is smuggled past the gate."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from mlflow_proxy_e2e.checks.attempts import READ, SEARCH, Gate
-from mlflow_proxy_e2e.target import Identity, Target
-from mlflow_proxy_e2e.timeouts import ATTEMPT
-from mlflow_proxy_e2e.wire import Answer, Headers, Request, Wire
+from mlflow_proxy_e2e.checks.gate import READ, SEARCH, Gate
+from mlflow_proxy_e2e.target import Target
+from mlflow_proxy_e2e.wire import Answer, Headers, Request
 
 NO_LENGTH = ("Connection", "Content-Length")
 CHUNKED = ("Transfer-Encoding", "chunked")
@@ -41,7 +40,7 @@ ODDLY_CHUNKED: tuple[Headers, ...] = (
     (("Connection", "Transfer-Encoding"), CHUNKED),
     (NO_LENGTH, CHUNKED),
 )
-# Lengths, of which one is that of the body and the other that of what rides with it.
+# Lengths, of which one is that of the body and the other that of what is smuggled behind it.
 LENGTHS: tuple[tuple[str, ...], ...] = (
     *(("{short}", "{long}"), ("{long}", "{short}"), ("{short}, {long}",), ("{long},{short}",)),
     *(("+{short}",), ("-{short}",), ("0{short}",), ("{short};x",), ("0x{hex}",), ("{short} x",), ("{short}.0",), ("{short}_0",)),
@@ -74,8 +73,8 @@ LAST_CHUNKS = (
 
 
 @dataclass(frozen=True)
-class Ride:
-    """What rides in a read: the write, without a key, as MLflow would have it, then as the proxy would, or whoever is before it."""
+class Smuggled:
+    """What is smuggled in a read: the write, without a key, as MLflow would be sent it, and again as the first hop would."""
 
     gate: Gate
     mark: str
@@ -90,7 +89,7 @@ class Ride:
         return replace(plain, headers=(*plain.headers, *headers), body=body)
 
 
-Framing = Callable[[Ride], Request]
+Framing = Callable[[Smuggled], Request]
 
 
 def length(body: bytes) -> Headers:
@@ -98,49 +97,49 @@ def length(body: bytes) -> Headers:
     return (("Content-Length", str(len(body))),)
 
 
-def chunks_end_first(chunked: Headers, ride: Ride) -> Request:
-    """Who goes by the length takes what rides for body, who goes by the chunks for another request."""
-    body = b"0\r\n\r\n" + ride.data
-    return ride.request((*length(body), *chunked), body)
+def chunks_end_first(chunked: Headers, smuggled: Smuggled) -> Request:
+    """A server that goes by the length takes what is smuggled for body, one that goes by the chunks for another request."""
+    body = b"0\r\n\r\n" + smuggled.data
+    return smuggled.request((*length(body), *chunked), body)
 
 
-def chunks_end_first_and_are_said_first(chunked: Headers, ride: Ride) -> Request:
+def chunks_end_first_and_are_said_first(chunked: Headers, smuggled: Smuggled) -> Request:
     """The same, with the headers the other way round."""
-    body = b"0\r\n\r\n" + ride.data
-    return ride.request((*chunked, *length(body)), body)
+    body = b"0\r\n\r\n" + smuggled.data
+    return smuggled.request((*chunked, *length(body)), body)
 
 
-def length_ends_first(chunked: Headers, ride: Ride) -> Request:
-    """Who goes by the chunks takes what rides for one of them, who goes by the length for another request."""
-    size = f"{len(ride.data):x}\r\n".encode()
-    return ride.request((*length(size), *chunked), size + ride.data + b"\r\n0\r\n\r\n")
+def length_ends_first(chunked: Headers, smuggled: Smuggled) -> Request:
+    """A server that goes by the chunks takes what is smuggled for one of them, one that goes by the length for another request."""
+    size = f"{len(smuggled.data):x}\r\n".encode()
+    return smuggled.request((*length(size), *chunked), size + smuggled.data + b"\r\n0\r\n\r\n")
 
 
-def odd_lengths(lengths: Sequence[str], ride: Ride) -> Request:
+def odd_lengths(lengths: Sequence[str], smuggled: Smuggled) -> Request:
     """There are two lengths, or one that not everybody can read."""
-    body = ride.gate.subject.write("").body
-    sizes = {"short": len(body), "long": len(body + ride.data), "hex": f"{len(body):x}"}
-    return ride.request(tuple(("Content-Length", each.format(**sizes)) for each in lengths), body + ride.data)
+    body = smuggled.gate.subject.write("").body
+    sizes = {"short": len(body), "long": len(body + smuggled.data), "hex": f"{len(body):x}"}
+    return smuggled.request(tuple(("Content-Length", each.format(**sizes)) for each in lengths), body + smuggled.data)
 
 
-def odd_last_chunk(last: str, ride: Ride) -> Request:
+def odd_last_chunk(last: str, smuggled: Smuggled) -> Request:
     """The chunk that should end it is odd."""
-    return ride.request((CHUNKED,), last.encode() + ride.data)
+    return smuggled.request((CHUNKED,), last.encode() + smuggled.data)
 
 
-def body_of(method: str, headers: Headers, ride: Ride) -> Request:
+def body_of(method: str, headers: Headers, smuggled: Smuggled) -> Request:
     """The method has no body, and there is one."""
-    return ride.request((*length(ride.data), *headers), ride.data, method)
+    return smuggled.request((*length(smuggled.data), *headers), smuggled.data, method)
 
 
-def after_the_end(headers: Headers, ride: Ride) -> Request:
+def after_the_end(headers: Headers, smuggled: Smuggled) -> Request:
     """There is no body, and something comes behind."""
-    return ride.request((*length(b""), *headers), ride.data, "GET")
+    return smuggled.request((*length(b""), *headers), smuggled.data, "GET")
 
 
-def in_a_header(end: str, ride: Ride) -> Request:
+def in_a_header(end: str, smuggled: Smuggled) -> Request:
     """It is a header's value, behind what somebody may take for the end of all headers."""
-    return ride.request((*length(b""), ("X-Note", "bare" + end + ride.data.decode())), b"", "GET")
+    return smuggled.request((*length(b""), ("X-Note", "bare" + end + smuggled.data.decode())), b"", "GET")
 
 
 WEBSOCKET: Headers = (("Connection", "Upgrade"), ("Upgrade", "websocket"), ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="))
@@ -175,31 +174,31 @@ def mlflow_host(gate: Gate, target: Target) -> str:
 
 @pytest.mark.capability("destructive")
 @pytest.mark.parametrize("kind", FRAMINGS)
-def test_ride_on_a_read(kind: str, gate: Gate, control: Identity, target: Target) -> None:
-    """In the read of somebody who may, nothing rides past the gate without a key, and others get their own answers afterwards."""
+def test_ride_on_a_read(kind: str, gate: Gate, target: Target) -> None:
+    """In a permitted read nothing without a key is smuggled past the gate, and others get their own answers afterwards."""
     hosts = {"": mlflow_host(gate, target), gate.base: urlsplit(gate.route.url).netloc}
     for framing in FRAMINGS[kind]:
-        mark = gate.new_mark()
+        mark = gate.marks.new()
         write = gate.subject.write(mark).marked(mark)
-        ride = Ride(gate, mark, b"".join(write.encode(base, host) for base, host in hosts.items()))
-        wire = Wire(gate.origin, control, timeout=ATTEMPT)
-        gate.attempt(wire, framing(ride), mark, harmless=None, is_attack=True)
+        smuggled = Smuggled(gate, mark, b"".join(write.encode(base, host) for base, host in hosts.items()))
+        wire = gate.wire(gate.control)
+        gate.attempt(wire, framing(smuggled), mark, harmless=None, is_attack=True)
 
     gate.assert_shut()
 
 
 @pytest.mark.capability("destructive")
-def test_ride_in_a_path(gate: Gate, control: Identity, target: Target) -> None:
-    """In the path of somebody who may, no line's end is decoded, so that no second request comes of it."""
+def test_ride_in_a_path(gate: Gate, target: Target) -> None:
+    """In the path of a permitted caller no line end is decoded, so that no second request comes of it."""
     for before in ("/health", READ, "/x", ""):
         for end in ("%0d%0a", "%0a", "%0D%0A%20", "%E5%98%8D%E5%98%8A", "%250d%250a"):
-            mark = gate.new_mark()
+            mark = gate.marks.new()
             read = gate.subject.read().marked(mark)
             rest = f"GET%20{read.path}".replace("?", "%3f")
             odd = f"{gate.base}{before}%20HTTP/1.1{end}Host:%20{mlflow_host(gate, target)}{end}{end}{rest}"
-            # The odd path itself may get as far as MLflow, which has nothing there. What must not is a request of its own.
+            # The odd path may reach MLflow, which has nothing there. A request of its own must not come of it.
             trace = f'"GET {read.path}'
-            wire = Wire(gate.origin, control, timeout=ATTEMPT)
+            wire = gate.wire(gate.control)
             gate.attempt(wire, Request("GET", odd), mark, harmless=None, trace=trace, is_attack=True)
 
     gate.assert_shut()
@@ -207,33 +206,33 @@ def test_ride_in_a_path(gate: Gate, control: Identity, target: Target) -> None:
 
 @pytest.mark.parametrize("protocol", UPGRADES)
 def test_upgrade_without_key(protocol: str, gate: Gate, target: Target) -> None:
-    """Without a key no connection is handed over to another protocol, and nothing reaches MLflow that asks for it."""
+    """Without a key no connection is upgraded to another protocol, and no request for that reaches MLflow."""
     for method in ("GET", "POST", "OPTIONS"):
-        beside = gate.told_everybody(Request(method, f"/{gate.new_mark()}", UPGRADES[protocol]))
+        public = gate.public_answers(Request(method, f"/{gate.marks.new()}", UPGRADES[protocol]))
         for path in (gate.base + READ, gate.base + "/", "/health", "/", READ):
             request = replace(gate.subject.read(path), method=method, headers=UPGRADES[protocol])
-            # What a server says at its own doorstep is no matter, as long as it is not MLflow that says it.
-            is_doorstep = path in ("/health", "/")
-            try_nobody(gate, request, target, harmless=None if is_doorstep else beside)
+            # What a server answers at its own root and health path does not matter, as long as it is not MLflow's answer.
+            is_servers_own = path in ("/health", "/")
+            try_without_key(gate, request, target, harmless=None if is_servers_own else public)
 
     gate.assert_shut()
 
 
-def try_nobody(gate: Gate, request: Request, target: Target, harmless: Collection[Answer] | None = ()) -> None:
-    """Attempt a request without a key. Where its method is open it may reach MLflow, and be told anything but what that holds."""
-    mark = gate.new_mark()
-    wire = Wire(gate.origin, timeout=ATTEMPT)
+def try_without_key(gate: Gate, request: Request, target: Target, harmless: Collection[Answer] | None = ()) -> None:
+    """Attempt a request without a key. If its method is open it may reach MLflow, and get any answer but what MLflow holds."""
+    mark = gate.marks.new()
+    wire = gate.wire()
     if target.contract.is_open(request.method):
         gate.attempt(wire, request, mark, harmless=None)
     else:
         gate.attempt(wire, request.marked(mark), mark, harmless=harmless)
 
 
-def test_upgrade_of_permitted_read(gate: Gate, control: Identity) -> None:
-    """A connection is not handed over to who may read either: what follows on it would be seen by nobody."""
+def test_upgrade_of_permitted_read(gate: Gate) -> None:
+    """A permitted read's connection is not upgraded either: no hop would check what follows on it."""
     for headers in UPGRADES.values():
         request = replace(gate.subject.read(gate.base + READ), headers=headers)
-        gate.attempt(Wire(gate.origin, control, timeout=ATTEMPT), request, gate.new_mark(), harmless=None)
+        gate.attempt(gate.wire(gate.control), request, gate.marks.new(), harmless=None)
 
     gate.assert_shut()
 
@@ -241,25 +240,25 @@ def test_upgrade_of_permitted_read(gate: Gate, control: Identity) -> None:
 def test_odd_method_without_key(gate: Gate, target: Target) -> None:
     """Without a key no method opens the gate, be it one that echoes, makes a tunnel, or is none."""
     for method in ("TRACE", "TRACK", "CONNECT", "OPTIONS", "HEAD", "get", "Get", "GETT", "PROPFIND", "PURGE", "X", "*", ""):
-        try_nobody(gate, replace(gate.subject.read(gate.base + READ), method=method), target)
+        try_without_key(gate, replace(gate.subject.read(gate.base + READ), method=method), target)
 
     gate.assert_shut()
 
 
-def test_tunnel(gate: Gate, control: Identity, target: Target) -> None:
+def test_tunnel(gate: Gate, target: Target) -> None:
     """Nobody gets a tunnel, with a key or without: to MLflow, or back to the proxy itself."""
     for host in (mlflow_host(gate, target), "localhost:5000", urlsplit(gate.route.url).netloc, "example.com:443"):
-        for caller in (None, control):
+        for caller in (None, gate.control):
             request = Request("CONNECT", host, (("Host", host),))
-            gate.attempt(Wire(gate.origin, caller, timeout=ATTEMPT), request, gate.new_mark())
+            gate.attempt(gate.wire(caller), request, gate.marks.new())
 
     gate.assert_shut()
 
 
-def test_trace_echoes_no_key(gate: Gate, control: Identity) -> None:
-    """TRACE does not have the key come back, where a page's script could read it."""
+def test_trace_echoes_no_key(gate: Gate) -> None:
+    """TRACE does not echo the key, which a page's script could then read."""
     for path in (gate.base + READ, "/health", "/", "*"):
-        gate.attempt(Wire(gate.origin, control, timeout=ATTEMPT), Request("TRACE", path), gate.new_mark(), harmless=None)
+        gate.attempt(gate.wire(gate.control), Request("TRACE", path), gate.marks.new(), harmless=None)
 
     gate.assert_shut()
 
@@ -273,10 +272,10 @@ def test_odd_request_line_without_key(gate: Gate) -> None:
     )
     plain = gate.subject.read(gate.base + READ)
     for shape in shapes:
-        mark = gate.new_mark()
+        mark = gate.marks.new()
         request = replace(plain, path=shape.format(plain.marked(mark).path))
-        beside = gate.told_everybody(replace(plain, path=shape.format(f"{gate.base}/{gate.new_mark()}")))
-        harmless = None if shape.startswith("/health") else beside
-        gate.attempt(Wire(gate.origin, timeout=ATTEMPT), request, mark, harmless=harmless)
+        public = gate.public_answers(replace(plain, path=shape.format(f"{gate.base}/{gate.marks.new()}")))
+        harmless = None if shape.startswith("/health") else public
+        gate.attempt(gate.wire(), request, mark, harmless=harmless)
 
     gate.assert_shut()

@@ -7,12 +7,11 @@ from dataclasses import replace
 from urllib.parse import urlsplit
 
 import pytest
+from mlflow import MlflowClient
 
-from mlflow_proxy_e2e.checks.attempts import READ, SEARCH, WRITE, Gate
 from mlflow_proxy_e2e.checks.denials import NO_KEY
-from mlflow_proxy_e2e.clients import signed_in
-from mlflow_proxy_e2e.target import Caller, Identity, Target
-from mlflow_proxy_e2e.timeouts import ATTEMPT
+from mlflow_proxy_e2e.checks.gate import READ, SEARCH, WRITE, Gate
+from mlflow_proxy_e2e.target import Identity, Target
 from mlflow_proxy_e2e.wire import Answer, Headers, Request, Wire, describe
 
 HEALTH = "/health"
@@ -30,7 +29,7 @@ NAMES_OF_A_PATH = (
     *("X-Forwarded-Url", "X-Envoy-Original-Path", "X-Accel-Redirect", "X-Proxy-URL", "Request-URI", "Destination", "Referer"),
 )
 NAMES_OF_A_METHOD = ("X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override", "X-Forwarded-Method", "X-Original-Method")
-# What is said of a way that a request has come. A client is not the one to say it.
+# What proxies say of the way that a request has taken: a client is not the one to say it.
 WAYS: tuple[Headers, ...] = (
     (("X-Forwarded-Prefix", "/health"),),
     (("X-Forwarded-Prefix", "/.."),),
@@ -44,33 +43,33 @@ WAYS: tuple[Headers, ...] = (
     (("Via", "1.1 proxy"), ("X-Forwarded-Server", "proxy")),
     (("X-Auth-Request-Redirect", HEALTH), ("X-Auth-Status", "200"), ("X-Ext-Authz", "allow"), ("X-Authorized", "true")),
 )
-# Said by a proxy of a caller, here by the client itself. HTTP knows these for names like any other.
+# What a proxy says of a caller, here said by the client itself, in names that HTTP allows.
 CALLERS: tuple[Headers, ...] = (
-    (("X-Auth-User", "{who}"), ("X-Auth-Key-Id", "key_1")),
-    (("x-auth-user", "{who}"), ("x-auth-key-id", "key_1")),
-    (("X-AUTH-USER", "{who}"), ("X-AUTH-KEY-ID", "key_1")),
+    (("X-Auth-User", "{name}"), ("X-Auth-Key-Id", "key_1")),
+    (("x-auth-user", "{name}"), ("x-auth-key-id", "key_1")),
+    (("X-AUTH-USER", "{name}"), ("X-AUTH-KEY-ID", "key_1")),
     (("X-Auth-Key-Id", "key_1"),),
-    (("X-Auth-User", "{who}"), ("X-Auth-User", "{who}"), ("X-Auth-Key-Id", "key_1"), ("X-Auth-Key-Id", "key_2")),
+    (("X-Auth-User", "{name}"), ("X-Auth-User", "{name}"), ("X-Auth-Key-Id", "key_1"), ("X-Auth-Key-Id", "key_2")),
     (("X-Auth-Scopes", "read,write"), ("X-Auth-Scope", "write"), ("X-Scopes", "read write"), ("X-Auth-Service", "mlflow")),
-    (("X-Remote-User", "{who}"), ("Remote-User", "{who}"), ("X-Forwarded-User", "{who}"), ("X-WebAuth-User", "{who}")),
-    (("X-User", "{who}"), ("X-User-Id", "{who}"), ("X-Authenticated-User", "{who}"), ("X-Forwarded-Groups", "admin")),
-    (("X-Forwarded-Email", "{who}@example.com"), ("X-Forwarded-Preferred-Username", "{who}"), ("X-Admin", "true")),
+    (("X-Remote-User", "{name}"), ("Remote-User", "{name}"), ("X-Forwarded-User", "{name}"), ("X-WebAuth-User", "{name}")),
+    (("X-User", "{name}"), ("X-User-Id", "{name}"), ("X-Authenticated-User", "{name}"), ("X-Forwarded-Groups", "admin")),
+    (("X-Forwarded-Email", "{name}@example.com"), ("X-Forwarded-Preferred-Username", "{name}"), ("X-Admin", "true")),
 )
 # The same where a proxy may not take the request at all: odd names, names that a server folds into others, and hop-by-hop ones.
 ODD_CALLERS: tuple[Headers, ...] = (
-    (("X_Auth_User", "{who}"), ("X_Auth_Key_Id", "key_1")),
-    (("X-Auth_User", "{who}"), ("X-Auth_Key-Id", "key_1")),
+    (("X_Auth_User", "{name}"), ("X_Auth_Key_Id", "key_1")),
+    (("X-Auth_User", "{name}"), ("X-Auth_Key-Id", "key_1")),
     (("X_AUTH_KEY_ID", "key_1"), ("HTTP_X_AUTH_KEY_ID", "key_1")),
-    (("X.Auth.Key.Id", "key_1"), ("X.Auth.User", "{who}")),
-    (("X-Auth-Key-Id ", "key_1"), ("X-Auth-User ", "{who}")),
+    (("X.Auth.Key.Id", "key_1"), ("X.Auth.User", "{name}")),
+    (("X-Auth-Key-Id ", "key_1"), ("X-Auth-User ", "{name}")),
     (("X-Note", "folded\r\n X-Auth-Key-Id: key_1"),),
     (("X-Note", "folded\n X-Auth-Key-Id: key_1"), ("X-Other", "bare\nX-Auth-Key-Id: key_1")),
-    (("X-Note", "bare\rX-Auth-Key-Id: key_1\rX-Auth-User: {who}"),),
+    (("X-Note", "bare\rX-Auth-Key-Id: key_1\rX-Auth-User: {name}"),),
     (("X-Auth-Key-Id", ""), ("X-Auth-User", "")),
     (("X-Auth-Key-Id", "key_1"), ("Connection", "X-Auth-Key-Id")),
     (("Connection", "Authorization, X-API-Key, X-Auth-User, X-Auth-Key-Id"),),
     (("X-MLflow-Proxy-Hop", "1"),),
-    (("X-MLflow-Proxy-Hop", "1"), ("X-Auth-User", "{who}"), ("X-Auth-Key-Id", "key_1")),
+    (("X-MLflow-Proxy-Hop", "1"), ("X-Auth-User", "{name}"), ("X-Auth-Key-Id", "key_1")),
     (("X-MLflow-Proxy-Hop", "0"), ("X-Auth-Key-Id", "key_1")),
     (("X-MLflow-Proxy-Hop", ""), ("X-Auth-Key-Id", "key_1")),
     (("X_MLflow_Proxy_Hop", "1"), ("X_Auth_Key_Id", "key_1")),
@@ -80,37 +79,31 @@ ODD_CALLERS: tuple[Headers, ...] = (
 
 def with_headers(request: Request, headers: Headers, **names: str) -> Request:
     """Return the request with more headers, the names in their values filled in."""
-    return replace(request, headers=(*request.headers, *((name, value.format(**names)) for name, value in headers)))
-
-
-def nobody(gate: Gate) -> Wire:
-    """Return a connection of somebody without a key."""
-    return Wire(gate.origin, timeout=ATTEMPT)
+    return replace(request, headers=(*request.headers, *((header, value.format(**names)) for header, value in headers)))
 
 
 def try_reads(gate: Gate, headers: Headers, target: Target, *, exact: bool = False) -> None:
     """Attempt the read without a key and with these headers."""
-    mark = gate.new_mark()
-    request = with_headers(gate.subject.read(gate.base + READ), headers, who=gate.control.name).marked(mark)
-    gate.attempt(nobody(gate), request, mark, denial=target.contract.denial(NO_KEY) if exact else None)
+    mark = gate.marks.new()
+    request = with_headers(gate.subject.read(gate.base + READ), headers, name=gate.control.name).marked(mark)
+    gate.attempt(gate.wire(), request, mark, denial=target.contract.denial(NO_KEY) if exact else None)
 
 
 def try_writes(gate: Gate, reader: Identity, headers: Headers, target: Target, *, exact: bool = False) -> None:
     """Attempt the write with the reader's key and with these headers."""
-    mark = gate.new_mark()
-    request = with_headers(gate.subject.write(mark, gate.base + WRITE), headers, who=gate.control.name).marked(mark)
-    wire = Wire(gate.origin, reader, timeout=ATTEMPT)
-    gate.attempt(wire, request, mark, denial=target.contract.denial(reader) if exact else None)
+    mark = gate.marks.new()
+    request = with_headers(gate.subject.write(mark, gate.base + WRITE), headers, name=gate.control.name).marked(mark)
+    gate.attempt(gate.wire(reader), request, mark, denial=target.contract.denial(reader) if exact else None)
 
 
 def test_path_in_header_without_key(gate: Gate, target: Target) -> None:
-    """Without a key a header names neither an open path in the place of the one that is asked for, nor the other way round."""
+    """Without a key no header has an open path take the place of the one that is asked for, nor the other way round."""
     for name in NAMES_OF_A_PATH:
         try_reads(gate, ((name, HEALTH),), target)
         for base in {gate.base, ""}:
-            mark = gate.new_mark()
+            mark = gate.marks.new()
             hidden = gate.subject.read(base + READ).marked(mark).path
-            gate.attempt(nobody(gate), Request("GET", HEALTH, ((name, hidden),)), mark, harmless=None)
+            gate.attempt(gate.wire(), Request("GET", HEALTH, ((name, hidden),)), mark, harmless=None)
 
     gate.assert_shut()
 
@@ -118,16 +111,16 @@ def test_path_in_header_without_key(gate: Gate, target: Target) -> None:
 @pytest.mark.capability("scopes")
 def test_path_in_header_of_denied_write(gate: Gate, reader: Identity, target: Target) -> None:
     """With a key that may only read, a header neither makes a write look like a read nor a read act as a write."""
-    gate.is_open_to_writes()
+    gate.assert_open_to_writes()
 
     for name in NAMES_OF_A_PATH:
         try_writes(gate, reader, ((name, gate.base + SEARCH),), target)
         try_writes(gate, reader, ((name, SEARCH),), target)
         for base in {gate.base, ""}:
-            mark = gate.new_mark()
+            mark = gate.marks.new()
             search = gate.subject.write(mark, gate.base + SEARCH)
             hidden = gate.subject.write(mark, base + WRITE).marked(mark).path
-            gate.attempt(Wire(gate.origin, reader, timeout=ATTEMPT), with_headers(search, ((name, hidden),)), mark, harmless=None)
+            gate.attempt(gate.wire(reader), with_headers(search, ((name, hidden),)), mark, harmless=None)
 
     gate.assert_shut()
 
@@ -144,35 +137,38 @@ def test_method_in_header_without_key(gate: Gate, target: Target) -> None:
 @pytest.mark.capability("scopes")
 def test_method_in_header_of_denied_write(gate: Gate, reader: Identity, target: Target) -> None:
     """With a key that may only read, a header that names a reading method does not let a write through."""
-    gate.is_open_to_writes()
+    gate.assert_open_to_writes()
 
     for name in NAMES_OF_A_METHOD:
         for method in ("GET", "HEAD", "OPTIONS"):
             try_writes(gate, reader, ((name, method),), target)
     # The other way round: a GET that is to be taken for the POST that it names.
     for name in NAMES_OF_A_METHOD:
-        mark = gate.new_mark()
+        mark = gate.marks.new()
         request = replace(gate.subject.write(mark, gate.base + WRITE), method="GET").marked(mark)
-        gate.attempt(Wire(gate.origin, reader, timeout=ATTEMPT), with_headers(request, ((name, "POST"),)), mark)
+        gate.attempt(gate.wire(reader), with_headers(request, ((name, "POST"),)), mark)
     gate.assert_shut()
 
 
+@pytest.fixture
+def logged_model_id(truth: MlflowClient, experiment_id: str) -> str:
+    """Return a logged model to be deleted."""
+    return truth.create_logged_model(experiment_id).model_id
+
+
 @pytest.mark.capability("scopes", "logged-models")
-def test_method_of_denied_delete(gate: Gate, reader: Identity, witness: Caller, experiment_id: str) -> None:
+def test_method_of_denied_delete(gate: Gate, reader: Identity, logged_model_id: str, truth_wire: Wire) -> None:
     """With a key that may only read, a GET deletes nothing, whatever method it names in a header or in its query."""
-    with signed_in(*witness) as mlflow_itself:
-        model = mlflow_itself.create_logged_model(experiment_id).model_id
-    path = f"{gate.base}/api/2.0/mlflow/logged-models/{model}"
+    path = f"{gate.base}/api/2.0/mlflow/logged-models/{logged_model_id}"
     tricks: list[tuple[str, Headers]] = [(path, ((name, "DELETE"),)) for name in NAMES_OF_A_METHOD]
     tricks += [(f"{path}?{parameter}=DELETE", ()) for parameter in ("_method", "method", "X-HTTP-Method-Override")]
 
     for odd, headers in tricks:
         # The mark is not in it: as the read that it is, it may reach MLflow.
-        gate.attempt(Wire(gate.origin, reader, timeout=ATTEMPT), Request("GET", odd, headers), gate.new_mark(), harmless=None)
+        gate.attempt(gate.wire(reader), Request("GET", odd, headers), gate.marks.new(), harmless=None)
 
     gate.assert_shut()
-    with Wire(*witness) as mlflow_itself:
-        kept = mlflow_itself.ask(Request("GET", path.removeprefix(gate.base)))
+    kept = truth_wire.ask(Request("GET", path.removeprefix(gate.base)))
     sent = Request("GET", path, tuple(header for _, headers in tricks for header in headers))
     assert kept.status == 200, describe(Wire(gate.origin, reader), sent, "a deletion", "that the model is kept")
 
@@ -194,18 +190,18 @@ def hosts(gate: Gate, target: Target) -> Iterator[tuple[str, Headers]]:
     yield "", (("Host", ""),)
 
 
-def told_everybody(gate: Gate, request: Request, beginning: str) -> list[Answer]:
-    """Return what is answered, without a key, on a path that means nothing, below what the request's path begins with."""
-    return gate.told_everybody(replace(request, path=f"{beginning}/{gate.new_mark()}"))
+def public_answers(gate: Gate, request: Request, beginning: str) -> list[Answer]:
+    """Return what is answered without a key to a path that means nothing, below what the request's path begins with."""
+    return gate.public_answers(replace(request, path=f"{beginning}/{gate.marks.new()}"))
 
 
 def test_host_without_key(gate: Gate, target: Target) -> None:
     """Without a key it does not matter what host a request names, in a header or before its path."""
     for before, headers in hosts(gate, target):
         for base in {gate.base, ""}:
-            mark = gate.new_mark()
+            mark = gate.marks.new()
             request = with_headers(gate.subject.read(before + base + READ), headers).marked(mark)
-            gate.attempt(nobody(gate), request, mark, harmless=told_everybody(gate, request, before + base))
+            gate.attempt(gate.wire(), request, mark, harmless=public_answers(gate, request, before + base))
 
     gate.assert_shut()
 
@@ -213,13 +209,13 @@ def test_host_without_key(gate: Gate, target: Target) -> None:
 @pytest.mark.capability("scopes")
 def test_host_of_denied_write(gate: Gate, reader: Identity, target: Target) -> None:
     """With a key that may only read, a write is refused whatever host it names."""
-    gate.is_open_to_writes()
+    gate.assert_open_to_writes()
 
     for before, headers in hosts(gate, target):
-        mark = gate.new_mark()
+        mark = gate.marks.new()
         request = with_headers(gate.subject.write(mark, before + gate.base + WRITE), headers).marked(mark)
-        harmless = told_everybody(gate, request, before + gate.base)
-        gate.attempt(Wire(gate.origin, reader, timeout=ATTEMPT), request, mark, harmless=harmless)
+        harmless = public_answers(gate, request, before + gate.base)
+        gate.attempt(gate.wire(reader), request, mark, harmless=harmless)
 
     gate.assert_shut()
 
@@ -235,7 +231,7 @@ def test_way_without_key(gate: Gate, target: Target) -> None:
 @pytest.mark.capability("scopes")
 def test_way_of_denied_write(gate: Gate, reader: Identity, target: Target) -> None:
     """With a key that may only read, a write is refused whatever is said of the way it has come."""
-    gate.is_open_to_writes()
+    gate.assert_open_to_writes()
 
     for headers in WAYS:
         try_writes(gate, reader, headers, target)
@@ -248,7 +244,7 @@ SPELLINGS_OF_CALLERS: Mapping[str, tuple[tuple[Headers, ...], bool]] = {"plain":
 
 @pytest.mark.parametrize("kind", SPELLINGS_OF_CALLERS)
 def test_named_caller_without_key(kind: str, gate: Gate, target: Target) -> None:
-    """Who names somebody in the headers that a proxy sets, in whatever spelling, has shown no key."""
+    """Naming an identity in the headers that a proxy sets, in whatever spelling, counts as no key."""
     spellings, exact = SPELLINGS_OF_CALLERS[kind]
 
     for headers in spellings:
@@ -260,8 +256,8 @@ def test_named_caller_without_key(kind: str, gate: Gate, target: Target) -> None
 @pytest.mark.capability("scopes")
 @pytest.mark.parametrize("kind", SPELLINGS_OF_CALLERS)
 def test_named_caller_of_denied_write(kind: str, gate: Gate, reader: Identity, target: Target) -> None:
-    """Who may only read does not get to write by naming somebody who may."""
-    gate.is_open_to_writes()
+    """A key that may only read does not write by naming an identity that may."""
+    gate.assert_open_to_writes()
     spellings, exact = SPELLINGS_OF_CALLERS[kind]
 
     for headers in spellings:

@@ -9,17 +9,19 @@ from urllib.parse import quote
 
 import pytest
 
-from mlflow_proxy_e2e.checks.attempts import SEARCH, Gate, ask, leads_elsewhere, report
+from mlflow_proxy_e2e.checks.attempts import ask, leads_elsewhere
 from mlflow_proxy_e2e.checks.denials import NO_KEY
+from mlflow_proxy_e2e.checks.gate import SEARCH, Gate
+from mlflow_proxy_e2e.checks.oracle import assert_none_wrong
 from mlflow_proxy_e2e.clients import key_headers
-from mlflow_proxy_e2e.target import Carrier, Identity, Target
+from mlflow_proxy_e2e.target import Carrier, Denial, Identity, Target
 from mlflow_proxy_e2e.timeouts import ATTEMPT
 from mlflow_proxy_e2e.wire import Answer, Headers, Request, Wire, describe
 
 LONG = 8192  # characters
 TELLING = 10  # characters of a key: fewer of them say little about it, and may be words
 
-# Made of a good key, but none. {key} is the whole of it, so that a message shows how a key was spelled and no key.
+# Made of a good key, and not valid. {key} is the whole of it, so that a message shows how a key was spelled and no key.
 LIKE_KEYS = (
     *("{shorter}", "{half}", "{stem}", "{stem}x", "{stem}*", "{stem}%", "{headless}", "{end}", "{swapped}", "{upper}", "{lower}"),
     *(
@@ -155,41 +157,50 @@ def keys_are_strings(target: Target) -> None:
         pytest.skip("the target has users with passwords instead of keys")
 
 
-class Placed:
-    """Requests with a key, or what is made of it, in some place: as they are sent, and as they may be shown."""
+class KeyInRequest:
+    """Sends requests that have the control's key in them, or what is made of it: as they are sent, and as they may be shown."""
 
-    def __init__(self, gate: Gate, identity: Identity) -> None:
-        assert identity.key
-        self.gate, self._names = gate, parts(identity.key.reveal())
-        gate.hidden += [part for part in self._names.values() if len(part) >= TELLING]
+    def __init__(self, gate: Gate, control: Identity) -> None:
+        assert control.key
+        self._gate, self._parts = gate, parts(control.key.reveal())
+        gate.hidden += [part for part in self._parts.values() if len(part) >= TELLING]
 
     def is_the_key(self, spelling: str) -> bool:
         """Tell whether what is made of the key is the key itself, as that of digits in another case is."""
-        return spelling != "{key}" and spelling.format(**self._names) == self._names["key"]
+        return spelling != "{key}" and spelling.format(**self._parts) == self._parts["key"]
 
-    def attempt(self, shown: Request, target: Target | None = None) -> None:
+    def attempt(self, shown: Request, denial: Denial | None = None) -> None:
         """Attempt a request whose headers, query and body have names of parts of the key in them.
 
         Args:
-            target: whose exact refusal is expected (default: any refusal).
+            denial: the exact refusal that is expected (default: any refusal).
         """
-        mark = self.gate.new_mark()
+        mark = self._gate.marks.new()
         shown = shown.marked(mark)
-        headers = tuple((name, self.filled(value)) for name, value in shown.headers)
-        request = Request(shown.method, self.filled(shown.path), headers, self.filled(shown.body.decode()).encode())
-        denial = target.contract.denial(NO_KEY) if target else None
-        self.gate.attempt(Wire(self.gate.route, timeout=ATTEMPT), request, mark, shown=shown, denial=denial)
+        wire = Wire(self._gate.route, timeout=ATTEMPT)
+        self._gate.attempt(wire, self.filled(shown), mark, shown=shown, denial=denial)
 
-    def filled(self, text: str) -> str:
-        for name, value in self._names.items():
+    def filled(self, shown: Request) -> Request:
+        """Return the request with the parts of the key in the place of their names."""
+        headers = tuple((name, self._fill(value)) for name, value in shown.headers)
+        return Request(shown.method, self._fill(shown.path), headers, self._fill(shown.body.decode()).encode())
+
+    def _fill(self, text: str) -> str:
+        for name, value in self._parts.items():
             text = text.replace(f"{{{name}}}", value)
         return text
 
 
 @pytest.fixture
-def placed(gate: Gate, control: Identity) -> Placed:
-    """Return what places the key of an identity that may do everything."""
-    return Placed(gate, control)
+def key_in(gate: Gate, control: Identity) -> KeyInRequest:
+    """Return what sends requests with the key of an identity that may do everything."""
+    return KeyInRequest(gate, control)
+
+
+@pytest.fixture
+def denial(target: Target) -> Denial:
+    """Return how a call without a key is refused."""
+    return target.contract.denial(NO_KEY)
 
 
 def carried(carrier: Carrier, spelling: str) -> Headers:
@@ -197,70 +208,70 @@ def carried(carrier: Carrier, spelling: str) -> Headers:
     return (("Authorization", f"Bearer {spelling}"),) if carrier == "bearer" else (("X-API-Key", spelling),)
 
 
-def test_like_a_key(carrier: Carrier, gate: Gate, placed: Placed, target: Target) -> None:
-    """What is a part of a good key, or more than it, or like it, is no key."""
+def test_like_a_key(carrier: Carrier, gate: Gate, key_in: KeyInRequest, denial: Denial) -> None:
+    """A part of a good key, or more than it, or something like it, is no key."""
     for spelling in LIKE_KEYS:
-        if not placed.is_the_key(spelling):
-            placed.attempt(replace(gate.subject.read(), headers=carried(carrier, spelling)), target)
+        if not key_in.is_the_key(spelling):
+            key_in.attempt(replace(gate.subject.read(), headers=carried(carrier, spelling)), denial)
 
     gate.assert_shut()
 
 
-def test_odd_key(carrier: Carrier, gate: Gate, placed: Placed) -> None:
-    """What no key can be, empty, not text, or as long as a page, is refused by whoever sees it first."""
+def test_odd_key(carrier: Carrier, gate: Gate, key_in: KeyInRequest) -> None:
+    """What no key can be, such as nothing, bytes that are no text, or eight thousand characters, is refused by some hop."""
     for spelling in ODD_KEYS:
-        placed.attempt(replace(gate.subject.read(), headers=carried(carrier, spelling)))
+        key_in.attempt(replace(gate.subject.read(), headers=carried(carrier, spelling)))
 
     gate.assert_shut()
 
 
-def test_other_scheme(gate: Gate, placed: Placed, target: Target) -> None:
-    """A good key under another scheme than Bearer, or none, is not what the contract says a key is sent as."""
+def test_other_scheme(gate: Gate, key_in: KeyInRequest, denial: Denial) -> None:
+    """A good key under another scheme than Bearer, or under none, counts as no key."""
     for value in OTHER_SCHEMES:
-        placed.attempt(replace(gate.subject.read(), headers=(("Authorization", value),)), target)
+        key_in.attempt(replace(gate.subject.read(), headers=(("Authorization", value),)), denial)
 
     gate.assert_shut()
 
 
 @pytest.mark.capability("destructive")
-def test_key_in_another_header(gate: Gate, placed: Placed, target: Target) -> None:
+def test_key_in_another_header(gate: Gate, key_in: KeyInRequest, denial: Denial) -> None:
     """A good key in another header, a cookie included, which browsers send by themselves, counts as no key."""
     for headers in OTHER_PLACES:
-        placed.attempt(replace(gate.subject.read(), headers=headers), target)
+        key_in.attempt(replace(gate.subject.read(), headers=headers), denial)
 
     gate.assert_shut()
 
 
-def test_key_under_folded_name(gate: Gate, placed: Placed) -> None:
+def test_key_under_folded_name(gate: Gate, key_in: KeyInRequest) -> None:
     """A name with underscores, or with a space, is another name, even where a server would fold it into that of a carrier."""
     for name in ("X_API_Key", "X-API_Key", "HTTP_X_API_KEY", "HTTP_AUTHORIZATION", "X.API.Key", "Authorization "):
-        placed.attempt(replace(gate.subject.read(), headers=((name, "Bearer {key}" if "AUTH" in name.upper() else "{key}"),)))
+        key_in.attempt(replace(gate.subject.read(), headers=((name, "Bearer {key}" if "AUTH" in name.upper() else "{key}"),)))
 
     gate.assert_shut()
 
 
 @pytest.mark.capability("destructive")
-def test_key_in_query(gate: Gate, placed: Placed, target: Target) -> None:
+def test_key_in_query(gate: Gate, key_in: KeyInRequest, denial: Denial) -> None:
     """A good key in the query counts as no key, whatever the parameter is called."""
     for parameter in PARAMETERS:
         for value in ("{key}", "Bearer%20{key}"):
             path = f"{gate.subject.read().path}&{quote(parameter)}={value}"
-            placed.attempt(Request("GET", path), target)
+            key_in.attempt(Request("GET", path), denial)
 
     gate.assert_shut()
 
 
 @pytest.mark.capability("destructive")
-def test_key_in_path(gate: Gate, placed: Placed) -> None:
+def test_key_in_path(gate: Gate, key_in: KeyInRequest) -> None:
     """A good key in the path counts as no key."""
     read = gate.subject.read().path
     for path in (f"/{{key}}{read}", f"/api_key/{{key}}{read}", f"/;api_key={{key}}{read}", read.replace("?", ";api_key={key}?")):
-        placed.attempt(Request("GET", path))
+        key_in.attempt(Request("GET", path))
 
     gate.assert_shut()
 
 
-def test_key_in_body(gate: Gate, placed: Placed, target: Target) -> None:
+def test_key_in_body(gate: Gate, key_in: KeyInRequest, denial: Denial) -> None:
     """A good key in the body of a search counts as no key."""
     what = {"experiment_ids": [gate.subject.experiment_id], "api_key": "{key}", "access_token": "{key}", "token": "{key}"}
     bodies = {
@@ -268,12 +279,12 @@ def test_key_in_body(gate: Gate, placed: Placed, target: Target) -> None:
         "application/x-www-form-urlencoded": "api_key={key}&access_token={key}&token={key}",
     }
     for kind, body in bodies.items():
-        placed.attempt(Request("POST", SEARCH, (("Content-Type", kind),), body.encode()), target)
+        key_in.attempt(Request("POST", SEARCH, (("Content-Type", kind),), body.encode()), denial)
 
     gate.assert_shut()
 
 
-def several(carrier: Carrier) -> tuple[Headers, ...]:
+def several_keys(carrier: Carrier) -> tuple[Headers, ...]:
     """Return the ways to send a good key and another value by one carrier, in several headers or in folded ones."""
     (name, good), (_, bad) = carried(carrier, "{key}")[0], carried(carrier, "x")[0]
     return (
@@ -288,28 +299,30 @@ def several(carrier: Carrier) -> tuple[Headers, ...]:
     )
 
 
-def test_several_keys(carrier: Carrier, gate: Gate, placed: Placed) -> None:
+def test_several_keys(carrier: Carrier, gate: Gate, key_in: KeyInRequest) -> None:
     """A good key beside another value, or folded, is refused, or counts: then the answer is MLflow's own."""
-    wanted = gate.is_open().body
-    found, ways = [], several(carrier)
-    for headers in ways:
+    wanted = gate.assert_open().body
+    wire = Wire(gate.route, timeout=ATTEMPT)
+
+    def send(headers: Headers) -> str | None:
         shown = replace(gate.subject.read(), headers=headers)
-        wire = Wire(gate.route, timeout=ATTEMPT)
-        came = ask(wire, replace(shown, headers=tuple((name, placed.filled(value)) for name, value in headers)))
-        if isinstance(came, Answer) and ((came.status < 400 and came.body != wanted) or leads_elsewhere(gate.route, came)):
-            found.append(describe(wire, shown, came, "a refusal, or MLflow's answer"))
-    report(found, len(ways))
+        came = ask(wire, key_in.filled(shown))
+        if isinstance(came, Answer) and (leads_elsewhere(gate.route, came) or (came.status < 400 and came.body != wanted)):
+            return describe(wire, shown, came, "a refusal, or MLflow's answer")
+        return None
+
+    assert_none_wrong([send(headers) for headers in several_keys(carrier)])
 
 
 @pytest.mark.capability("scopes")
 def test_keys_that_do_not_add_up(gate: Gate, reader: Identity, cannot_write: Identity, target: Target) -> None:
-    """Two keys of which neither may write do not together: what one may read and the other may elsewhere is not added up."""
-    gate.is_open_to_writes()
+    """Two keys of which neither may write do not write together: their permissions are not added up."""
+    gate.assert_open_to_writes()
     keys = [{carrier: key_headers(identity, carrier) for carrier in target.carriers} for identity in (reader, cannot_write)]
     pairs = [(one, other) for one in keys[0].values() for other in keys[1].values()]
 
     for one, other in [*pairs, *((other, one) for one, other in pairs)]:
-        mark = gate.new_mark()
+        mark = gate.marks.new()
         shown = gate.subject.write(mark).marked(mark)
         request = replace(shown, headers=(*one.items(), *other.items(), *shown.headers))
         gate.attempt(Wire(gate.route, timeout=ATTEMPT), request, mark, shown=shown)
@@ -317,10 +330,10 @@ def test_keys_that_do_not_add_up(gate: Gate, reader: Identity, cannot_write: Ide
     gate.assert_shut()
 
 
-def test_name_in_any_case(carrier: Carrier, gate: Gate, control: Identity) -> None:
-    """The name of a carrier is the same in capitals and in small letters, as that of any header is."""
-    wanted = gate.is_open().body
-    [(name, value)] = key_headers(control, carrier).items()
+def test_name_in_any_case(carrier: Carrier, gate: Gate) -> None:
+    """The name of a carrier may be written in capitals or in small letters, as that of any header."""
+    wanted = gate.assert_open().body
+    [(name, value)] = key_headers(gate.control, carrier).items()
 
     for spelled in (name.lower(), name.upper(), name.swapcase()):
         came = ask(Wire(gate.route, timeout=ATTEMPT), replace(gate.subject.read(), headers=((spelled, value),)))

@@ -1,4 +1,4 @@
-"""A path has many spellings. Whatever the gate makes of one, it is what MLflow gets to see: who may not stays outside."""
+"""A path has many spellings: the gate decides by the one that MLflow gets to see."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from mlflow_proxy_e2e.checks.attempts import READ, SEARCH, WRITE, Gate, ask, is_alike, leads_elsewhere, report
+from mlflow_proxy_e2e.checks.attempts import ask, is_alike, leads_elsewhere
+from mlflow_proxy_e2e.checks.gate import READ, SEARCH, WRITE, Gate
+from mlflow_proxy_e2e.checks.oracle import assert_none_wrong
 from mlflow_proxy_e2e.target import Identity, Route, Target
 from mlflow_proxy_e2e.timeouts import ATTEMPT
 from mlflow_proxy_e2e.wire import Answer, Request, Wire, describe
@@ -126,7 +128,7 @@ SPELLINGS: Mapping[str, tuple[str, ...]] = {
             ),
         )
     ),
-    # Who tidies this up, and does not forward what is left, takes it for a path that needs no key.
+    # A proxy that decides by the normalized path, and forwards another, takes this for a path that needs no key.
     ENDS_EXEMPT: (
         *(f"{{base}}/{{inner}}{up}/health" for up in ("/.." * 8, "/%2e%2e" * 8, "/..;" * 8, ";/.." * 8, "%2f.." * 8, "\\.." * 8)),
         *("{base}/{inner}/..%2f..%2f..%2f..%2f..%2f..%2f..%2f..%2fhealth", "{base}/{inner}%3f/health", "{base}/{inner}%00/health"),
@@ -148,7 +150,7 @@ SPELLINGS: Mapping[str, tuple[str, ...]] = {
         *("{base}/{inner}?x=/static-files/", "{base}/{inner}?/../../health", "{base}/{inner}?x=%2fhealth"),
     ),
 }
-# Under the literal path or its tidied form this is the write, or nothing that MLflow has. Only who cuts it off sees the read.
+# As it is or normalized this is the write, or nothing that MLflow has. Only a proxy that cuts it off sees the read.
 LIKE_READS = (
     *("{base}/{read}/../{last}", "{base}/{read}/%2e%2e/{last}", "{base}/{read}/.%2e/{last}", "{base}/{read}/..%2f{last}"),
     *("{base}/{read}%2f..%2f{last}", "{base}/{read}%2f../{last}", "{base}/{read}%2F%2E%2E%2F{last}", "{base}/{read}/..;/{last}"),
@@ -188,32 +190,20 @@ def spelled(spellings: Iterable[str], base: str, path: str) -> list[str]:
     return [spelling.format(**names) for spelling in spellings]
 
 
-def everybodys(gate: Gate, kind: str, request: Request) -> list[Answer]:
-    """Return what such a request is answered, whoever asks: on a path that means nothing, and, for that kind, on /health."""
-    paths = (f"/{gate.new_mark()}", *(("/health",) if kind == ENDS_EXEMPT else ()))
-    return [answer for path in paths for answer in gate.told_everybody(replace(request, path=path))]
-
-
-def try_reads(gate: Gate, spellings: Iterable[str], harmless: list[Answer]) -> None:
-    """Attempt every spelling of the read, without a key."""
-    for odd in spelled(spellings, gate.base, READ):
-        mark = gate.new_mark()
-        gate.attempt(Wire(gate.origin, timeout=ATTEMPT), gate.subject.read(odd).marked(mark), mark, harmless=harmless)
-
-
-def try_writes(gate: Gate, caller: Identity, spellings: Iterable[str], harmless: list[Answer]) -> None:
-    """Attempt every spelling of the write."""
-    for odd in spelled(spellings, gate.base, WRITE):
-        mark = gate.new_mark()
-        gate.attempt(
-            Wire(gate.origin, caller, timeout=ATTEMPT), gate.subject.write(mark, odd).marked(mark), mark, harmless=harmless
-        )
+def public_answers(gate: Gate, kind: str, request: Request) -> list[Answer]:
+    """Return what such a request is answered without a key: on a path that means nothing, and, for one kind, on /health."""
+    paths = (f"/{gate.marks.new()}", *(("/health",) if kind == ENDS_EXEMPT else ()))
+    return [answer for path in paths for answer in gate.public_answers(replace(request, path=path))]
 
 
 @pytest.mark.parametrize("kind", SPELLINGS)
 def test_odd_path_without_key(kind: str, gate: Gate) -> None:
-    """However the path is spelled, who shows no key reads nothing."""
-    try_reads(gate, SPELLINGS[kind], everybodys(gate, kind, gate.subject.read()))
+    """However the path is spelled, nothing is read without a key."""
+    harmless = public_answers(gate, kind, gate.subject.read())
+
+    for odd in spelled(SPELLINGS[kind], gate.base, READ):
+        mark = gate.marks.new()
+        gate.attempt(gate.wire(), gate.subject.read(odd).marked(mark), mark, harmless=harmless)
 
     gate.assert_shut()
 
@@ -221,33 +211,38 @@ def test_odd_path_without_key(kind: str, gate: Gate) -> None:
 @pytest.mark.capability("scopes")
 @pytest.mark.parametrize("kind", WRITE_SPELLINGS)
 def test_odd_path_of_denied_write(kind: str, gate: Gate, reader: Identity) -> None:
-    """However the path of a write is spelled, like that of a read included, who may only read does not write."""
-    gate.is_open_to_writes()
+    """However the path of a write is spelled, like that of a read included, a key that may only read does not write."""
+    gate.assert_open_to_writes()
+    harmless = public_answers(gate, kind, gate.subject.write(""))
 
-    try_writes(gate, reader, WRITE_SPELLINGS[kind], everybodys(gate, kind, gate.subject.write("")))
+    for odd in spelled(WRITE_SPELLINGS[kind], gate.base, WRITE):
+        mark = gate.marks.new()
+        gate.attempt(gate.wire(reader), gate.subject.write(mark, odd).marked(mark), mark, harmless=harmless)
 
     gate.assert_shut()
 
 
 @pytest.mark.parametrize("kind", SPELLINGS)
-def test_odd_path_of_permitted_read(kind: str, gate: Gate, control: Identity, target: Target) -> None:
-    """However the path is spelled, who may read is refused, or gets what MLflow answers to that path or to its tidied form."""
-    wanted = gate.is_open().body
-    found, harmless = [], everybodys(gate, kind, gate.subject.read())
-    tried = spelled(SPELLINGS[kind], gate.base, READ)
-    for odd in tried:
-        wire, request = Wire(gate.origin, control, timeout=ATTEMPT), gate.subject.read(odd)
+def test_odd_path_of_permitted_read(kind: str, gate: Gate, target: Target) -> None:
+    """However the path is spelled, a permitted read is refused, or answered as MLflow answers that path or its normalized form."""
+    wanted = gate.assert_open().body
+    harmless = public_answers(gate, kind, gate.subject.read())
+
+    def try_spelling(odd: str) -> str | None:
+        wire, request = gate.wire(gate.control), gate.subject.read(odd)
         came = ask(wire, request)
         if not isinstance(came, Answer) or came.status >= 400 or any(is_alike(gate.route, came, known) for known in harmless):
-            continue
-        answers = {wanted, *as_it_is(target.direct, gate.base, request)}
-        if (came.status < 300 and came.body not in answers) or leads_elsewhere(gate.route, came):
-            found.append(describe(wire, request, came, "a refusal, or what MLflow answers to that path or to its tidied form"))
-    report(found, len(tried))
+            return None
+        answers = {wanted, *answers_of_mlflow(target.direct, gate.base, request)}
+        if leads_elsewhere(gate.route, came) or (came.status < 300 and came.body not in answers):
+            return describe(wire, request, came, "a refusal, or what MLflow answers to that path or to its normalized form")
+        return None
+
+    assert_none_wrong([try_spelling(odd) for odd in spelled(SPELLINGS[kind], gate.base, READ)])
 
 
-def as_it_is(direct: Route | None, base: str, request: Request) -> Iterable[bytes]:
-    """Return what MLflow itself answers to the path below the base path, untidied, where it can be asked."""
+def answers_of_mlflow(direct: Route | None, base: str, request: Request) -> Iterable[bytes]:
+    """Return what MLflow itself answers to the path below the base path, as it is, where it can be asked."""
     if direct and request.path.startswith(f"{base}/"):
         came = ask(Wire(direct, timeout=ATTEMPT), replace(request, path=request.path.removeprefix(base)))
         if isinstance(came, Answer):

@@ -1,4 +1,4 @@
-"""Who may not is refused, in one exact way, and nothing comes of the call. Who may read can make every kind of read."""
+"""Calls that an identity may not make are refused, in one exact way, and have no effect. Reads of every kind are permitted."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import mlflow
@@ -16,10 +16,10 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.genai.scorers import Guidelines
 
-from mlflow_proxy_e2e.checks.denials import NO_KEY, assert_denied, assert_discreet, assert_raised, echoes
-from mlflow_proxy_e2e.clients import Rest, key_headers, signed_in
+from mlflow_proxy_e2e.checks.denials import NO_KEY, Refused, assert_denied, assert_discreet, assert_raised, echoes
+from mlflow_proxy_e2e.clients import Rest, client_of, key_headers, signed_in
 from mlflow_proxy_e2e.scratch import Scratch
-from mlflow_proxy_e2e.target import CARRIERS, Caller, Carrier, Denial, Identity, Route, Secret, Target
+from mlflow_proxy_e2e.target import CARRIERS, Caller, Carrier, Contract, Denial, Identity, Route, Secret, Target
 
 API = "/api/2.0/mlflow"
 EXPERIMENT = f"{API}/experiments/get?experiment_id={{experiment_id}}"
@@ -48,7 +48,7 @@ class Call:
 
     Args:
         shown_by: the read that shows what a write would change.
-        capability: what the target must promise for it, words apart where it is several things.
+        capability: what the target must declare for it; several are separated by spaces.
     """
 
     name: str
@@ -59,13 +59,13 @@ class Call:
     capability: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
 
-    def send(self, caller: Rest, subjects: Mapping[str, str], mark: str = "") -> requests.Response:
+    def send(self, rest: Rest, subjects: Mapping[str, str], mark: str = "") -> requests.Response:
         """Make the call."""
         names = {**subjects, "mark": mark}
         path, headers = self.path.format(**names), _filled(self.headers, names)
         if isinstance(self.body, str):
-            return caller.request(self.method, path, data=self.body.format(**names), headers=headers)
-        return caller.request(self.method, path, json=_filled(self.body, names), headers=headers)
+            return rest.request(self.method, path, data=self.body.format(**names), headers=headers)
+        return rest.request(self.method, path, json=_filled(self.body, names), headers=headers)
 
 
 def _filled(value: Any, names: Mapping[str, str]) -> Any:
@@ -224,7 +224,35 @@ WRITES_OF_PARTS = (
 # A proxy that goes by the method takes this for a read: MLflow calls a model gateway on behalf of the caller.
 GET_THAT_ACTS = Call("call-gateway", "GET", "/ajax-api/2.0/mlflow/gateway-proxy?gateway_path=api/2.0/endpoints/")
 
-Permit = Callable[[Route, Carrier, Call], None]
+AssertPermitted = Callable[[Call, Route, Carrier], None]
+
+
+@dataclass(frozen=True)
+class Sender:
+    """Makes calls as an identity, on a route, with its key in that carrier, of a target with that contract."""
+
+    route: Route
+    identity: Identity
+    carrier: Carrier
+    contract: Contract
+    subjects: Mapping[str, str]
+
+    @property
+    def denial(self) -> Denial:
+        """Return how the identity is refused what it may not do."""
+        return self.contract.denial(self.identity)
+
+    def send(self, call: Call) -> requests.Response:
+        """Make a call."""
+        with Rest(self.route, self.identity, self.carrier) as rest:
+            return call.send(rest, self.subjects, mark(self.route, self.identity, self.carrier))
+
+
+class RefusedClient(NamedTuple):
+    """An MLflow client of an identity that may not make a call, and the refusal that it must raise."""
+
+    mlflow: MlflowClient
+    denial: Denial
 
 
 def mark(route: Route, identity: Identity, carrier: Carrier) -> str:
@@ -233,7 +261,7 @@ def mark(route: Route, identity: Identity, carrier: Carrier) -> str:
 
 
 def each(calls: Sequence[Call], of_parts: Sequence[Call]) -> pytest.MarkDecorator:
-    """Have a test run once for every call, where the target promises what the call is about: with every carrier, or in turns."""
+    """Have a test run once for every call whose capabilities the target declares: with every carrier, or with each in turn."""
     pairs = [*itertools.product(calls, CARRIERS), *zip(of_parts, itertools.cycle(CARRIERS), strict=False)]
     return pytest.mark.parametrize(
         ("call", "carrier"),
@@ -246,9 +274,9 @@ def each(calls: Sequence[Call], of_parts: Sequence[Call]) -> pytest.MarkDecorato
 
 @pytest.fixture(scope="module")
 def subjects(target: Target, witness: Caller, shared_scratch: Scratch) -> Mapping[str, str]:
-    """Return the names of what the calls are about: one of each kind that the target promises to serve, made once for all tests."""
-    with signed_in(*witness) as mlflow_itself:
-        return _create_subjects(mlflow_itself, shared_scratch, target)
+    """Return the names of what the calls are about: one of each kind that the target declares, created once for all tests."""
+    with signed_in(*witness) as client:  # for the fluent API
+        return _create_subjects(client, shared_scratch, target)
 
 
 def _create_subjects(client: MlflowClient, scratch: Scratch, target: Target) -> Mapping[str, str]:
@@ -292,23 +320,23 @@ def _create_subjects_of_genai(client: MlflowClient, scratch: Scratch, target: Ta
 
 
 @pytest.fixture(scope="module")
-def permit(control: Identity, subjects: Mapping[str, str], record: Record) -> Permit:
-    """Return what shows that a call succeeds for an identity that may make it. It is made once for each route, carrier and call."""
+def assert_permitted(control: Identity, subjects: Mapping[str, str], record: Record) -> AssertPermitted:
+    """Return a function that asserts that a call succeeds for an identity that may make it, once for each route and carrier."""
 
     @cache
-    def succeeds(route: Route, carrier: Carrier, call: Call) -> None:
-        with Rest(route, control, carrier) as caller:
-            assert call.send(caller, subjects, mark(route, control, carrier)).status_code == 200
+    def assert_succeeds(call: Call, route: Route, carrier: Carrier) -> None:
+        with Rest(route, control, carrier) as rest:
+            assert call.send(rest, subjects, mark(route, control, carrier)).status_code == 200
         record.forget()
 
-    return succeeds
+    return assert_succeeds
 
 
 class Record:
-    """How the subjects of writes stand in MLflow. What one test saw last is where the next begins, unless a write was permitted."""
+    """What MLflow holds of the subjects. What one test saw last is where the next begins, unless a write was permitted."""
 
-    def __init__(self, mlflow_itself: Rest, subjects: Mapping[str, str]) -> None:
-        self._mlflow, self._subjects = mlflow_itself, subjects
+    def __init__(self, truth_rest: Rest, subjects: Mapping[str, str]) -> None:
+        self._truth_rest, self._subjects = truth_rest, subjects
         self._seen: dict[str, str] = {}
 
     def before(self, call: Call) -> str:
@@ -316,24 +344,68 @@ class Record:
         return self._seen.get(call.shown_by) or self.now(call)
 
     def now(self, call: Call) -> str:
-        """Return the same, and look in any case."""
-        answer = self._mlflow.get(call.shown_by.format(**self._subjects))
+        """Return the same, as it is now."""
+        answer = self._truth_rest.get(call.shown_by.format(**self._subjects))
         assert answer.status_code == 200
         if self._seen.get(call.shown_by, answer.text) != answer.text:
-            self.forget()  # the write was not kept out, and another read may show it too
+            self.forget()  # the write was let through, and another read may show it too
         self._seen[call.shown_by] = answer.text
         return answer.text
 
     def forget(self) -> None:
-        """Take note that something may have changed."""
+        """Have everything read again: it may have changed."""
         self._seen.clear()
 
 
 @pytest.fixture(scope="module")
 def record(witness: Caller, subjects: Mapping[str, str]) -> Iterator[Record]:
     """Return the record of what the writes are about."""
-    with Rest(*witness) as mlflow_itself:
-        yield Record(mlflow_itself, subjects)
+    with Rest(*witness) as truth_rest:
+        yield Record(truth_rest, subjects)
+
+
+@pytest.fixture
+def permitted_reader(route: Route, can_read: Identity, carrier: Carrier, target: Target, subjects: Mapping[str, str]) -> Sender:
+    """Return each identity that may read, on each route."""
+    return Sender(route, can_read, carrier, target.contract, subjects)
+
+
+@pytest.fixture
+def denied_reader(route: Route, cannot_read: Identity, carrier: Carrier, target: Target, subjects: Mapping[str, str]) -> Sender:
+    """Return each identity that may not read, on each route."""
+    return Sender(route, cannot_read, carrier, target.contract, subjects)
+
+
+@pytest.fixture
+def denied_writer(route: Route, cannot_write: Identity, carrier: Carrier, target: Target, subjects: Mapping[str, str]) -> Sender:
+    """Return each identity that may not write, on each route."""
+    return Sender(route, cannot_write, carrier, target.contract, subjects)
+
+
+@pytest.fixture
+def denied_reader_client(route: Route, cannot_read: Identity, target: Target) -> RefusedClient:
+    """Return an MLflow client of each identity that may not read, on each route."""
+    return RefusedClient(client_of(Caller(route, cannot_read)), target.contract.denial(cannot_read))
+
+
+@pytest.fixture
+def denied_writer_client(route: Route, cannot_write: Identity, target: Target) -> RefusedClient:
+    """Return an MLflow client of each identity that may not write, on each route."""
+    return RefusedClient(client_of(Caller(route, cannot_write)), target.contract.denial(cannot_write))
+
+
+@pytest.fixture
+def without_key(route: Route, target: Target) -> Iterator[Refused]:
+    """Return a caller without a key, on each route."""
+    with Rest(route) as rest:
+        yield Refused(rest, target.contract.denial(NO_KEY))
+
+
+@pytest.fixture
+def permitted_path(route: Route, target: Target, subjects: Mapping[str, str], assert_permitted: AssertPermitted) -> str:
+    """Return the path of a read that has succeeded on the route for an identity that may read."""
+    assert_permitted(READS[0], route, target.carriers[0])
+    return EXPERIMENT.format(**subjects)
 
 
 @pytest.fixture
@@ -349,169 +421,132 @@ def content(answer: requests.Response) -> Any:
 
 
 @each(READS, READS_OF_PARTS)
-def test_read(call: Call, route: Route, can_read: Identity, carrier: Carrier, witness: Caller, subjects: Mapping[str, str]) -> None:
-    """Who may read gets what MLflow itself answers, whichever way the key is sent, and nothing of the key's beside it."""
-    with Rest(route, can_read, carrier) as caller:
-        answer = call.send(caller, subjects)
+def test_read(call: Call, permitted_reader: Sender, truth_rest: Rest) -> None:
+    """An identity that may read gets what MLflow itself answers, in whichever way the key is sent, and nothing of the key."""
+    answer = permitted_reader.send(call)
 
-    with Rest(*witness) as mlflow_itself:
-        expected = call.send(mlflow_itself, subjects)
+    expected = call.send(truth_rest, permitted_reader.subjects)
     assert (answer.status_code, expected.status_code) == (200, 200)
     assert content(answer) == content(expected)
     assert_discreet(answer)
 
 
 @each(READS, READS_OF_PARTS)
-def test_denied_read(
-    call: Call,
-    route: Route,
-    cannot_read: Identity,
-    carrier: Carrier,
-    target: Target,
-    subjects: Mapping[str, str],
-    permit: Permit,
-) -> None:
-    """Who may not read is refused, and is told nothing but why."""
-    permit(route, carrier, call)
+def test_denied_read(call: Call, denied_reader: Sender, assert_permitted: AssertPermitted) -> None:
+    """An identity that may not read is refused, and the answer says nothing but why."""
+    assert_permitted(call, denied_reader.route, denied_reader.carrier)
 
-    with Rest(route, cannot_read, carrier) as caller:
-        answer = call.send(caller, subjects)
+    answer = denied_reader.send(call)
 
-    assert_denied(answer, target.contract.denial(cannot_read))
+    assert_denied(answer, denied_reader.denial)
 
 
 @each(WRITES, WRITES_OF_PARTS)
-def test_denied_write(
-    call: Call,
-    route: Route,
-    cannot_write: Identity,
-    carrier: Carrier,
-    target: Target,
-    subjects: Mapping[str, str],
-    permit: Permit,
-    record: Record,
-) -> None:
-    """Who may not write is refused, and MLflow holds what it held before."""
-    permit(route, carrier, call)
+def test_denied_write(call: Call, denied_writer: Sender, assert_permitted: AssertPermitted, record: Record) -> None:
+    """An identity that may not write is refused, and MLflow holds what it held before."""
+    assert_permitted(call, denied_writer.route, denied_writer.carrier)
     before = record.before(call)
 
-    with Rest(route, cannot_write, carrier) as caller:
-        answer = call.send(caller, subjects, mark(route, cannot_write, carrier))
+    answer = denied_writer.send(call)
     after = record.now(call)  # before anything can fail: where the next test begins
 
-    assert_denied(answer, target.contract.denial(cannot_write))
+    assert_denied(answer, denied_writer.denial)
     assert after == before
 
 
 @pytest.mark.capability("scopes", "ui")
 def test_denied_get_that_acts(
-    route: Route, cannot_write: Identity, target: Target, subjects: Mapping[str, str], permit: Permit
+    route: Route, refused_writer: Refused, target: Target, subjects: Mapping[str, str], assert_permitted: AssertPermitted
 ) -> None:
-    """A GET that has MLflow act for the caller is refused to who may not write, reader included."""
-    carrier = target.carriers[0]
-    permit(route, carrier, GET_THAT_ACTS)
+    """A GET that has MLflow act for the caller is refused to identities that may not write, readers included."""
+    assert_permitted(GET_THAT_ACTS, route, target.carriers[0])
 
-    with Rest(route, cannot_write, carrier) as caller:
-        answer = GET_THAT_ACTS.send(caller, subjects)
+    answer = GET_THAT_ACTS.send(refused_writer.rest, subjects)
 
-    assert_denied(answer, target.contract.denial(cannot_write))
+    assert_denied(answer, refused_writer.denial)
 
 
 def test_client_raises_denied_read(
-    route: Route, cannot_read: Identity, control: Identity, target: Target, subjects: Mapping[str, str], requests_sent: list[str]
+    client: MlflowClient, denied_reader_client: RefusedClient, subjects: Mapping[str, str], requests_sent: list[str]
 ) -> None:
     """The MLflow client raises the refusal of a read after a single request: there is no redirect to a login page."""
-    with signed_in(route, control) as client:
-        assert client.get_run(subjects["run_id"]).info.run_id == subjects["run_id"]
+    assert client.get_run(subjects["run_id"]).info.run_id == subjects["run_id"]
     requests_sent.clear()
 
-    with signed_in(route, cannot_read) as client, pytest.raises(MlflowException) as refusal:
-        client.get_run(subjects["run_id"])
+    with pytest.raises(MlflowException) as refusal:
+        denied_reader_client.mlflow.get_run(subjects["run_id"])
 
-    assert_raised(refusal.value, target.contract.denial(cannot_read))
+    assert_raised(refusal.value, denied_reader_client.denial)
     assert requests_sent == ["GET"]
 
 
 def test_client_raises_denied_write(
-    route: Route,
-    cannot_write: Identity,
-    control: Identity,
-    target: Target,
-    subjects: Mapping[str, str],
-    record: Record,
-    requests_sent: list[str],
+    client: MlflowClient, denied_writer_client: RefusedClient, subjects: Mapping[str, str], record: Record, requests_sent: list[str]
 ) -> None:
     """The MLflow client raises the refusal of a write after a single request, and nothing is written."""
-    with signed_in(route, control) as client:
-        client.set_tag(subjects["run_id"], "client", f"set through {route}")
+    client.set_tag(subjects["run_id"], "client", "permitted")
     record.forget()
     before = record.before(SET_RUN_TAG)
     requests_sent.clear()
 
-    with signed_in(route, cannot_write) as client, pytest.raises(MlflowException) as refusal:
-        client.set_tag(subjects["run_id"], "client", "refused")
+    with pytest.raises(MlflowException) as refusal:
+        denied_writer_client.mlflow.set_tag(subjects["run_id"], "client", "refused")
 
-    assert_raised(refusal.value, target.contract.denial(cannot_write))
+    assert_raised(refusal.value, denied_writer_client.denial)
     assert requests_sent == ["POST"]
     assert record.now(SET_RUN_TAG) == before
 
 
 @pytest.mark.capability("destructive")
 @pytest.mark.parametrize("parameter", ["access_token", "api_key"])
-def test_denied_key_in_query(
-    parameter: str, route: Route, control: Identity, target: Target, subjects: Mapping[str, str], permit: Permit
-) -> None:
+def test_denied_key_in_query(parameter: str, without_key: Refused, control: Identity, permitted_path: str) -> None:
     """A good key in the query string counts as no key: a URL ends up in logs, histories and referrers."""
-    permit(route, target.carriers[0], READS[0])
     assert control.key
     key = control.key.reveal()
 
-    with Rest(route) as caller:
-        try:
-            answer = caller.get(EXPERIMENT.format(**subjects), params={parameter: key})
-        except requests.RequestException as error:
-            raise AssertionError(f"no answer: {type(error).__name__}") from None  # the message has the URL in it
+    try:
+        answer = without_key.rest.get(permitted_path, params={parameter: key})
+    except requests.RequestException as error:
+        raise AssertionError(f"no answer: {type(error).__name__}") from None  # the message has the URL in it
 
-    assert_denied(answer, target.contract.denial(NO_KEY))
+    assert_denied(answer, without_key.denial)
     assert not echoes(answer, key)
 
 
-def test_denied_options(route: Route, target: Target, subjects: Mapping[str, str], permit: Permit) -> None:
+def test_denied_options(without_key: Refused, permitted_path: str, subjects: Mapping[str, str], target: Target) -> None:
     """A browser's preflight request needs a key like any other call, or gives nothing away where the target says it is open."""
-    permit(route, target.carriers[0], READS[0])
+    preflight = {"Origin": "https://example.com", "Access-Control-Request-Method": "GET"}
 
-    with Rest(route) as caller:
-        preflight = {"Origin": "https://example.com", "Access-Control-Request-Method": "GET"}
-        answer = caller.options(EXPERIMENT.format(**subjects), headers=preflight)
+    answer = without_key.rest.options(permitted_path, headers=preflight)
 
     if target.contract.is_open("OPTIONS"):
         assert subjects["experiment"] not in answer.text
     else:
-        assert_denied(answer, target.contract.denial(NO_KEY))
+        assert_denied(answer, without_key.denial)
 
 
 def test_path_without_rule(route: Route, control: Identity, target: Target) -> None:
-    """A path that no rule covers is nobody's, whoever asks: the hop that ends the call there says so, as it does of all errors."""
+    """A path that no rule covers is answered with 404, in the form of all errors of the hop that answers."""
     if not target.hops:
         pytest.skip("what else is served there, beside MLflow, is not known")
     url = urlsplit(route.url)
     code = "ENDPOINT_NOT_FOUND" if target.contract.errors == "mlflow" else None
 
-    with Rest(replace(route, url=f"{url.scheme}://{url.netloc}"), control) as caller:
-        answer = caller.get("/no-such-rule")
+    with Rest(replace(route, url=f"{url.scheme}://{url.netloc}"), control) as rest:
+        answer = rest.get("/no-such-rule")
 
     assert_denied(answer, Denial(404, code, None))
 
 
 @pytest.mark.usefixtures("both_carriers")
 def test_denied_bad_bearer_beside_good_key(
-    route: Route, control: Identity, target: Target, subjects: Mapping[str, str], permit: Permit
+    route: Route, control: Identity, target: Target, subjects: Mapping[str, str], assert_permitted: AssertPermitted
 ) -> None:
     """A bearer token that is no key is refused whatever X-API-Key says: the first carrier decides."""
-    permit(route, "x-api-key", READS[0])
+    assert_permitted(READS[0], route, "x-api-key")
 
-    with Rest(route, MADE_UP, "bearer") as caller:
-        answer = caller.get(EXPERIMENT.format(**subjects), headers=key_headers(control, "x-api-key"))
+    with Rest(route, MADE_UP, "bearer") as rest:
+        answer = rest.get(EXPERIMENT.format(**subjects), headers=key_headers(control, "x-api-key"))
 
     assert_denied(answer, target.contract.denial(MADE_UP))
 
@@ -519,8 +554,8 @@ def test_denied_bad_bearer_beside_good_key(
 @pytest.mark.usefixtures("both_carriers")
 def test_good_bearer_beside_bad_key(route: Route, control: Identity, subjects: Mapping[str, str]) -> None:
     """A good bearer token is what counts, whatever X-API-Key says: the first carrier decides."""
-    with Rest(route, control, "bearer") as caller:
-        answer = caller.get(EXPERIMENT.format(**subjects), headers=key_headers(MADE_UP, "x-api-key"))
+    with Rest(route, control, "bearer") as rest:
+        answer = rest.get(EXPERIMENT.format(**subjects), headers=key_headers(MADE_UP, "x-api-key"))
 
     assert answer.status_code == 200
     assert answer.json()["experiment"]["experiment_id"] == subjects["experiment_id"]

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable
 
 import pytest
+from mlflow import MlflowClient
 from urllib3.connection import HTTPConnection
 from urllib3.response import HTTPResponse
 
@@ -19,6 +20,13 @@ TAG = "call"
 
 
 LoseAnswer = Callable[[], None]
+CreatedRuns = Callable[[str], int]
+
+
+@pytest.fixture
+def caller(route: Route, control: Identity) -> Caller:
+    """Return an identity that may do everything, on each route."""
+    return Caller(route, control)
 
 
 @pytest.fixture
@@ -34,48 +42,42 @@ def lose_answer(monkeypatch: pytest.MonkeyPatch) -> LoseAnswer:
     return lambda: monkeypatch.setattr(HTTPConnection, "getresponse", receive_and_lose)
 
 
+@pytest.fixture
+def created_runs(truth: MlflowClient, experiment_id: str) -> CreatedRuns:
+    """Return a function that tells how many runs have been created with a name in their tag."""
+    return lambda name: len(truth.search_runs([experiment_id], f"tags.{TAG} = '{name}'"))
+
+
 def test_lost_answer(
-    route: Route,
-    control: Identity,
-    experiment_id: str,
-    lose_answer: LoseAnswer,
-    requests_sent: list[str],
-    witness: Caller,
+    caller: Caller, experiment_id: str, lose_answer: LoseAnswer, requests_sent: list[str], created_runs: CreatedRuns
 ) -> None:
-    """A call makes one run. One whose answer is lost is sent again by MLflow's client as it is set up by default, and makes one run
-    more: as many as the client has sent requests."""
+    """A call creates one run. MLflow's client by its defaults repeats a call whose answer is lost, which creates one more: one for
+    each request that the client has sent."""
     name = uuid.uuid4().hex
-    with signed_in(route, control) as client:  # without patience: it would be four minutes until a call that fails is told of
+    with signed_in(*caller) as client:  # without retries: a call that fails would be reported after four minutes
         requests_sent.clear()
         client.create_run(experiment_id, tags={TAG: name})
         assert len(requests_sent) == 1
-    assert runs_of(name, experiment_id, witness) == 1
+    assert created_runs(name) == 1
 
-    with signed_in(route, control, patience=MLFLOW_DEFAULTS) as client:
+    with signed_in(*caller, patience=MLFLOW_DEFAULTS) as client:
         lose_answer()
         requests_sent.clear()
         client.create_run(experiment_id, tags={TAG: f"{name}-lost"})
         assert len(requests_sent) == 2
 
-    assert runs_of(f"{name}-lost", experiment_id, witness) == 2
+    assert created_runs(f"{name}-lost") == 2
 
 
-def runs_of(call: str, experiment_id: str, witness: Caller) -> int:
-    """Return how many runs a call has made."""
-    with signed_in(*witness) as mlflow_itself:
-        return len(mlflow_itself.search_runs([experiment_id], f"tags.{TAG} = '{call}'"))
-
-
-def test_failed_write_is_forwarded_once(route: Route, control: Identity, mlflow_itself: Wire, mlflow_log: AccessLog | None) -> None:
+def test_failed_write_is_forwarded_once(wire: Wire, direct_wire: Wire, mlflow_log: AccessLog | None) -> None:
     """A write that MLflow answers with an error of its own reaches it once: no hop knows what it did before it failed."""
     if mlflow_log is None:
         pytest.skip("MLflow's log, which alone can say how often a call has reached it, cannot be read")
     failing = post("experiments/create", [])  # no object: MLflow does not look before it takes it for one
-    assert mlflow_itself.ask(failing).status == 500
+    assert direct_wire.ask(failing).status == 500
     mark = uuid.uuid4().hex
 
-    with Wire(route, control) as wire:
-        answer = wire.ask(failing.marked(mark))
+    answer = wire.ask(failing.marked(mark))
 
     assert answer.status == 500, describe(wire, failing, answer, 500)
     mlflow_log.await_line_with(mark)

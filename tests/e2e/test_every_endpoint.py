@@ -1,7 +1,7 @@
-"""No endpoint of MLflow is left out: each is called by everybody, on every route.
+"""Every endpoint of MLflow is called by every identity, on every route.
 
-The calls have no body and name ids that nothing has, so that nothing changes even where a gate is open. They are many and small:
-one test makes all those of a part of MLflow's API, and tells of every one that went wrong.
+The calls have no body and name ids that nothing has, so that nothing changes even where the gate is open. They are many and small:
+one test makes all those of a part of MLflow's API, and reports every one that went wrong.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ import pytest
 from fixtures.options import selected
 from mlflow_proxy_e2e.access_log import AccessLog
 from mlflow_proxy_e2e.checks.denials import NO_KEY, wrong_in_denial
+from mlflow_proxy_e2e.checks.gate import Marks
 from mlflow_proxy_e2e.checks.oracle import Oracle, assert_none_wrong
 from mlflow_proxy_e2e.endpoints.coverage import Coverage
 from mlflow_proxy_e2e.endpoints.scopes import Scopes
 from mlflow_proxy_e2e.endpoints.served import served
 from mlflow_proxy_e2e.endpoints.table import VERBS, Endpoint, endpoints, is_missing
 from mlflow_proxy_e2e.report.summary import CELLS
-from mlflow_proxy_e2e.target import Caller, Carrier, Denial, Identity, Route, Target
+from mlflow_proxy_e2e.target import Caller, Carrier, Contract, Identity, Route, Target
 from mlflow_proxy_e2e.version import VERSION
 from mlflow_proxy_e2e.wire import Answer, Request, Wire, describe
 
@@ -43,10 +44,10 @@ THREADS = 4  # that make the calls of one test
 A_READ = Request("GET", "/api/2.0/mlflow/experiments/get?experiment_id=0")
 SCOPES = Scopes()
 
-# Removes the demo data, whosever it may be.
+# Deletes the demo data, which may be in use.
 DELETES_DEMO = Endpoint("POST", "/ajax-api/3.0/mlflow/demo/delete")
 HEALTH = "/health"
-# What MLflow with users of its own tells everybody: clients ask how to sign in.
+# What MLflow with users of its own serves without a key: clients ask how to sign in.
 OPEN_BESIDE_USERS = (HEALTH, "/static-files/", "/api/3.0/mlflow/server-info", "/ajax-api/3.0/mlflow/server-info")
 
 each_area = pytest.mark.parametrize(
@@ -55,16 +56,75 @@ each_area = pytest.mark.parametrize(
 
 
 class Callers(threading.local):
-    """The connections of one thread, to whoever it has to call as."""
+    """The connections of one thread: of every identity on a route, and to MLflow itself.
 
-    def __init__(self, route: Route, witness: Caller) -> None:
-        self._route = route
-        self._wires: dict[tuple[Identity | None, Carrier | None], Wire] = {}
-        self.oracle = Oracle(Wire(*witness))
+    Args:
+        insider: an identity that may do as much as anybody.
+        known: what MLflow itself has answered: each call is made of it once, and again only where a route answers differently.
+    """
 
-    def of(self, identity: Identity | None, carrier: Carrier | None = None) -> Wire:
+    def __init__(self, route: Route, insider: Identity, truth: Caller, known: dict[Request, Answer]) -> None:
+        self._route, self._insider, self._known = route, insider, known
+        self._wires: dict[tuple[Identity, Carrier | None], Wire] = {}
+        self.oracle = Oracle(Wire(*truth))
+
+    def of(self, identity: Identity, carrier: Carrier | None = None) -> Wire:
         """Return the connection of an identity."""
         return self._wires.setdefault((identity, carrier), Wire(self._route, identity, carrier))
+
+    @property
+    def insider(self) -> Wire:
+        """Return the connection of an identity that may do as much as anybody."""
+        return self.of(self._insider)
+
+    def expected(self, request: Request) -> Answer:
+        """Return what MLflow itself answers."""
+        if request not in self._known:
+            self._known[request] = self.oracle.ask(request)
+        return self._known[request]
+
+
+class Refusals:
+    """Calls that must be refused, each with a mark by which MLflow's log shows whether it got that far."""
+
+    def __init__(self, contract: Contract, marks: Marks) -> None:
+        self._contract, self._marks = contract, marks
+        self._mark = marks.new()
+
+    def flaw(self, request: Request, wire: Wire) -> str | None:
+        """Make a call that must be refused, and say what is wrong with the answer, if anything is."""
+        marked, denial = request.marked(self._mark), self._contract.denial(wire.identity or NO_KEY)
+        answer = wire.ask(marked)
+        wrong = wrong_in_denial(answer, denial, marked.method)
+        return describe(wire, marked, answer, denial, wrong) if wrong else None
+
+    def assert_none_reached_mlflow(self, insider: Wire) -> None:
+        """Assert that MLflow has logged none of the calls, once it has logged a later one that the insider may make."""
+        last = self._marks.new()
+        insider.ask(A_READ.marked(last))
+        reached = [_logged(line) for line in self._marks.logged(last) if self._mark in line]
+        assert_none_wrong([describe(Wire(insider.route), request, "a refusal, and to MLflow", "a refusal") for request in reached])
+
+
+class Judge:
+    """Asserts that none of a test's calls went wrong, and has reports say how many there were.
+
+    Args:
+        coverage: what reports of the endpoints that have been called are made of.
+        record_property: pytest's.
+    """
+
+    def __init__(self, coverage: Coverage, record_property: Callable[[str, object], None]) -> None:
+        self._coverage, self._record_property = coverage, record_property
+
+    def note(self, endpoint: Endpoint) -> None:
+        """Have reports say that an endpoint is called by every identity."""
+        self._coverage.matrix.add(endpoint)
+
+    def assert_none_wrong(self, outcomes: Sequence[str | None]) -> None:
+        """Assert that no outcome is a message of what went wrong."""
+        self._record_property(CELLS, len(outcomes))
+        assert_none_wrong(outcomes)
 
 
 @pytest.fixture(scope="session")
@@ -76,94 +136,95 @@ def table(coverage: Coverage) -> Sequence[Endpoint]:
 
 
 @pytest.fixture(scope="session")
-def mlflows_own() -> dict[Request, Answer]:
-    """Return what MLflow itself has answered: each call is made of it once, and again only where a route answers differently."""
+def known_answers() -> dict[Request, Answer]:
+    """Return what MLflow itself has answered in all tests so far."""
     return {}
 
 
 @pytest.fixture
-def judged(request: pytest.FixtureRequest) -> Callable[[int], None]:
-    """Return what takes note of how many calls a test has judged."""
-    return lambda count: request.node.user_properties.append((CELLS, count))
+def callers(route: Route, insider: Identity, witness: Caller, known_answers: dict[Request, Answer]) -> Callers:
+    """Return the connections of every identity on a route."""
+    return Callers(route, insider, witness, known_answers)
 
 
 @pytest.fixture
-def callers(route: Route, witness: Caller) -> Callers:
-    """Return the connections to call through the route with, of each thread its own."""
-    return Callers(route, witness)
+def refusals(target: Target, mlflow_log: AccessLog | None) -> Refusals:
+    """Return what makes calls that must be refused."""
+    return Refusals(target.contract, Marks(mlflow_log))
+
+
+@pytest.fixture
+def judge(coverage: Coverage, record_property: Callable[[str, object], None]) -> Judge:
+    """Return what judges the outcomes of a test's calls."""
+    return Judge(coverage, record_property)
+
+
+@pytest.fixture
+def area_endpoints(area: str, table: Sequence[Endpoint], target: Target, route: Route) -> Sequence[Endpoint]:
+    """Return the endpoints of an area that may be called on a route."""
+    return [endpoint for endpoint in table if _area_of(endpoint) == area and _is_judged(endpoint, target, route)]
 
 
 @pytest.fixture(scope="session")
 def identities(pytestconfig: pytest.Config, target: Target, insider: Identity) -> Sequence[Identity]:
-    """Return one who may do everything, and then everybody else, who may the most first."""
+    """Return an identity that may do everything, and then all others, in the order of how much they may do."""
     chosen = selected(pytestconfig, "--identity", target.identities)
     return [insider, *sorted((i for i in chosen if i != insider), key=lambda identity: -len(identity.scopes))]
 
 
 @each_area
 def test_who_may_call(
-    area: str,
-    route: Route,
     callers: Callers,
     identities: Sequence[Identity],
-    insider: Identity,
     target: Target,
-    table: Sequence[Endpoint],
-    mlflows_own: dict[Request, Answer],
-    mlflow_log: AccessLog | None,
-    coverage: Coverage,
-    judged: Callable[[int], None],
+    area_endpoints: Sequence[Endpoint],
+    refusals: Refusals,
+    judge: Judge,
 ) -> None:
-    """Who may call an endpoint gets what MLflow itself answers. Who may not is refused, and the call never reaches MLflow."""
-    mark = f"denied-{uuid.uuid4().hex}"
+    """Identities that may call an endpoint get what MLflow itself answers. All others are refused, and no call reaches MLflow."""
     missing: list[str] = []
 
     def call(endpoint: Endpoint) -> Iterator[str | None]:
         request = endpoint.call()
-        if request not in mlflows_own:
-            mlflows_own[request] = callers.oracle.ask(request)
-        expected = mlflows_own[request]
+        expected = callers.expected(request)
         if is_missing(expected):
             missing.append(str(endpoint))
             return
-        coverage.matrix.add(endpoint)
+        judge.note(endpoint)
         scope = SCOPES.required(request.method, request.path.partition("?")[0])
-        # Who may comes first: then refusals count. They take turns with the carriers, so that each is let in with one of them.
+        # Those that may come first: then refusals count. They take turns with the carriers, so that each carrier is let in once.
         for identity, carrier in zip(identities, itertools.cycle(target.carriers), strict=False):
+            wire = callers.of(identity, carrier)
             if scope and identity.may(scope):
-                yield callers.oracle.difference(request, callers.of(identity, carrier), expected)
+                yield callers.oracle.difference(request, wire, expected)
             else:
-                yield _not_denied(callers.of(identity, carrier), request.marked(mark), target.contract.denial(identity))
+                yield refusals.flaw(request, wire)
 
-    outcomes = _in_threads(call, _calls_to_make(area, table, target, route))
+    outcomes = _in_threads(call, area_endpoints)
 
-    judged(len(outcomes))
-    assert_none_wrong(outcomes)
-    _assert_never_reached(mark, callers.of(insider), mlflow_log)
+    judge.assert_none_wrong(outcomes)
+    refusals.assert_none_reached_mlflow(callers.insider)
     assert callers.oracle.ask(VERSION).status == 200
     if served(target).version == mlflow.__version__:  # another version may lack some
         assert missing == []
     elif target.direct and not outcomes:
         pytest.skip(f"MLflow {served(target).version} lacks all of them")
-    assert outcomes  # but not all: who has none of them is no MLflow, or stands in front of it with a 404 of his own
+    assert outcomes  # a server that lacks all of them is not MLflow, or a hop before it answers with a 404 of its own
 
 
 @each_area
 def test_verbs_that_endpoints_do_not_have(
-    area: str,
-    route: Route,
     callers: Callers,
-    insider: Identity,
     target: Target,
     table: Sequence[Endpoint],
-    mlflow_log: AccessLog | None,
-    judged: Callable[[int], None],
+    area_endpoints: Sequence[Endpoint],
+    refusals: Refusals,
+    judge: Judge,
 ) -> None:
-    """Whatever the verb, nobody gets in without a key. With one, HEAD is answered by MLflow, and OPTIONS by MLflow or refused.
+    """With any verb, calls without a key are refused. With a key, MLflow answers HEAD, and OPTIONS unless that is refused.
 
-    Where the target says that OPTIONS is open, that tells nothing of what MLflow answers to GET.
+    Where the target says that OPTIONS is open, that shows nothing of what MLflow answers to GET.
     """
-    mark = f"denied-{uuid.uuid4().hex}"
     known = {(endpoint.method, endpoint.template) for endpoint in table}
 
     def call(endpoint: Endpoint) -> Iterator[str | None]:
@@ -172,33 +233,28 @@ def test_verbs_that_endpoints_do_not_have(
                 continue
             request = replace(endpoint.call(), method=verb)
             if target.contract.is_open(verb):
-                yield _as_told_by_get(request, callers.of(NO_KEY), callers.oracle)
+                yield _as_answered_to_get(request, callers.of(NO_KEY), callers.oracle)
                 continue
-            yield _not_denied(callers.of(NO_KEY), request.marked(mark), target.contract.denial(NO_KEY))
+            yield refusals.flaw(request, callers.of(NO_KEY))
             if verb == "HEAD" and ("GET", endpoint.template) in known:
-                yield callers.oracle.difference(request, callers.of(insider))
+                yield callers.oracle.difference(request, callers.insider)
             elif verb in ("HEAD", "OPTIONS"):
-                yield _neither_refused_nor_of_mlflow(request, callers.of(insider), callers.oracle, target)
+                yield _neither_refused_nor_of_mlflow(request, callers.insider, callers.oracle, target)
 
-    one_for_each_path = {endpoint.template: endpoint for endpoint in _calls_to_make(area, table, target, route)}
+    one_for_each_path = {endpoint.template: endpoint for endpoint in area_endpoints}
     outcomes = _in_threads(call, one_for_each_path.values())
 
-    judged(len(outcomes))
-    assert_none_wrong(outcomes)
-    _assert_never_reached(mark, callers.of(insider), mlflow_log)
-
-
-def _calls_to_make(area: str, table: Sequence[Endpoint], target: Target, route: Route) -> list[Endpoint]:
-    return [endpoint for endpoint in table if _area_of(endpoint) == area and _is_judged(endpoint, target, route)]
+    judge.assert_none_wrong(outcomes)
+    refusals.assert_none_reached_mlflow(callers.insider)
 
 
 def _is_judged(endpoint: Endpoint, target: Target, route: Route) -> bool:
-    """Tell whether the endpoint may be called, and who may call it is for the gate to say."""
+    """Tell whether the endpoint may be called on the route, and the gate decides for whom."""
     if endpoint == DELETES_DEMO:
         return "destructive" in target.capabilities
     if "basic" in target.carriers:
         return not endpoint.template.startswith(OPEN_BESIDE_USERS)
-    # On a route that has no path this is the first hop's own, which needs no key.
+    # On a route without a path this is the first hop's own, which needs no key.
     return endpoint.template != HEALTH or urlsplit(route.url).path != ""
 
 
@@ -213,36 +269,20 @@ def _in_threads(call: Callable[[Endpoint], Iterable[str | None]], calls: Iterabl
         return [outcome for outcomes in threads.map(lambda endpoint: list(call(endpoint)), calls) for outcome in outcomes]
 
 
-def _not_denied(wire: Wire, request: Request, denial: Denial) -> str | None:
-    answer = wire.ask(request)
-    wrong = wrong_in_denial(answer, denial, request.method)
-    return describe(wire, request, answer, denial, wrong) if wrong else None
-
-
-def _as_told_by_get(request: Request, through: Wire, oracle: Oracle) -> str | None:
-    answer, told = through.ask(request), oracle.ask(replace(request, method="GET"))
-    if not answer.body or (answer.body, 200) != (told.body, told.status):
+def _as_answered_to_get(request: Request, wire: Wire, oracle: Oracle) -> str | None:
+    answer, of_get = wire.ask(request), oracle.ask(replace(request, method="GET"))
+    if not answer.body or (answer.body, 200) != (of_get.body, of_get.status):
         return None
-    if through.ask(replace(request, path=f"/{uuid.uuid4().hex}")).body == answer.body:
-        return None  # that is said everywhere, such as OK
-    return describe(through, request, answer, "nothing of what MLflow answers to GET")
+    if wire.ask(replace(request, path=f"/{uuid.uuid4().hex}")).body == answer.body:
+        return None  # any path is answered so, such as with OK
+    return describe(wire, request, answer, "nothing of what MLflow answers to GET")
 
 
-def _neither_refused_nor_of_mlflow(request: Request, through: Wire, oracle: Oracle, target: Target) -> str | None:
-    refusal = target.contract.denial(Identity("who may not"))
-    if not wrong_in_denial(through.ask(request), refusal, request.method):
+def _neither_refused_nor_of_mlflow(request: Request, wire: Wire, oracle: Oracle, target: Target) -> str | None:
+    refusal = target.contract.denial(Identity("forbidden"))
+    if not wrong_in_denial(wire.ask(request), refusal, request.method):
         return None
-    return oracle.difference(request, through)
-
-
-def _assert_never_reached(mark: str, insider: Wire, mlflow_log: AccessLog | None) -> None:
-    """Assert that no call with the mark is in MLflow's log, where a later one that was let in has already arrived."""
-    if mlflow_log:
-        fence = f"permitted-{uuid.uuid4().hex}"
-        insider.ask(A_READ.marked(fence))
-        mlflow_log.await_line_with(fence)
-        reached = [_logged(line) for line in mlflow_log.lines_with(mark)]
-        assert_none_wrong([describe(Wire(insider.route), request, "a refusal, and to MLflow", "a refusal") for request in reached])
+    return oracle.difference(request, wire)
 
 
 def _logged(line: str) -> Request:

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlflow_proxy_e2e.checks.fidelity import data_of, done, examples, get, post, values_of
+from mlflow_proxy_e2e.checks.fidelity import Run, data_of, done, examples, get, post, values_of
 from mlflow_proxy_e2e.clients import key_headers
-from mlflow_proxy_e2e.target import Caller, Identity, Route, Target
+from mlflow_proxy_e2e.target import Identity, Route, Target
 from mlflow_proxy_e2e.version import VERSION
 from mlflow_proxy_e2e.wire import Answer, Request, Wire, describe
 
@@ -34,7 +34,7 @@ def belongs(answer: Answer, name: str) -> bool:
 
 @pytest.fixture
 def shared(route: Route) -> Iterator[Wire]:
-    """Return a connection of nobody: each request brings a key of its own."""
+    """Return a connection without a key: each request brings its own."""
     with Wire(route) as wire:
         yield wire
 
@@ -46,11 +46,11 @@ def keyed(request: Request, identity: Identity) -> Request:
 
 @examples(4)
 @given(data=st.data())
-def test_identities_take_turns(data: st.DataObject, shared: Wire, target: Target, new_run: Callable[[], str]) -> None:
+def test_identities_take_turns(data: st.DataObject, shared: Wire, target: Target, new_run: Callable[[], Run]) -> None:
     """On one connection, each call is judged by its own key: no permission and no denial outlasts it."""
     identities = [identity for identity in target.identities if identity.refused != "throttled"]
     turns = data.draw(st.lists(st.tuples(st.sampled_from(identities), st.booleans()), min_size=10, max_size=14))
-    read, write = asking_for("taking-turns"), post("runs/set-tag", {"run_id": new_run(), "key": "by", "value": "somebody"})
+    read, write = asking_for("taking-turns"), post("runs/set-tag", {"run_id": new_run().run_id, "key": "by", "value": "somebody"})
 
     for identity, writes in turns:
         allowed = identity.may("write" if writes else "read")
@@ -60,60 +60,62 @@ def test_identities_take_turns(data: st.DataObject, shared: Wire, target: Target
         assert answer.status == expected, describe(shared, write if writes else read, answer, told)
 
 
-def test_same_connection_is_used(through: Wire) -> None:
+def test_same_connection_is_used(wire: Wire) -> None:
     """A connection stays open from one call that succeeds to the next: after errors, some servers end it."""
     for number in (1, 2, 3):
         request = get(f"experiments/search?max_results={number}")
-        done(through, request)
-        assert through.is_open, describe(through, request, "an answer that ends the connection", "a connection that stays open")
+        done(wire, request)
+        assert wire.is_open, describe(wire, request, "an answer that ends the connection", "a connection that stays open")
 
 
-def test_what_is_written_is_read_every_time(route: Route, control: Identity, through: Wire, experiment_id: str) -> None:
+def test_what_is_written_is_read_every_time(wire: Wire, experiment_id: str) -> None:
     """A run that has been created is found by each of ten reads, each on a connection of its own: all lead to one store."""
-    created = done(through, post("runs/create", {"experiment_id": experiment_id})).json()["run"]["info"]
+    created = done(wire, post("runs/create", {"experiment_id": experiment_id})).json()["run"]["info"]
     read = get(f"runs/get?run_id={created['run_id']}")
 
+    assert [answer.json()["run"]["info"] for answer in on_new_connections(wire, read)] == [created] * 10
+
+
+def test_same_mlflow_every_time(wire: Wire) -> None:
+    """MLflow answers ten calls, each on a connection of its own, with the same version: all lead to servers that are alike."""
+    versions = {answer.body for answer in on_new_connections(wire, VERSION)}
+
+    assert len(versions) == 1
+
+
+def on_new_connections(wire: Wire, request: Request) -> Iterator[Answer]:
+    """Make a call ten times, each time on a connection of its own, and return the answers."""
     for _ in range(10):
-        with Wire(route, control) as wire:
-            assert done(wire, read).json()["run"]["info"] == created
+        wire.close()
+        yield done(wire, request)
 
 
-def test_same_mlflow_every_time(route: Route, control: Identity) -> None:
-    """MLflow tells the same version to each of ten calls, each on a connection of its own: all lead to servers that are alike."""
-    told = set()
-    for _ in range(10):
-        with Wire(route, control) as wire:
-            told.add(done(wire, VERSION).body)
-
-    assert len(told) == 1
-
-
-def test_pipelining(through: Wire) -> None:
-    """Of two requests that are sent at once, the first is answered first. Who answers no second one ends the connection."""
+def test_pipelining(wire: Wire) -> None:
+    """Of two requests that are sent at once, the first is answered first. The second is answered next, or the connection ends."""
     first, second = asking_for("first"), asking_for("second")
 
-    through.send(through.encode(first) + through.encode(second))
-    answer = through.receive()
+    wire.send(wire.encode(first) + wire.encode(second))
+    answer = wire.receive()
 
-    assert belongs(answer, "first"), describe(through, first, answer, "the answer to the first of two")
-    if through.is_open:
+    assert belongs(answer, "first"), describe(wire, first, answer, "the answer to the first of two")
+    if wire.is_open:
         try:
-            answer = through.receive()
+            answer = wire.receive()
         except (http.client.RemoteDisconnected, ConnectionError):
             return
-        assert belongs(answer, "second"), describe(through, second, answer, "the answer to the second of two")
+        assert belongs(answer, "second"), describe(wire, second, answer, "the answer to the second of two")
 
 
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
-def test_last_request(version: str, through: Wire) -> None:
-    """Who wants the connection ended after the answer gets the answer whole, unless HTTP/1.0 is refused, and has it ended."""
+def test_last_request(version: str, wire: Wire) -> None:
+    """A client that asks for the connection to be closed gets the whole answer first, unless HTTP/1.0 is refused."""
     request = replace(asking_for("last"), headers=() if version == "1.0" else (("Connection", "close"),))
 
-    through.send(through.encode(request).replace(b" HTTP/1.1\r\n", f" HTTP/{version}\r\n".encode(), 1))
-    answer = through.receive_last()
+    wire.send(wire.encode(request).replace(b" HTTP/1.1\r\n", f" HTTP/{version}\r\n".encode(), 1))
+    answer = wire.receive_last()
 
     is_refused = version == "1.0" and answer.status in REFUSALS_OF_OLD_HTTP
-    assert is_refused or belongs(answer, "last"), describe(through, request, answer, f"what MLflow answers (curl --http{version})")
+    assert is_refused or belongs(answer, "last"), describe(wire, request, answer, f"what MLflow answers (curl --http{version})")
 
 
 def test_reads_in_flight(route: Route, target: Target) -> None:
@@ -130,19 +132,16 @@ def test_reads_in_flight(route: Route, target: Target) -> None:
         assert belongs(answer, f"in-flight-{number}"), describe(wire, request, answer, "what was asked for")
 
 
-def test_writes_in_flight(
-    route: Route, target: Target, control: Identity, new_run: Callable[[], str], witness: Caller, experiment_id: str
-) -> None:
-    """Of twenty writes at once, half of them by a key that may not, each of the others is done and none of those."""
+def test_writes_in_flight(route: Route, target: Target, control: Identity, new_run: Callable[[], Run], truth_wire: Wire) -> None:
+    """Of twenty writes at once, half of them by a key that may not write, those are refused and each of the others is done."""
     denied = target.who_may_not("write")[0]
-    run_id = new_run()
+    run = new_run()
     with ExitStack() as connections:
         wires = [connections.enter_context(Wire(route, (control, denied)[number % 2])) for number in range(20)]
         for number, wire in enumerate(wires):
-            wire.send(wire.encode(post("runs/set-tag", {"run_id": run_id, "key": f"n{number}", "value": str(wire.identity)})))
+            wire.send(wire.encode(post("runs/set-tag", {"run_id": run.run_id, "key": f"n{number}", "value": str(wire.identity)})))
         statuses = [wire.receive().status for wire in wires]
 
     assert statuses == [200, target.contract.denial(denied).status] * 10
-    with Wire(*witness) as mlflow_itself:
-        held = values_of(data_of(run_id, mlflow_itself, experiment_id)["tags"])
+    held = values_of(data_of(run, truth_wire)["tags"])
     assert held == {f"n{number}": str(control) for number in range(0, 20, 2)}

@@ -1,4 +1,4 @@
-"""JSON: numbers at the edge of what there is, texts in any spelling, and what MLflow makes of malformed bodies."""
+"""JSON: extreme numbers, texts in any spelling, and what MLflow makes of malformed bodies."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mlflow_proxy_e2e.checks.fidelity import AWKWARD, assert_held, assert_same, data_of, done, examples, get, post, spelled
+from mlflow_proxy_e2e.checks.fidelity import AWKWARD, Run, assert_held, assert_same, data_of, done, examples, get, post, spelled
 from mlflow_proxy_e2e.wire import Wire, describe
 
 LONGEST = 2**63 - 1
@@ -23,7 +23,7 @@ points = st.tuples(
     st.integers(-LONGEST - 1, LONGEST),
 )
 
-# Bodies that are not what they should be. ``RUN`` stands for the run's id.
+# ``RUN`` stands for the run's id.
 MALFORMED = {
     "byte-order-mark": b'\xef\xbb\xbf{"run_id": "RUN", "key": "k", "value": "v"}',
     "comment": b'{"run_id": "RUN", "key": "k", "value": "v"} // comment',
@@ -51,22 +51,21 @@ MALFORMED = {
 def test_metrics(
     batch: list[tuple[float, int, int]],
     seed: int,
-    through: Wire,
-    witness_wire: Wire,
-    new_run: Callable[[], str],
-    experiment_id: str,
+    wire: Wire,
+    truth_wire: Wire,
+    new_run: Callable[[], Run],
 ) -> None:
     """A metric's value, time and step are held as they were sent, to the last digit, and are read as they are held."""
-    run_id = new_run()
+    run = new_run()
     metrics = [{"key": f"m{n}", **_point(*point)} for n, point in enumerate(batch)]
-    request = post("runs/log-batch", spelled({"run_id": run_id, "metrics": metrics}, random.Random(seed)))
+    request = post("runs/log-batch", spelled({"run_id": run.run_id, "metrics": metrics}, random.Random(seed)))
 
-    done(through, request)
+    done(wire, request)
 
     sent = {f"m{number}": (_stored(value), timestamp, step) for number, (value, timestamp, step) in enumerate(batch)}
-    for wire in (witness_wire, through):
-        held = data_of(run_id, wire, experiment_id)["metrics"]
-        assert_held({key: (float(m["value"]), m["timestamp"], m["step"]) for key, m in held.items()}, sent, wire, request)
+    for asked in (truth_wire, wire):
+        held = data_of(run, asked)["metrics"]
+        assert_held({key: (float(m["value"]), m["timestamp"], m["step"]) for key, m in held.items()}, sent, asked, request)
 
 
 def _point(value: float, timestamp: int, step: int) -> dict[str, Any]:
@@ -81,25 +80,25 @@ def _stored(value: float) -> float:
 
 
 @pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity"])
-def test_bare_word(word: str, through: Wire, mlflow_itself: Wire, new_run: Callable[[], str], experiment_id: str) -> None:
-    """A value that is written as a word of JavaScript, as Python does, comes to the same as where MLflow is sent it directly."""
+def test_bare_word(word: str, wire: Wire, direct_wire: Wire, new_run: Callable[[], Run]) -> None:
+    """A value that is written as a word of JavaScript, as Python writes it, has the same effect as when it is sent directly."""
     held = []
-    for wire in (mlflow_itself, through):
-        run_id = new_run()
-        log = post("runs/log-metric", f'{{"run_id": "{run_id}", "key": "loss", "value": {word}, "timestamp": 1}}'.encode())
-        answer = wire.ask(log)
-        held.append((answer.status, answer.body, repr(data_of(run_id, mlflow_itself, experiment_id)["metrics"])))
+    for asked in (direct_wire, wire):
+        run = new_run()
+        log = post("runs/log-metric", f'{{"run_id": "{run.run_id}", "key": "loss", "value": {word}, "timestamp": 1}}'.encode())
+        answer = asked.ask(log)
+        held.append((answer.status, answer.body, repr(data_of(run, direct_wire)["metrics"])))
 
     directly, came = held
-    assert came == directly, describe(through, log, came, directly)
+    assert came == directly, describe(wire, log, came, directly)
 
 
-def test_answer(through: Wire, mlflow_itself: Wire, new_run: Callable[[], str], experiment_id: str) -> None:
-    """What MLflow answers comes byte for byte: order of keys, white space, escapes and digits included."""
-    run_id = new_run()
+def test_answer(wire: Wire, direct_wire: Wire, new_run: Callable[[], Run]) -> None:
+    """What MLflow answers arrives byte for byte: order of keys, white space, escapes and digits included."""
+    run_id, experiment_id = new_run()
     tags = [{"key": f"key {number}", "value": text} for number, text in enumerate(AWKWARD)]
     metrics = [{"key": f"m{number}", **_point(value, LONGEST, -LONGEST - 1)} for number, value in enumerate(EDGES)]
-    done(mlflow_itself, post("runs/log-batch", {"run_id": run_id, "tags": tags, "params": tags, "metrics": metrics}))
+    done(direct_wire, post("runs/log-batch", {"run_id": run_id, "tags": tags, "params": tags, "metrics": metrics}))
 
     for request in (
         get(f"runs/get?run_id={run_id}"),
@@ -108,12 +107,12 @@ def test_answer(through: Wire, mlflow_itself: Wire, new_run: Callable[[], str], 
         post("runs/search", {"experiment_ids": [experiment_id]}),
         post("experiments/search", {"filter": "name = 'no such experiment'", "max_results": 1}),
     ):
-        assert_same(request, through, mlflow_itself)
+        assert_same(request, wire, direct_wire)
 
 
 @pytest.mark.parametrize("body", MALFORMED.values(), ids=MALFORMED.keys())
-def test_malformed_body(body: bytes, through: Wire, mlflow_itself: Wire, new_run: Callable[[], str]) -> None:
-    """A body that is not what it should be is MLflow's to judge: it gets it as it is, and what it says comes back."""
-    request = post("runs/set-tag", body.replace(b"RUN", new_run().encode()))
+def test_malformed_body(body: bytes, wire: Wire, direct_wire: Wire, new_run: Callable[[], Run]) -> None:
+    """MLflow gets a malformed body as it is, and what it says about it comes back."""
+    request = post("runs/set-tag", body.replace(b"RUN", new_run().run_id.encode()))
 
-    assert_same(request, through, mlflow_itself)
+    assert_same(request, wire, direct_wire)

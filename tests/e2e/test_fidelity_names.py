@@ -1,6 +1,6 @@
-"""Names, tags, parameters and artifact paths in any script and with any mark: what is written is what there is, to the character.
+"""Names, tags, parameters and artifact paths in any script and with any mark are held as they were written, to the character.
 
-What mangles a name may do so both on the way in and on the way out: what counts is a listing that was not asked for by name.
+A hop that mangles a name may do so both on the way in and on the way out: what counts is a listing that was not asked for by name.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from mlflow_proxy_e2e.checks.fidelity import (
     AWKWARD,
+    Run,
     assert_held,
     data_of,
     done,
@@ -60,41 +61,41 @@ FILE_NAMES = ["_".join([name for name in AWKWARD if is_file_name(name)][first::6
 seeds = st.integers(0, 2**32)
 
 
-def test_experiment_names(through: Wire, witness_wire: Wire, scratch: Scratch) -> None:
+def test_experiment_names(wire: Wire, truth_wire: Wire, scratch: Scratch) -> None:
     """An experiment is listed under the name under which it was created, and is found by it, however that is escaped."""
     own, others = ([scratch.experiment(name) for name in NAMES] for _ in range(2))
     created = {}
-    for wire, names in ((through, own), (witness_wire, others)):
+    for creator, names in ((wire, own), (truth_wire, others)):
         for name in names:
-            created[done(wire, post("experiments/create", {"name": name})).json()["experiment_id"]] = name
+            created[done(creator, post("experiments/create", {"name": name})).json()["experiment_id"]] = name
 
     listing = post("experiments/search", {"filter": _like(scratch), "max_results": 100})
-    for wire in (witness_wire, through):
-        shown = {entry["experiment_id"]: entry["name"] for entry in done(wire, listing).json().get("experiments", ())}
-        assert_held(shown, created, wire, listing)
+    for asked in (truth_wire, wire):
+        shown = {entry["experiment_id"]: entry["name"] for entry in done(asked, listing).json().get("experiments", ())}
+        assert_held(shown, created, asked, listing)
     for seed, name in enumerate(others):
         by_name = get(f"experiments/get-by-name?experiment_name={escaped(name, IN_QUERY, random.Random(seed))}")
-        answer = done(through, by_name)
-        assert created[answer.json()["experiment"]["experiment_id"]] == name, describe(through, by_name, answer, ascii(name))
+        answer = done(wire, by_name)
+        assert created[answer.json()["experiment"]["experiment_id"]] == name, describe(wire, by_name, answer, ascii(name))
 
 
 @pytest.mark.capability("registry")
-def test_registered_model_names(through: Wire, witness_wire: Wire, scratch: Scratch) -> None:
+def test_registered_model_names(wire: Wire, truth_wire: Wire, scratch: Scratch) -> None:
     """A model is listed under the name under which it was registered, and is found by it, however that is escaped."""
     taken = [name.replace("/", ",").replace(":", ",") for name in NAMES[::2]]  # MLflow takes neither in a model's name
     own, others = ([scratch.model(name) for name in taken] for _ in range(2))
-    for wire, names in ((through, own), (witness_wire, others)):
+    for creator, names in ((wire, own), (truth_wire, others)):
         for name in names:
-            done(wire, post("registered-models/create", {"name": name}))
+            done(creator, post("registered-models/create", {"name": name}))
 
     listing = get(f"registered-models/search?filter={in_query(_like(scratch))}")
-    for wire in (witness_wire, through):
-        shown = [entry["name"] for entry in done(wire, listing).json().get("registered_models", ())]
-        assert_held(dict.fromkeys(shown, "there"), dict.fromkeys(own + others, "there"), wire, listing)
+    for asked in (truth_wire, wire):
+        shown = [entry["name"] for entry in done(asked, listing).json().get("registered_models", ())]
+        assert_held(dict.fromkeys(shown, "there"), dict.fromkeys(own + others, "there"), asked, listing)
     for seed, name in enumerate(others):
         by_name = get(f"registered-models/get?name={escaped(name, IN_QUERY, random.Random(seed))}")
-        answer = done(through, by_name)
-        assert answer.json()["registered_model"]["name"] == name, describe(through, by_name, answer, ascii(name))
+        answer = done(wire, by_name)
+        assert answer.json()["registered_model"]["name"] == name, describe(wire, by_name, answer, ascii(name))
 
 
 def _like(scratch: Scratch) -> str:
@@ -104,42 +105,38 @@ def _like(scratch: Scratch) -> str:
 @examples(4)
 @given(batch=st.dictionaries(keys.filter(is_key), texts, min_size=1, max_size=20), seed=seeds)
 @example(batch={f"key {number}": text for number, text in enumerate(AWKWARD)}, seed=1)
-def test_tags_and_params(
-    batch: Mapping[str, str], seed: int, through: Wire, witness_wire: Wire, new_run: Callable[[], str], experiment_id: str
-) -> None:
+def test_tags_and_params(batch: Mapping[str, str], seed: int, wire: Wire, truth_wire: Wire, new_run: Callable[[], Run]) -> None:
     """Tags and parameters are held as they were sent, however the JSON is spelled, and are read as they are held."""
-    run_id = new_run()
+    run = new_run()
     entries = [{"key": key, "value": value} for key, value in batch.items()]
-    request = post("runs/log-batch", spelled({"run_id": run_id, "tags": entries, "params": entries}, random.Random(seed)))
+    request = post("runs/log-batch", spelled({"run_id": run.run_id, "tags": entries, "params": entries}, random.Random(seed)))
 
-    done(through, request)
+    done(wire, request)
 
-    for wire in (witness_wire, through):
-        data = data_of(run_id, wire, experiment_id)
+    for asked in (truth_wire, wire):
+        data = data_of(run, asked)
         for kind in ("tags", "params"):
-            assert_held(values_of(data[kind]), dict(batch), wire, request)
+            assert_held(values_of(data[kind]), dict(batch), asked, request)
 
 
 @examples(3)
 @given(names=st.lists(keys.filter(is_key), min_size=1, max_size=5, unique=True), seed=seeds)
 @pytest.mark.since("3.12")  # some older ones misread what is escaped
-def test_metric_keys(
-    names: list[str], seed: int, through: Wire, witness_wire: Wire, new_run: Callable[[], str], experiment_id: str
-) -> None:
+def test_metric_keys(names: list[str], seed: int, wire: Wire, truth_wire: Wire, new_run: Callable[[], Run]) -> None:
     """A metric is listed under the key under which it was logged, and its history is found by it, however that is escaped."""
-    run_id = new_run()
+    run = new_run()
     points = [{"key": name, "value": float(number), "timestamp": 1} for number, name in enumerate(names)]
-    request = post("runs/log-batch", spelled({"run_id": run_id, "metrics": points}, random.Random(seed)))
+    request = post("runs/log-batch", spelled({"run_id": run.run_id, "metrics": points}, random.Random(seed)))
 
-    done(through, request)
+    done(wire, request)
 
     sent = {name: float(number) for number, name in enumerate(names)}
-    assert_held(values_of(data_of(run_id, witness_wire, experiment_id)["metrics"]), sent, witness_wire, request)
+    assert_held(values_of(data_of(run, truth_wire)["metrics"]), sent, truth_wire, request)
     for name, value in sent.items():
         key = escaped(name, IN_QUERY, random.Random(seed))
-        history = get(f"metrics/get-history?run_id={run_id}&metric_key={key}")
-        answer = done(through, history)
-        assert [point["value"] for point in answer.json()["metrics"]] == [value], describe(through, history, answer, value)
+        history = get(f"metrics/get-history?run_id={run.run_id}&metric_key={key}")
+        answer = done(wire, history)
+        assert [point["value"] for point in answer.json()["metrics"]] == [value], describe(wire, history, answer, value)
 
 
 @pytest.mark.capability("artifacts")
@@ -147,44 +144,41 @@ def test_metric_keys(
 @given(names=st.lists(file_names, min_size=1, max_size=4, unique=True), seed=seeds)
 @example(names=FILE_NAMES, seed=1)
 @pytest.mark.since("3.14")  # older ones fail where a file's name is not Latin
-def test_artifact_names(
-    names: list[str], seed: int, through: Wire, witness_wire: Wire, new_run: Callable[[], str], experiment_id: str
-) -> None:
+def test_artifact_names(names: list[str], seed: int, wire: Wire, truth_wire: Wire, new_run: Callable[[], Run]) -> None:
     """An artifact is listed under the name under which it was uploaded, and is downloaded by it, however that is escaped."""
     choice = random.Random(seed)
     contents = {name: f"{number} {name}".encode() for number, name in enumerate(names)}
     sizes = {name: len(content) for name, content in contents.items()}
     own, others = new_run(), new_run()
 
-    def at(run_id: str, name: str) -> str:
-        return f"/api/2.0/mlflow-artifacts/artifacts/{experiment_id}/{run_id}/artifacts/{escaped(name, IN_PATH, choice)}"
+    def at(run: Run, name: str) -> str:
+        return f"{run.artifacts}/{escaped(name, IN_PATH, choice)}"
 
-    for wire, run_id in ((through, own), (witness_wire, others)):
+    for creator, run in ((wire, own), (truth_wire, others)):
         for name, content in contents.items():
-            done(wire, Request("PUT", at(run_id, name), body=content))
+            done(creator, Request("PUT", at(run, name), body=content))
 
-    for wire, run_id in ((witness_wire, own), (through, others)):
-        listing = get(f"artifacts/list?run_id={run_id}")
-        shown = {entry["path"]: int(entry.get("file_size", 0)) for entry in done(wire, listing).json().get("files", ())}
-        assert_held(shown, sizes, wire, listing)
+    for asked, run in ((truth_wire, own), (wire, others)):
+        listing = get(f"artifacts/list?run_id={run.run_id}")
+        shown = {entry["path"]: int(entry.get("file_size", 0)) for entry in done(asked, listing).json().get("files", ())}
+        assert_held(shown, sizes, asked, listing)
     for name, content in contents.items():
         download = Request("GET", at(others, name))
-        answer = done(through, download)
-        assert answer.body == content, describe(through, download, answer, content)
+        answer = done(wire, download)
+        assert answer.body == content, describe(wire, download, answer, content)
 
 
 @pytest.mark.capability("artifacts")
 @pytest.mark.parametrize("slash", ["/", "%2F", "%2f", "%252F", "%25252f"])
-def test_artifact_in_folder(slash: str, through: Wire, witness_wire: Wire, new_run: Callable[[], str], experiment_id: str) -> None:
+def test_artifact_in_folder(slash: str, wire: Wire, truth_wire: Wire, new_run: Callable[[], Run]) -> None:
     """A slash in an artifact's path is one however often it was escaped, as it is to MLflow itself."""
-    run_id = new_run()
-    place = f"/api/2.0/mlflow-artifacts/artifacts/{experiment_id}/{run_id}/artifacts"
-    upload = Request("PUT", f"{place}/folder{slash}file.txt", body=b"text")
+    run = new_run()
+    upload = Request("PUT", f"{run.artifacts}/folder{slash}file.txt", body=b"text")
 
-    done(through, upload)
+    done(wire, upload)
 
-    root = done(witness_wire, get(f"artifacts/list?run_id={run_id}")).json().get("files", ())
-    assert [entry["path"] for entry in root] == ["folder"], describe(through, upload, root, "one folder")
-    files = done(witness_wire, get(f"artifacts/list?run_id={run_id}&path=folder")).json().get("files", ())
-    assert [entry["path"] for entry in files] == ["folder/file.txt"], describe(through, upload, files, "one file in it")
-    assert done(through, Request("GET", upload.path)).body == b"text"
+    root = done(truth_wire, get(f"artifacts/list?run_id={run.run_id}")).json().get("files", ())
+    assert [entry["path"] for entry in root] == ["folder"], describe(wire, upload, root, "one folder")
+    files = done(truth_wire, get(f"artifacts/list?run_id={run.run_id}&path=folder")).json().get("files", ())
+    assert [entry["path"] for entry in files] == ["folder/file.txt"], describe(wire, upload, files, "one file in it")
+    assert done(wire, Request("GET", upload.path)).body == b"text"

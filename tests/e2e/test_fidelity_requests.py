@@ -28,7 +28,7 @@ from mlflow_proxy_e2e.checks.fidelity import (
 from mlflow_proxy_e2e.scratch import Scratch
 from mlflow_proxy_e2e.wire import JSON, Request, Wire, describe
 
-BY_NAME = "experiments/get-by-name"  # of an experiment that there is not, MLflow repeats the name that it was asked for
+BY_NAME = "experiments/get-by-name"  # of an experiment that does not exist, MLflow repeats the name that it was asked for
 NO_SUCH = "no-such-experiment"
 IN_VALUE = "!$'()*,/:;?@"  # what may stand in a parameter's value as it is
 IN_QUERY = UNRESERVED + IN_VALUE + "+=&"  # what a query is made of, apart from escapes
@@ -64,33 +64,33 @@ header_values = st.text(st.sampled_from(string.printable[:94] + " \t" + "\xa1\xe
 
 
 @pytest.mark.parametrize("query", QUERIES.values(), ids=QUERIES.keys())
-def test_query(query: str, through: Wire, mlflow_itself: Wire) -> None:
+def test_query(query: str, wire: Wire, direct_wire: Wire) -> None:
     """A query is answered as MLflow answers it: repeated parameters, their order, blanks and escapes included."""
-    assert_same(get(f"{BY_NAME}?{query}"), through, mlflow_itself)
+    assert_same(get(f"{BY_NAME}?{query}"), wire, direct_wire)
 
 
 @examples(12)
 @given(query=queries)
-def test_any_query(query: str, through: Wire, mlflow_itself: Wire) -> None:
+def test_any_query(query: str, wire: Wire, direct_wire: Wire) -> None:
     """Whatever comes before and after a parameter, and in it, the query is answered as MLflow answers it."""
-    assert_same(get(f"{BY_NAME}?{query}&experiment_name={query}"), through, mlflow_itself)
+    assert_same(get(f"{BY_NAME}?{query}&experiment_name={query}"), wire, direct_wire)
 
 
 @examples(12)
 @given(text=texts, seed=st.integers(0, 2**32))
 @example(text="".join(AWKWARD), seed=1)
-def test_text_in_query(text: str, seed: int, through: Wire) -> None:
+def test_text_in_query(text: str, seed: int, wire: Wire) -> None:
     """A text that is correctly escaped arrives as that text."""
     name = f"{NO_SUCH} {text}"
     request = get(f"{BY_NAME}?experiment_name={escaped(name, IN_VALUE, random.Random(seed))}")
 
-    answer = through.ask(request)
+    answer = wire.ask(request)
 
-    assert answer.status == 404, describe(through, request, answer, 404)
-    assert name in answer.json()["message"], describe(through, request, answer, f"{name!a} in the message")
+    assert answer.status == 404, describe(wire, request, answer, 404)
+    assert name in answer.json()["message"], describe(wire, request, answer, f"{name!a} in the message")
 
 
-def test_query_in_log(through: Wire, mlflow_log: AccessLog | None) -> None:
+def test_query_in_log(wire: Wire, mlflow_log: AccessLog | None) -> None:
     """The query that MLflow notes in its log is, byte for byte, the one that was sent."""
     if mlflow_log is None:
         pytest.skip("the target is not a stack of our own: what MLflow noted cannot be seen")
@@ -98,12 +98,12 @@ def test_query_in_log(through: Wire, mlflow_log: AccessLog | None) -> None:
     sent = [f"n={mark}-{number}&{query}" for number, query in enumerate(QUERIES.values())]
 
     for query in sent:
-        through.ask(get(f"{BY_NAME}?{query}"))
+        wire.ask(get(f"{BY_NAME}?{query}"))
 
     mlflow_log.await_line_with(f"{mark}-{len(sent) - 1}&")
     noted = [line.partition("?")[2].split(" HTTP/")[0] for line in mlflow_log.lines_with(mark)]
     missing = sorted(set(sent) - set(noted))
-    assert not missing, describe(through, get(f"{BY_NAME}?{missing[0]}"), sorted(set(noted) - set(sent))[:1], missing[:1])
+    assert not missing, describe(wire, get(f"{BY_NAME}?{missing[0]}"), sorted(set(noted) - set(sent))[:1], missing[:1])
 
 
 def reflected(value: str) -> Request:
@@ -115,30 +115,30 @@ def reflected(value: str) -> Request:
 @given(value=header_values)
 @example(value='x; a="q\\" \t(),/:;<=>?@[]{}|~!#$%&*+^`"; b=%41%')
 @example(value="x" * LONG)
-def test_header_value(value: str, through: Wire, mlflow_itself: Wire) -> None:
+def test_header_value(value: str, wire: Wire, direct_wire: Wire) -> None:
     """A header's value arrives as it was sent, long ones and odd ones included."""
-    assert_same(reflected(value), through, mlflow_itself)
+    assert_same(reflected(value), wire, direct_wire)
 
 
-def test_many_headers(through: Wire, mlflow_itself: Wire) -> None:
+def test_many_headers(wire: Wire, direct_wire: Wire) -> None:
     """A request may have many headers, some of them several times, in any case, and with nothing in them."""
     headers = tuple((f"X-{'UPPER' if number % 2 else 'lower'}-{number % 20}", "v" * (number % 3) * 20) for number in range(40))
 
-    assert_same(Request("GET", f"{API}/{BY_NAME}?experiment_name={NO_SUCH}", headers), through, mlflow_itself)
+    assert_same(Request("GET", f"{API}/{BY_NAME}?experiment_name={NO_SUCH}", headers), wire, direct_wire)
 
 
 @pytest.mark.capability("registry")
-def test_patch_and_delete_with_body(through: Wire, witness_wire: Wire, scratch: Scratch) -> None:
+def test_patch_and_delete_with_body(wire: Wire, truth_wire: Wire, scratch: Scratch) -> None:
     """The body of a PATCH and that of a DELETE arrive, and decide on what becomes of a model."""
     name = scratch.model()
     tags = [{"key": key, "value": "1"} for key in ("goes", "stays")]
-    done(witness_wire, post("registered-models/create", {"name": name, "tags": tags}))
+    done(truth_wire, post("registered-models/create", {"name": name, "tags": tags}))
 
     for method, path, content in (
         ("PATCH", "update", {"name": name, "description": "patched"}),
         ("DELETE", "delete-tag", {"name": name, "key": "goes"}),
     ):
-        done(through, Request(method, f"{API}/registered-models/{path}", JSON, json.dumps(content).encode()))
+        done(wire, Request(method, f"{API}/registered-models/{path}", JSON, json.dumps(content).encode()))
 
-    held = done(witness_wire, get(f"registered-models/get?name={in_query(name)}")).json()["registered_model"]
+    held = done(truth_wire, get(f"registered-models/get?name={in_query(name)}")).json()["registered_model"]
     assert (held["description"], held["tags"]) == ("patched", [{"key": "stays", "value": "1"}])

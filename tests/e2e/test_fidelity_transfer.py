@@ -1,4 +1,4 @@
-"""How bodies travel: chunks, codings, ranges, conditions, HEAD and Expect. What is transferred is what there is, to the byte."""
+"""How bodies travel: chunks, codings, ranges, conditions, HEAD and Expect. Bodies arrive unchanged, to the byte."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ def chunked(content: bytes, sizes: Sequence[int], *, extension: str = "", traile
 @given(sizes=st.lists(st.integers(1, 700), max_size=20))
 @example(sizes=[1, 1, 255, 256, 1, 4096])
 @pytest.mark.since("3.12")  # older ones store nothing of it
-def test_chunked_upload(sizes: list[int], through: Wire, witness_wire: Wire, place: str) -> None:
+def test_chunked_upload(sizes: list[int], wire: Wire, truth_wire: Wire, place: str) -> None:
     """An upload in chunks is stored whole, whatever their sizes."""
     upload = Request("PUT", f"{place}/chunks.bin", CHUNKED, chunked(CONTENT, sizes))
 
-    done(through, upload)
+    done(wire, upload)
 
-    held = done(witness_wire, Request("GET", upload.path)).body
-    assert held == CONTENT, describe(through, upload, f"{len(held)} bytes held: {held[:50]!r}…", f"{len(CONTENT)} bytes")
+    held = done(truth_wire, Request("GET", upload.path)).body
+    assert held == CONTENT, describe(wire, upload, f"{len(held)} bytes held: {held[:50]!r}…", f"{len(CONTENT)} bytes")
 
 
 ODD_UPLOADS = {
@@ -67,17 +67,17 @@ STORED = {"chunk-extensions": b"content", "chunks-of-nothing": b"", "nothing": b
 @pytest.mark.capability("artifacts")
 @pytest.mark.parametrize("name", ODD_UPLOADS)
 @pytest.mark.since("3.12")  # the same
-def test_odd_upload(name: str, through: Wire, witness_wire: Wire, place: str) -> None:
+def test_odd_upload(name: str, wire: Wire, truth_wire: Wire, place: str) -> None:
     """An upload is stored as it is: framing is taken off, a coding of the content is not, and nothing is a content, too."""
     form = ODD_UPLOADS[name]
     upload = Request(form.method, f"{place}/odd.bin", form.headers, form.body)
 
-    done(through, upload)
+    done(wire, upload)
 
-    held = done(witness_wire, Request("GET", upload.path))
+    held = done(truth_wire, Request("GET", upload.path))
     expected = STORED.get(name, form.body)
-    assert held.body == expected, describe(through, upload, held.body[:100], expected[:100])
-    assert done(through, Request("GET", upload.path)).body == expected
+    assert held.body == expected, describe(wire, upload, held.body[:100], expected[:100])
+    assert done(wire, Request("GET", upload.path)).body == expected
 
 
 def otlp(body: bytes, coding: str) -> Request:
@@ -98,73 +98,73 @@ CODED = {
 
 
 @pytest.mark.parametrize("request_", CODED.values(), ids=CODED.keys())
-def test_coded_request(request_: Request, through: Wire, mlflow_itself: Wire) -> None:
+def test_coded_request(request_: Request, wire: Wire, direct_wire: Wire) -> None:
     """A compressed body is MLflow's to unpack: it finds the same in it, or wrong with it, as where it is sent directly."""
-    assert_same(request_, through, mlflow_itself)
+    assert_same(request_, wire, direct_wire)
 
 
 @pytest.mark.capability("ui")
 @pytest.mark.parametrize("accepted", ["none", "", "*", "br", "gzip", "gzip, deflate, br, zstd", "identity;q=0, gzip"])
-def test_coded_answer(accepted: str, through: Wire, mlflow_itself: Wire, experiment_id: str) -> None:
-    """An answer is compressed if MLflow does so, asked or not, and not otherwise."""
+def test_coded_answer(accepted: str, wire: Wire, direct_wire: Wire, experiment_id: str) -> None:
+    """An answer is compressed if MLflow compresses it, whatever the request accepts, and not otherwise."""
     headers: Headers = () if accepted == "none" else (("Accept-Encoding", accepted),)
 
     for path in (STATIC, f"{API}/experiments/get?experiment_id={experiment_id}"):
-        assert_same(Request("GET", path, headers), through, mlflow_itself)
+        assert_same(Request("GET", path, headers), wire, direct_wire)
 
 
 @pytest.mark.capability("artifacts")
-def test_expect_continue(through: Wire, witness_wire: Wire, place: str) -> None:
-    """Who waits with an upload for a word that it is welcome gets that word, and then the answer."""
+def test_expect_continue(wire: Wire, truth_wire: Wire, place: str) -> None:
+    """A client that waits with an upload for 100 Continue gets that, and then the answer."""
     upload = Request("PUT", f"{place}/expected.bin", (("Expect", "100-continue"),), CONTENT)
-    data = through.encode(upload)
+    data = wire.encode(upload)
 
-    through.send(data[: -len(CONTENT)])
-    interim = through.receive_interim()
-    through.send(CONTENT)
-    answer = through.receive("PUT")
+    wire.send(data[: -len(CONTENT)])
+    interim = wire.receive_interim()
+    wire.send(CONTENT)
+    answer = wire.receive("PUT")
 
     assert (interim.status, answer.status) == (100, 200), describe(
-        through, upload, f"{interim.status}, then {answer}", "100, then 200"
+        wire, upload, f"{interim.status}, then {answer}", "100, then 200"
     )
-    assert done(witness_wire, Request("GET", upload.path)).body == CONTENT
+    assert done(truth_wire, Request("GET", upload.path)).body == CONTENT
 
 
 @pytest.mark.capability("artifacts", "ui")
-def test_head(through: Wire, mlflow_itself: Wire, place: str) -> None:
+def test_head(wire: Wire, direct_wire: Wire, place: str) -> None:
     """HEAD is answered with MLflow's headers and no body, and but for errors the connection can be used for the next call."""
-    done(mlflow_itself, Request("PUT", f"{place}/model.bin", body=CONTENT))
+    done(direct_wire, Request("PUT", f"{place}/model.bin", body=CONTENT))
 
     for path in (STATIC, f"{place}/model.bin", f"{place}/missing.bin", f"{API}/experiments/search?max_results=1"):
         head = Request("HEAD", path)
-        answer, expected = through.ask(head), mlflow_itself.ask(head)
-        was_open = through.is_open or answer.status >= 400
-        following = through.ask(get("experiments/get-by-name?experiment_name=following"))
+        answer, expected = wire.ask(head), direct_wire.ask(head)
+        was_open = wire.is_open or answer.status >= 400
+        following = wire.ask(get("experiments/get-by-name?experiment_name=following"))
 
         assert answer.body == b""
-        assert_same(head, through, mlflow_itself)
+        assert_same(head, wire, direct_wire)
         # Here it is the length of what GET would have had: it frames nothing.
         lengths = answer.header("Content-Length"), expected.header("Content-Length")
-        assert lengths[0] in (None, lengths[1]), describe(through, head, *map(str, lengths))
-        assert (following.status, was_open) == (404, True), describe(through, head, following, "an open connection, and 404")
+        assert lengths[0] in (None, lengths[1]), describe(wire, head, *map(str, lengths))
+        assert (following.status, was_open) == (404, True), describe(wire, head, following, "an open connection, and 404")
 
 
 @pytest.mark.capability("artifacts")
 @pytest.mark.parametrize("bytes_", RANGES.values(), ids=RANGES.keys())
-def test_range(bytes_: str, through: Wire, mlflow_itself: Wire, place: str) -> None:
+def test_range(bytes_: str, wire: Wire, direct_wire: Wire, place: str) -> None:
     """Part of an artifact is what MLflow takes for that part."""
-    done(mlflow_itself, Request("PUT", f"{place}/model.bin", body=CONTENT))
+    done(direct_wire, Request("PUT", f"{place}/model.bin", body=CONTENT))
 
-    assert_same(Request("GET", f"{place}/model.bin", (("Range", bytes_),)), through, mlflow_itself)
+    assert_same(Request("GET", f"{place}/model.bin", (("Range", bytes_),)), wire, direct_wire)
 
 
 @pytest.mark.capability("ui")
 @pytest.mark.parametrize(
     "condition", ["if-range", "if-range-of-another", "match-of-another", "modified", "none-match", "none-of-many", "range"]
 )
-def test_conditional_request(condition: str, through: Wire, mlflow_itself: Wire) -> None:
+def test_conditional_request(condition: str, wire: Wire, direct_wire: Wire) -> None:
     """Whether a file of MLflow's pages has changed, and which part of it is wanted, is MLflow's to say."""
-    file = done(mlflow_itself, Request("GET", STATIC))
+    file = done(direct_wire, Request("GET", STATIC))
     tag, modified = file.header("ETag") or "", file.header("Last-Modified") or ""
     part = ("Range", "bytes=3-11")
     headers: dict[str, Headers] = {
@@ -177,17 +177,17 @@ def test_conditional_request(condition: str, through: Wire, mlflow_itself: Wire)
         "range": (part,),
     }
 
-    assert_same(Request("GET", STATIC, headers[condition]), through, mlflow_itself)
+    assert_same(Request("GET", STATIC, headers[condition]), wire, direct_wire)
 
 
 @pytest.mark.capability("artifacts", "ui")
 @pytest.mark.since("3.14")  # as test_artifact_names
-def test_names_in_headers(through: Wire, mlflow_itself: Wire, place: str) -> None:
+def test_names_in_headers(wire: Wire, direct_wire: Wire, place: str) -> None:
     """A download's headers say its name as MLflow writes it, in any script and with any mark."""
     run_id = place.split("/")[-2]
     for name in ("\u6a21\u578b \u00e9\u00df.txt", 'a "quoted"; name=x, y.csv', "".join(AWKWARD[11:15]).replace("\\", "") + ".json"):
         path = f"{place}/{in_query(name)}"
-        done(mlflow_itself, Request("PUT", path, body=b"text"))
+        done(direct_wire, Request("PUT", path, body=b"text"))
 
-        assert_same(Request("GET", path), through, mlflow_itself)
-        assert_same(Request("GET", f"/get-artifact?run_id={run_id}&path={in_query(name)}"), through, mlflow_itself)
+        assert_same(Request("GET", path), wire, direct_wire)
+        assert_same(Request("GET", f"/get-artifact?run_id={run_id}&path={in_query(name)}"), wire, direct_wire)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from mlflow_proxy_e2e.clients import Rest
-from mlflow_proxy_e2e.target import Caller, Identity, Route
 
 pytestmark = pytest.mark.capability("gateway")
 
@@ -28,10 +27,9 @@ READS = [
 
 
 @pytest.mark.parametrize("path", READS)
-def test_look_up(path: str, route: Route, insider: Identity, witness: Caller) -> None:
-    """Whoever may read is told of the gateway what MLflow itself tells."""
-    with Rest(*witness) as mlflow_itself, Rest(route, insider) as rest:
-        expected, answer = mlflow_itself.get(path), rest.get(path)
+def test_look_up(path: str, insider_rest: Rest, truth_rest: Rest) -> None:
+    """Identities that may read see of the gateway what MLflow itself shows."""
+    expected, answer = truth_rest.get(path), insider_rest.get(path)
 
     assert answer.status_code == 200
     assert answer.headers["Content-Type"] == expected.headers["Content-Type"]
@@ -39,11 +37,10 @@ def test_look_up(path: str, route: Route, insider: Identity, witness: Caller) ->
 
 
 @pages
-def test_look_up_one_provider(route: Route, insider: Identity) -> None:
-    """What a provider asks for is said for the one that the query names."""
-    with Rest(route, insider) as rest:
-        names = rest.get(f"{PAGES}/supported-providers").json()["providers"]
-        modes = rest.get(f"{PAGES}/provider-config", params={"provider": "openai"}).json()["auth_modes"]
+def test_look_up_one_provider(insider_rest: Rest) -> None:
+    """The configuration that a provider asks for is that of the one that the query names."""
+    names = insider_rest.get(f"{PAGES}/supported-providers").json()["providers"]
+    modes = insider_rest.get(f"{PAGES}/provider-config", params={"provider": "openai"}).json()["auth_modes"]
 
     assert {"anthropic", "openai"} <= set(names)
     assert [field["name"] for field in modes[0]["secret_fields"]] == ["api_key"]
@@ -56,10 +53,9 @@ def test_look_up_one_provider(route: Route, insider: Identity) -> None:
         pytest.param("model-definitions/get?model_definition_id=none", id="model-definition"),
     ],
 )
-def test_unknown_is_answered_by_mlflow(path: str, route: Route, insider: Identity, witness: Caller) -> None:
-    """Who asks for something that the gateway has not been given is told so by MLflow."""
-    with Rest(*witness) as mlflow_itself, Rest(route, insider) as rest:
-        expected, answer = mlflow_itself.get(f"{API}/{path}"), rest.get(f"{API}/{path}")
+def test_unknown_is_answered_by_mlflow(path: str, insider_rest: Rest, truth_rest: Rest) -> None:
+    """MLflow itself says that the gateway has not been given what is asked for."""
+    expected, answer = truth_rest.get(f"{API}/{path}"), insider_rest.get(f"{API}/{path}")
 
     assert (answer.status_code, answer.json()["error_code"]) == (404, "RESOURCE_DOES_NOT_EXIST")
     assert answer.content == expected.content

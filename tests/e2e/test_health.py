@@ -1,4 +1,4 @@
-"""The hops' own health paths, by which balancers and schedulers go."""
+"""The hops' own health paths, which load balancers and schedulers check."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def test_health(name: str, target: Target) -> None:
-    """A hop's health path answers without a key, and says nothing of what stands behind it."""
+    """A hop's health path answers without a key, and names no other service."""
     hop = next(hop for hop in target.hops if hop.name == name)
     assert hop.url
     request = Request("GET", hop.health)

@@ -1,4 +1,4 @@
-"""Keys while they are in use: they are revoked, expire and come to their limit, and only what was acknowledged has happened."""
+"""Keys that are revoked, expire or reach their limit while in use: only what was acknowledged has happened."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import requests
 from mlflow import MlflowClient
-from mlflow.entities import RunStatus
+from mlflow.entities import RunInfo, RunStatus
 from mlflow.exceptions import MlflowException
 from urllib3.util import Retry
 
@@ -22,10 +22,10 @@ from fixtures.options import ISSUED, RUN
 from mlflow_proxy_e2e import timeouts
 from mlflow_proxy_e2e.checks.denials import assert_denied, assert_raised
 from mlflow_proxy_e2e.checks.fidelity import get, post
-from mlflow_proxy_e2e.clients import MLFLOW_DEFAULTS, Rest, key_headers, signed_in
+from mlflow_proxy_e2e.clients import MLFLOW_DEFAULTS, Rest, client_of, key_headers, signed_in
 from mlflow_proxy_e2e.keys import Keys
 from mlflow_proxy_e2e.report.summary import EXPIRED, REVOKED
-from mlflow_proxy_e2e.target import Caller, Identity, Refusal, Route, Scope, Target
+from mlflow_proxy_e2e.target import Caller, Contract, Denial, Identity, Refusal, Route, Scope, Target
 from mlflow_proxy_e2e.waiting import wait_until
 from mlflow_proxy_e2e.wire import Request, Wire
 
@@ -36,29 +36,35 @@ READ_WRITE: tuple[Scope, ...] = ("read", "write")
 API = "/api/2.0/mlflow"
 METRIC = "loss"
 STEPS = 3  # that are logged before anything happens
-IN_A_ROW = 10  # refusals, until a key counts as refused: of two proxies, one that lets it in is asked, too
+IN_A_ROW = 10  # refusals, until a key counts as refused: of two proxies one may still let it in
 HOURLY = 6  # calls, for a key that is limited
-OUTLIVES = 3  # times what a test waits for: what a run that is killed leaves expires soon
+OUTLIVES = 3  # times what a test waits for: keys that a killed run leaves behind expire soon
 
 
 @dataclass(frozen=True)
 class Holder:
-    """Who has a key of a test's own."""
+    """The holder of a key that was issued for a test, of a target with that contract."""
 
     identity: Identity
+    contract: Contract
     revoke: Callable[[], None]
 
-    def once(self, refused: Refusal) -> Identity:
-        """Return the holder, whose key has come to be refused."""
-        return replace(self.identity, refused=refused)
+    def denial(self, refused: Refusal) -> Denial:
+        """Say how the holder is refused once the key is refused for that reason."""
+        return self.contract.denial(replace(self.identity, refused=refused))
+
+    def wait_until_refused(self, is_refused: Callable[[], bool]) -> None:
+        """Wait, after the key was revoked, until it is refused: for no longer than the contract allows."""
+        wait_until(is_refused, self.contract.revocation_seconds, "a revoked key is to be refused")
 
 
 IssueKey = Callable[..., Holder]
+RecordProperty = Callable[[str, object], None]
 
 
 @pytest.fixture
 def issue_key(target: Target, pytestconfig: pytest.Config) -> Iterator[IssueKey]:
-    """Return a function that has a key issued for the test: see ``Keys.issue``. What it has issued is revoked afterwards."""
+    """Return a function that issues a key for the test: see ``Keys.issue``. All its keys are revoked afterwards."""
     assert target.keys, "a target with the capability 'key-lifetime' says who issues keys"
     keys = Keys(target.keys)
     beginning, numbers = pytestconfig.stash[RUN].new_names(), itertools.count(1)
@@ -70,16 +76,9 @@ def issue_key(target: Target, pytestconfig: pytest.Config) -> Iterator[IssueKey]
             key = keys.issue(name, scopes, expires_at=expires_at or datetime.now(timezone.utc) + life, **options)
             pytestconfig.stash[ISSUED].append(key.secret)
             afterwards.callback(keys.revoke, key.key_id)
-            return Holder(Identity(name, frozenset(scopes), key=key.secret), lambda: keys.revoke(key.key_id))
+            return Holder(Identity(name, frozenset(scopes), key=key.secret), target.contract, lambda: keys.revoke(key.key_id))
 
         yield issue
-
-
-@pytest.fixture
-def run_id(experiment_id: str, witness: Caller) -> str:
-    """Return a run for the test to log to."""
-    with signed_in(*witness) as mlflow_itself:
-        return str(mlflow_itself.create_run(experiment_id).info.run_id)
 
 
 @dataclass
@@ -87,6 +86,7 @@ class Training:
     """A run that logs step after step, as trainings do, and what becomes of that."""
 
     client: MlflowClient
+    truth: MlflowClient
     run_id: str
     acknowledged: int = 0  # steps, from the first on
     refusal: MlflowException | None = None
@@ -101,24 +101,31 @@ class Training:
         self.acknowledged += 1
         return False
 
+    def assert_refused(self, denial: Denial) -> None:
+        """Assert that the client raised that refusal, and that the run goes on with exactly the steps that were acknowledged."""
+        assert self.refusal
+        assert_raised(self.refusal, denial)
+        assert self.truth.get_run(self.run_id).info.status == RunStatus.to_string(RunStatus.RUNNING)
+        history = self.truth.get_metric_history(self.run_id, METRIC)
+        assert sorted(metric.step for metric in history) == list(range(self.acknowledged))
 
-def assert_intact(training: Training, witness: Caller) -> None:
-    """Assert that the run goes on, and has exactly the steps that were acknowledged."""
-    with signed_in(*witness) as mlflow_itself:
-        assert mlflow_itself.get_run(training.run_id).info.status == RunStatus.to_string(RunStatus.RUNNING)
-        history = mlflow_itself.get_metric_history(training.run_id, METRIC)
-    assert sorted(metric.step for metric in history) == list(range(training.acknowledged))
+    def assert_goes_on(self, client: MlflowClient) -> None:
+        """Assert that a client with another key can log the next step and end the run."""
+        step = self.acknowledged
+        assert not replace(self, client=client).log()
+        client.set_terminated(self.run_id)
+        run = self.truth.get_run(self.run_id)
+        assert run.info.status == RunStatus.to_string(RunStatus.FINISHED)
+        assert run.data.metrics == {METRIC: step}
 
 
-def assert_goes_on(training: Training, route: Route, somebody_else: Identity, witness: Caller) -> None:
-    """Assert that who may can log the next step and end the run."""
-    with signed_in(route, somebody_else) as client:
-        assert not Training(client, training.run_id, training.acknowledged).log()
-        client.set_terminated(training.run_id)
-    with signed_in(*witness) as mlflow_itself:
-        run = mlflow_itself.get_run(training.run_id)
-    assert run.info.status == RunStatus.to_string(RunStatus.FINISHED)
-    assert run.data.metrics == {METRIC: training.acknowledged}
+StartTraining = Callable[[Holder], Training]
+
+
+@pytest.fixture
+def start_training(route: Route, truth: MlflowClient, run: RunInfo) -> StartTraining:
+    """Return a function that starts a training with the key of a holder, on each route."""
+    return lambda holder: Training(client_of(Caller(route, holder.identity)), truth, run.run_id)
 
 
 @dataclass
@@ -146,9 +153,9 @@ class Reads:
 
 @pytest.mark.parametrize("connection", ["kept", "new"])
 def test_revocation(
-    route: Route, connection: str, issue_key: IssueKey, experiment_id: str, target: Target, request: pytest.FixtureRequest
+    route: Route, connection: str, issue_key: IssueKey, experiment_id: str, record_property: RecordProperty
 ) -> None:
-    """A key that was let in is refused soon after it was revoked, on the connection that it has used and on new ones."""
+    """A valid key is refused soon after it was revoked, on the connection that it has used and on new ones."""
     holder = issue_key(READ)
     with Rest(route, holder.identity) as caller:
         reads = Reads(caller, f"{API}/experiments/get?experiment_id={experiment_id}", connection == "new")
@@ -156,66 +163,52 @@ def test_revocation(
 
         holder.revoke()
         began = time.monotonic()
-        wait_until(reads.is_refused, target.contract.revocation_seconds, "a revoked key is to be refused")
+        holder.wait_until_refused(reads.is_refused)
 
-    request.node.user_properties.append((REVOKED, round(reads.refused_since - began, 3)))
-    assert_denied(reads.answers[-1], target.contract.denial(holder.once("unauthenticated")))
+    record_property(REVOKED, round(reads.refused_since - began, 3))
+    assert_denied(reads.answers[-1], holder.denial("unauthenticated"))
 
 
-def test_revocation_in_mid_run(
-    route: Route, issue_key: IssueKey, run_id: str, target: Target, control: Identity, witness: Caller
-) -> None:
+def test_revocation_in_mid_run(issue_key: IssueKey, start_training: StartTraining, client: MlflowClient) -> None:
     """When its key is revoked, a training run is refused: the run has every step that was acknowledged and no other, and goes on
     with another key."""
     holder = issue_key(READ_WRITE)
-    with signed_in(route, holder.identity) as client:
-        training = Training(client, run_id)
-        assert [training.log() for _ in range(STEPS)] == [False] * STEPS
+    training = start_training(holder)
+    assert [training.log() for _ in range(STEPS)] == [False] * STEPS
 
-        holder.revoke()
-        wait_until(training.log, target.contract.revocation_seconds, "a revoked key is to be refused")
+    holder.revoke()
+    holder.wait_until_refused(training.log)
 
-    assert training.refusal
-    assert_raised(training.refusal, target.contract.denial(holder.once("unauthenticated")))
-    assert_intact(training, witness)
-    assert_goes_on(training, route, control, witness)
+    training.assert_refused(holder.denial("unauthenticated"))
+    training.assert_goes_on(client)
 
 
 def test_expiry_in_mid_run(
-    route: Route,
-    issue_key: IssueKey,
-    run_id: str,
-    target: Target,
-    control: Identity,
-    witness: Caller,
-    request: pytest.FixtureRequest,
+    issue_key: IssueKey, start_training: StartTraining, client: MlflowClient, record_property: RecordProperty
 ) -> None:
     """A key with which a training run logs is refused when it expires: not earlier, and not much later."""
-    latest = timeouts.KEY_LIFE + target.contract.revocation_seconds + timeouts.CLOCK
     expiry = datetime.now(timezone.utc) + timedelta(seconds=timeouts.KEY_LIFE)
     holder = issue_key(READ_WRITE, expires_at=expiry)
-    with signed_in(route, holder.identity) as client:
-        training = Training(client, run_id)
-        assert not training.log(), "the key is refused before it expires"
+    latest = timeouts.KEY_LIFE + holder.contract.revocation_seconds + timeouts.CLOCK
+    training = start_training(holder)
+    assert not training.log(), "the key is refused before it expires"
 
-        wait_until(training.log, latest, "a key that has expired is to be refused")
+    wait_until(training.log, latest, "a key that has expired is to be refused")
 
     seconds = (datetime.now(timezone.utc) - expiry).total_seconds()
-    request.node.user_properties.append((EXPIRED, round(seconds, 3)))
+    record_property(EXPIRED, round(seconds, 3))
     assert seconds > -timeouts.CLOCK, f"the key is refused {-seconds:.1f} s before it expires"
-    assert training.refusal
-    assert_raised(training.refusal, target.contract.denial(holder.once("unauthenticated")))
-    assert_intact(training, witness)
-    assert_goes_on(training, route, control, witness)
+    training.assert_refused(holder.denial("unauthenticated"))
+    training.assert_goes_on(client)
 
 
-def test_keys_of_one_user(route: Route, issue_key: IssueKey, run_id: str, experiment_id: str, target: Target) -> None:
+def test_keys_of_one_user(route: Route, issue_key: IssueKey, run: RunInfo, target: Target) -> None:
     """Two keys of one user are two keys: on one connection each call is judged by its own, and revoking one leaves the other."""
     writer = issue_key(READ_WRITE)
     user = writer.identity.name
     reader = issue_key(READ, user=user)
-    read = get(f"experiments/get?experiment_id={experiment_id}")
-    write = post("runs/set-tag", {"run_id": run_id, "key": "by", "value": user})
+    read = get(f"experiments/get?experiment_id={run.experiment_id}")
+    write = post("runs/set-tag", {"run_id": run.run_id, "key": "by", "value": user})
     forbidden, unauthenticated = target.contract.forbidden, target.contract.unauthenticated
     with Wire(route) as wire:
 
@@ -227,20 +220,19 @@ def test_keys_of_one_user(route: Route, issue_key: IssueKey, run_id: str, experi
         assert [status(*turn) for turn in turns] == [200, forbidden, 200, 200, 200, forbidden]
 
         writer.revoke()
-        refused = lambda: status(writer, write) == unauthenticated  # noqa: E731
-        wait_until(refused, target.contract.revocation_seconds, "a revoked key is to be refused")
+        writer.wait_until_refused(lambda: status(writer, write) == unauthenticated)
 
         assert [status(*turn) for turn in turns[:4]] == [unauthenticated, forbidden, unauthenticated, 200]
 
 
 @pytest.mark.capability("rate-limit")
-def test_rate_limit(issue_key: IssueKey, run_id: str, target: Target, control: Identity, witness: Caller) -> None:
-    """Of a key's calls exactly as many pass as its limit permits, over all routes together; then it is told when to come again."""
+def test_rate_limit(issue_key: IssueKey, run: RunInfo, target: Target, control: Identity, truth: MlflowClient) -> None:
+    """Of a key's calls exactly as many pass as its limit permits, over all routes together; refusals then say when to retry."""
     holder = issue_key(READ_WRITE, rate_limit_per_hour=HOURLY)
     numbers = itertools.count()
 
     def log(caller: Rest) -> requests.Response:
-        metric = {"run_id": run_id, "key": METRIC, "value": 1, "timestamp": 1, "step": next(numbers)}
+        metric = {"run_id": run.run_id, "key": METRIC, "value": 1, "timestamp": 1, "step": next(numbers)}
         return caller.post(f"{API}/runs/log-metric", json=metric)
 
     with ExitStack() as connections:
@@ -248,19 +240,18 @@ def test_rate_limit(issue_key: IssueKey, run_id: str, target: Target, control: I
         permitted = [log(caller).status_code for caller in itertools.islice(itertools.cycle(callers), HOURLY)]
         refused = [log(caller) for caller in callers]
         others = [connections.enter_context(Rest(route, control)) for route in target.routes]
-        assert [caller.get(f"{API}/runs/get?run_id={run_id}").status_code for caller in others] == [200] * len(others)
+        assert [caller.get(f"{API}/runs/get?run_id={run.run_id}").status_code for caller in others] == [200] * len(others)
 
     assert permitted == [200] * HOURLY
     for answer in refused:
-        assert_denied(answer, target.contract.denial(holder.once("throttled")))
+        assert_denied(answer, holder.denial("throttled"))
         assert 0 < seconds_to_wait(answer) <= timeouts.RETRY_AFTER
-    with signed_in(*witness) as mlflow_itself:
-        assert {metric.step for metric in mlflow_itself.get_metric_history(run_id, METRIC)} == set(range(HOURLY))
+    assert {metric.step for metric in truth.get_metric_history(run.run_id, METRIC)} == set(range(HOURLY))
 
 
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Return the seconds for which HTTP clients want to wait before they try again. They need not: it may be an hour."""
+    """Return the seconds that HTTP clients wait before they retry. Here they do not really wait: it may be an hour."""
     seconds: list[float] = []
     monkeypatch.setattr("urllib3.util.retry.time", SimpleNamespace(sleep=seconds.append, time=time.time))
     return seconds
@@ -270,29 +261,28 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 def test_client_waits_as_told(
     route: Route, issue_key: IssueKey, experiment_id: str, waits: list[float], requests_sent: list[str]
 ) -> None:
-    """MLflow's client, which tries again when a key is over its limit, waits each time for as long as it was told to."""
-    holder = issue_key(READ, rate_limit_per_hour=1)
-    with signed_in(route, holder.identity) as client:  # without patience: a call that fails is told of at once
-        client.get_experiment(experiment_id)
+    """MLflow's client, which retries when a key is over its limit, waits each time for as long as ``Retry-After`` says."""
+    caller = Caller(route, issue_key(READ, rate_limit_per_hour=1).identity)
+    client_of(caller).get_experiment(experiment_id)
 
-    with signed_in(route, holder.identity, patience=MLFLOW_DEFAULTS) as client:
-        told_before = told(route, holder, experiment_id)
+    with signed_in(*caller, patience=MLFLOW_DEFAULTS) as client:
+        before = retry_after(caller, experiment_id)
         requests_sent.clear()
         with pytest.raises(MlflowException):
             client.get_experiment(experiment_id)
-        asked = len(requests_sent)
-        told_after = told(route, holder, experiment_id)
+        sent = len(requests_sent)
+        after = retry_after(caller, experiment_id)
 
-    assert len(waits) == asked - 1 > 0
-    assert 0 < told_after <= min(waits) <= max(waits) <= told_before <= timeouts.RETRY_AFTER
+    assert len(waits) == sent - 1 > 0
+    assert 0 < after <= min(waits) <= max(waits) <= before <= timeouts.RETRY_AFTER
 
 
-def told(route: Route, holder: Holder, experiment_id: str) -> float:
-    """Return for how long a caller is told to wait."""
-    with Rest(route, holder.identity) as caller:
-        return seconds_to_wait(caller.get(f"{API}/experiments/get?experiment_id={experiment_id}"))
+def retry_after(caller: Caller, experiment_id: str) -> float:
+    """Return for how long a caller that is over its limit must wait."""
+    with Rest(*caller) as rest:
+        return seconds_to_wait(rest.get(f"{API}/experiments/get?experiment_id={experiment_id}"))
 
 
 def seconds_to_wait(answer: requests.Response) -> float:
-    """Return for how long an answer has clients wait, as they read it."""
+    """Return for how long an answer has clients wait, as urllib3 reads it."""
     return Retry().parse_retry_after(answer.headers["Retry-After"])

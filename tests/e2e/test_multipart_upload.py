@@ -1,4 +1,4 @@
-"""Uploads in parts, where the artifact store takes whole files only: that is said, and the client goes by it."""
+"""Uploads in parts, where the artifact store takes whole files only: MLflow says so, and its client sends the file whole."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow import MlflowClient
 from mlflow.entities import RunInfo
 
-from mlflow_proxy_e2e.checks.denials import assert_denied
-from mlflow_proxy_e2e.clients import Rest, signed_in
-from mlflow_proxy_e2e.target import Caller, Identity, Route, Target
+from mlflow_proxy_e2e.checks.denials import Refused, assert_denied
+from mlflow_proxy_e2e.clients import Rest
 
 pytestmark = pytest.mark.capability("artifacts", "whole-artifacts")
 
@@ -25,10 +25,11 @@ STEPS = {
 
 
 @pytest.fixture
-def run(witness: Caller, experiment_id: str) -> RunInfo:
-    """Return a run without artifacts."""
-    with signed_in(*witness) as mlflow_itself:
-        return mlflow_itself.create_run(experiment_id).info
+def weights(tmp_path: Path) -> Path:
+    """Return a file of a megabyte."""
+    file = tmp_path / "weights.bin"
+    file.write_bytes(hashlib.shake_128(b"weights").digest(1_000_000))
+    return file
 
 
 @pytest.fixture
@@ -41,61 +42,52 @@ def in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("api", ["api", "ajax-api"])
 @pytest.mark.capability("logged-models")  # the client looks for their artifacts, too
-def test_step_is_answered_by_mlflow(step: str, api: str, route: Route, control: Identity, witness: Caller, run: RunInfo) -> None:
-    """Every step of an upload in parts is answered with MLflow's 501, word for word: the client goes by the words."""
+def test_step_is_answered_by_mlflow(step: str, api: str, rest: Rest, truth_rest: Rest, truth: MlflowClient, run: RunInfo) -> None:
+    """Every step of an upload in parts is answered with MLflow's 501, word for word: the client decides by the words."""
     path = _step(run, step, api)
 
-    with Rest(*witness) as mlflow_itself, Rest(route, control) as rest:
-        expected, answer = (caller.post(path, json=STEPS[step]) for caller in (mlflow_itself, rest))
+    expected, answer = (caller.post(path, json=STEPS[step]) for caller in (truth_rest, rest))
 
     assert (answer.status_code, answer.json()["error_code"]) == (501, "NOT_IMPLEMENTED")
     assert answer.content == expected.content
-    assert _held(witness, run) == {}
+    assert _held(truth, run) == {}
 
 
 @pytest.mark.usefixtures("in_parts")
 @pytest.mark.capability("logged-models")  # the client looks for their artifacts, too
 def test_client_falls_back(
-    route: Route, control: Identity, witness: Caller, run: RunInfo, requests_sent: list[str], tmp_path: Path
+    client: MlflowClient, truth: MlflowClient, truth_rest: Rest, run: RunInfo, weights: Path, requests_sent: list[str]
 ) -> None:
-    """A client that is told to upload in parts, and is told that it cannot be, sends the file whole: it arrives so."""
-    content = hashlib.shake_128(b"weights").digest(1_000_000)
-    file = tmp_path / "weights.bin"
-    file.write_bytes(content)
-
-    with signed_in(route, control) as client:
-        client.log_artifact(run.run_id, str(file), "model")  # a Path is more than the client can say of it in JSON
+    """A client that tries to upload in parts, and gets the answer that the store does not, sends the file whole: it arrives so."""
+    client.log_artifact(run.run_id, str(weights), "model")  # the client cannot write a Path in JSON
     sent = list(requests_sent)
 
     assert sent[-2:] == ["POST", "PUT"]  # what was tried first, and what was then done
-    assert _held(witness, run) == {"model": None, "model/weights.bin": len(content)}
-    with Rest(*witness) as mlflow_itself:
-        held = mlflow_itself.get(f"/api/2.0/mlflow-artifacts/artifacts{_served(run)}/model/weights.bin").content
-    assert hashlib.sha256(held).hexdigest() == hashlib.sha256(content).hexdigest()
+    assert _held(truth, run) == {"model": None, "model/weights.bin": weights.stat().st_size}
+    held = truth_rest.get(f"/api/2.0/mlflow-artifacts/artifacts{_served(run)}/model/weights.bin").content
+    assert hashlib.sha256(held).hexdigest() == hashlib.sha256(weights.read_bytes()).hexdigest()
 
 
 @pytest.mark.since("3.12")
-def test_presigned_download_is_answered_by_mlflow(route: Route, control: Identity, witness: Caller, run: RunInfo) -> None:
-    """Who would download past the tracking server is told by MLflow that there is no other way."""
+def test_presigned_download_is_answered_by_mlflow(rest: Rest, truth_rest: Rest, run: RunInfo) -> None:
+    """MLflow itself says that there is no way to download past the tracking server."""
     path = f"/api/2.0/mlflow-artifacts/presigned{_served(run)}/weights.bin"
 
-    with Rest(*witness) as mlflow_itself, Rest(route, control) as rest:
-        expected, answer = mlflow_itself.get(path), rest.get(path)
+    expected, answer = truth_rest.get(path), rest.get(path)
 
     assert (answer.status_code, answer.json()["error_code"]) == (501, "NOT_IMPLEMENTED")
     assert answer.content == expected.content
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_denied_step(step: str, route: Route, control: Identity, cannot_write: Identity, target: Target, run: RunInfo) -> None:
-    """Who may not write is refused for that reason, at every step, before MLflow is asked for any."""
+def test_denied_step(step: str, rest: Rest, refused_writer: Refused, run: RunInfo) -> None:
+    """An identity that may not write is refused for that reason at every step, before the call reaches MLflow."""
     path = _step(run, step)
 
-    with Rest(route, control) as permitted, Rest(route, cannot_write) as rest:
-        told, answer = (caller.post(path, json=STEPS[step]) for caller in (permitted, rest))
+    permitted, refused = (caller.post(path, json=STEPS[step]) for caller in (rest, refused_writer.rest))
 
-    assert told.json()["error_code"] == "NOT_IMPLEMENTED"
-    assert_denied(answer, target.contract.denial(cannot_write))
+    assert permitted.json()["error_code"] == "NOT_IMPLEMENTED"
+    assert_denied(refused, refused_writer.denial)
 
 
 def _step(run: RunInfo, step: str, api: str = "api") -> str:
@@ -107,8 +99,7 @@ def _served(run: RunInfo) -> str:
     return str(run.artifact_uri.removeprefix("mlflow-artifacts:"))
 
 
-def _held(witness: Caller, run: RunInfo) -> dict[str, int | None]:
+def _held(truth: MlflowClient, run: RunInfo) -> dict[str, int | None]:
     """Return the size of every artifact of the run, by name; folders have none."""
-    with signed_in(*witness) as mlflow_itself:
-        entries = [entry for folder in (None, "model") for entry in mlflow_itself.list_artifacts(run.run_id, folder)]
+    entries = [entry for folder in (None, "model") for entry in truth.list_artifacts(run.run_id, folder)]
     return {entry.path: None if entry.is_dir else entry.file_size for entry in entries}

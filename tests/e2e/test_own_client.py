@@ -1,6 +1,6 @@
-"""The MLflow client of whoever runs the suite, in their own environment: what is set there has a say in what is sent, and where to.
+"""The MLflow client in the environment of whoever runs the suite, whose settings decide what is sent, and where to.
 
-All other tests keep that out. Here nothing is set but what the documentation tells users to set.
+All other tests keep those settings out. Here nothing is set but what the documentation tells users to set.
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
+from mlflow import MlflowClient
 
 from mlflow_proxy_e2e import timeouts
 from mlflow_proxy_e2e.checks import own_client
-from mlflow_proxy_e2e.clients import NOT_ON_THE_WAY, ON_THE_WAY, credentials, signed_in
+from mlflow_proxy_e2e.clients import NOT_ON_THE_WAY, ON_THE_WAY, credentials
 from mlflow_proxy_e2e.scratch import Scratch
-from mlflow_proxy_e2e.target import Caller, Identity, Route
+from mlflow_proxy_e2e.target import Identity, Route
 
-# By default it tries again for four minutes, and reports on its users to MLflow's makers.
+# By default it retries for four minutes, and sends telemetry to MLflow's makers.
 QUICK_AND_QUIET = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_DISABLE_TELEMETRY": "true"}
 NO_PROXY = dict.fromkeys(NOT_ON_THE_WAY, "127.0.0.1")
 
@@ -30,7 +31,7 @@ Run = Callable[[str, str], Any]
 
 @pytest.fixture
 def run_program(user_environment: Mapping[str, str], pytestconfig: pytest.Config) -> RunProgram:
-    """Return what runs the program in the user's own environment, with some variables set, and returns how it ended."""
+    """Return a function that runs the program in the user's own environment, with some variables set."""
 
     def run(environment: Mapping[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", own_client.__name__, *arguments]
@@ -43,7 +44,7 @@ def run_program(user_environment: Mapping[str, str], pytestconfig: pytest.Config
 
 @pytest.fixture
 def run_own_client(route: Route, control: Identity, run_program: RunProgram) -> Run:
-    """Return what has the program use the target, and returns what it printed."""
+    """Return a function that has the program use the target, and returns what the program prints."""
     documented = {"MLFLOW_TRACKING_URI": route.url, **QUICK_AND_QUIET, **credentials(control)}
     if route.proxy:
         documented |= dict.fromkeys(ON_THE_WAY, route.proxy)
@@ -59,46 +60,44 @@ def run_own_client(route: Route, control: Identity, run_program: RunProgram) -> 
 
 
 @pytest.fixture
-def nobody() -> Iterator[str]:
-    """Return a URL of this machine's where connections are refused."""
+def refusing_url() -> Iterator[str]:
+    """Return a URL of this machine where connections are refused."""
     with socket.socket() as unheard:
         unheard.bind(("127.0.0.1", 0))  # and does not listen
         yield f"http://127.0.0.1:{unheard.getsockname()[1]}"
 
 
-def test_write_and_read(run_own_client: Run, witness: Caller, scratch: Scratch) -> None:
-    """It creates an experiment with a run, which are where everybody else finds them."""
+def test_write_and_read(run_own_client: Run, truth: MlflowClient, scratch: Scratch) -> None:
+    """It creates an experiment with a run, and all others see them."""
     name = scratch.experiment()
 
     came = run_own_client("experiment", name)
 
-    with signed_in(*witness) as mlflow_itself:
-        created = mlflow_itself.get_experiment_by_name(name)
-        assert created
-        runs = mlflow_itself.search_runs([created.experiment_id])
+    created = truth.get_experiment_by_name(name)
+    assert created
+    runs = truth.search_runs([created.experiment_id])
     assert [run.data.params for run in runs] == [{"depth": "3"}]
     assert came == {"experiment_id": created.experiment_id, "params": {"depth": "3"}}
 
 
 @pytest.mark.capability("registry")
-def test_register_model(run_own_client: Run, witness: Caller, scratch: Scratch) -> None:
-    """It registers a model, which is where everybody else finds it."""
+def test_register_model(run_own_client: Run, truth: MlflowClient, scratch: Scratch) -> None:
+    """It registers a model, and all others see it."""
     name = scratch.model()
 
     came = run_own_client("model", name)
 
-    with signed_in(*witness) as mlflow_itself:
-        registered = [(model.name, model.description) for model in mlflow_itself.search_registered_models(f"name = '{name}'")]
+    registered = [(model.name, model.description) for model in truth.search_registered_models(f"name = '{name}'")]
     assert registered == [(name, "scores payments")]
     assert came == {"description": "scores payments"}
 
 
-def test_nobody_answers(run_program: RunProgram, nobody: str, user_environment: Mapping[str, str]) -> None:
-    """That nobody answers is told within a minute, if whoever runs it has a say in that: by default it takes four."""
+def test_nobody_answers(run_program: RunProgram, refusing_url: str, user_environment: Mapping[str, str]) -> None:
+    """Refused connections are reported within a minute, unless the user's own settings say otherwise: by default it takes four."""
     quick = {name: value for name, value in QUICK_AND_QUIET.items() if name not in user_environment}
 
     try:
-        ended = run_program({**quick, **NO_PROXY, "MLFLOW_TRACKING_URI": nobody}, "experiment", "nobody-will-see-this")
+        ended = run_program({**quick, **NO_PROXY, "MLFLOW_TRACKING_URI": refusing_url}, "experiment", "nobody-will-see-this")
     except subprocess.TimeoutExpired:
         pytest.fail(f"The user's own client is still trying after {timeouts.PROGRAM:g} s where connections are refused.")
 

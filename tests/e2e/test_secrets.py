@@ -1,5 +1,5 @@
-"""What nobody is told: no log has a key in it, no answer says where the services are that stand behind a route, and none is for
-pages of others to read."""
+"""What must not leak: no log has a key in it, no answer has the address of a service behind a route, and no page of another site
+may read an answer."""
 
 from __future__ import annotations
 
@@ -32,25 +32,25 @@ KEYED: Mapping[str, Request] = {
 
 @pytest.mark.parametrize("name", REQUESTS)
 def test_no_answer_says_where(name: str, route: Route, target: Target) -> None:
-    """No answer, whoever asks, has the address of another service in it."""
+    """No answer to any identity has the address of another service in it."""
     urls = [*(hop.url for hop in target.hops), target.direct.url if target.direct else None]
     places = {urlsplit(url).netloc for url in urls if url} - {urlsplit(route.url).netloc}
     addresses = {place if "." in place or ":" in place else f"//{place}" for place in places}  # mlflow by itself is a word
     if not addresses:
         pytest.skip("it is not known where the services behind the route are")
 
-    assert_none_wrong([_address_told(REQUESTS[name], route, identity, addresses) for identity in target.identities])
+    assert_none_wrong([_leaked_address(REQUESTS[name], route, identity, addresses) for identity in target.identities])
 
 
-def _address_told(request: Request, route: Route, identity: Identity, addresses: set[str]) -> str | None:
+def _leaked_address(request: Request, route: Route, identity: Identity, addresses: set[str]) -> str | None:
     with Wire(route, identity) as wire:
         answer = wire.ask(request)
-    told = [f"{address} is in it" for address in addresses if address in str((answer.headers, answer.body))]
-    return describe(wire, request, f"{answer} with {dict(answer.headers)}", "no address of a service", told) if told else None
+    leaks = [f"{address} is in it" for address in addresses if address in str((answer.headers, answer.body))]
+    return describe(wire, request, f"{answer} with {dict(answer.headers)}", "no address of a service", leaks) if leaks else None
 
 
 def test_no_answer_is_for_others_pages(route: Route, insider: Identity) -> None:
-    """No answer allows a page of another site to read it, as a browser would have it do."""
+    """No answer has a browser let a page of another site read it."""
     request = replace(REQUESTS["read"], headers=(("Origin", FOREIGN),))
 
     with Wire(route, insider) as wire:
@@ -62,10 +62,10 @@ def test_no_answer_is_for_others_pages(route: Route, insider: Identity) -> None:
 
 @pytest.mark.parametrize("place", KEYED)
 def test_no_log_has_a_key(place: str, route: Route, target: Target) -> None:
-    """What somebody sends as a key is in no service's log, wherever it was sent: more people read logs than may use keys."""
+    """What is sent as a key is in no service's log, wherever it was sent: more people read logs than may use keys."""
     if not target.hops:
         pytest.skip("the services' logs cannot be read")
-    key, mark = f"hk_test_{uuid4().hex}", f"logged-{uuid4().hex}"  # no key of anybody: it is refused, and not logged either
+    key, mark = f"hk_test_{uuid4().hex}", f"logged-{uuid4().hex}"  # not a valid key: it is refused, and must not be logged either
     form = KEYED[place]
     headers = tuple((name, value.format(key=key)) for name, value in form.headers)
 
@@ -75,6 +75,6 @@ def test_no_log_has_a_key(place: str, route: Route, target: Target) -> None:
     assert answer.status == target.contract.unauthenticated
     for hop in target.hops:
         if hop.name == "proxy" or urlsplit(hop.url or "").netloc == urlsplit(route.url).netloc:
-            with suppress(TimeoutError):  # of who logs nothing
+            with suppress(TimeoutError):  # where nothing is logged
                 AccessLog((hop.log,)).await_line_with(mark)
     assert [hop.name for hop in target.hops if AccessLog((hop.log,)).lines_with(key)] == []

@@ -7,11 +7,12 @@ from urllib.parse import quote
 
 import pytest
 import requests
+from mlflow import MlflowClient
 from mlflow.entities import RunInfo
 
-from mlflow_proxy_e2e.clients import Rest, signed_in
+from mlflow_proxy_e2e.clients import Rest
 from mlflow_proxy_e2e.scratch import Scratch
-from mlflow_proxy_e2e.target import Caller, Identity, Route, Target
+from mlflow_proxy_e2e.target import Caller, Target
 
 pytestmark = pytest.mark.capability("ui", "artifacts")
 
@@ -23,7 +24,7 @@ FILES: Mapping[str, bytes] = {
     "page.html": b"<script>alert(1)</script>",
 }
 FOLDERS = ("code", "code/deep", "data")
-# {names} are those that ``kept`` has; what follows is the path of a file.
+# {names} are filled in from ``kept``; what follows is the path of a file.
 DOWNLOADS = [
     pytest.param("/get-artifact?run_id={run_id}&path=", id="run"),
     pytest.param(f"{AJAX}-artifacts/artifacts{{served}}/", id="served", marks=pytest.mark.since("3.17")),
@@ -46,44 +47,35 @@ LISTINGS = [
         marks=pytest.mark.capability("logged-models"),
     ),
 ]
-# By what a browser decides whether to show or to save a file, and under which name.
+# By these a browser decides whether to show or to save a file, and under which name.
 SAVED_BY = ("Content-Type", "Content-Disposition", "X-Content-Type-Options")
 
 
 @pytest.fixture(scope="module")
-def kept(target: Target, witness: Caller, shared_scratch: Scratch, experiment_id: str) -> Mapping[str, str]:
-    """Return the names of what has the files above, of each kind that the target promises to serve; no test changes them."""
-    with signed_in(*witness) as mlflow_itself:
-        run = mlflow_itself.create_run(experiment_id).info
-        names = {"run_id": run.run_id, "served": _served(run.artifact_uri)}
-        folders = [names["served"]]
-        if "registry" in target.capabilities:
-            names["model"] = shared_scratch.model()
-            mlflow_itself.create_registered_model(names["model"])
-            mlflow_itself.create_model_version(names["model"], run.artifact_uri, run.run_id, await_creation_for=0)
-        if "logged-models" in target.capabilities:
-            model = mlflow_itself.create_logged_model(experiment_id)
-            names["logged_model_id"] = model.model_id
-            folders.append(_served(model.artifact_location))
-    with Rest(*witness) as mlflow_itself:
+def kept(target: Target, witness: Caller, truth: MlflowClient, shared_scratch: Scratch, experiment_id: str) -> Mapping[str, str]:
+    """Return the names of what has the files above, of each kind that the target declares; no test changes them."""
+    run = truth.create_run(experiment_id).info
+    names = {"run_id": run.run_id, "served": _served(run.artifact_uri)}
+    folders = [names["served"]]
+    if "registry" in target.capabilities:
+        names["model"] = shared_scratch.model()
+        truth.create_registered_model(names["model"])
+        truth.create_model_version(names["model"], run.artifact_uri, run.run_id, await_creation_for=0)
+    if "logged-models" in target.capabilities:
+        model = truth.create_logged_model(experiment_id)
+        names["logged_model_id"] = model.model_id
+        folders.append(_served(model.artifact_location))
+    with Rest(*witness) as truth_rest:
         for folder, (name, content) in ((folder, file) for folder in folders for file in FILES.items()):
-            mlflow_itself.put(f"{AJAX}-artifacts/artifacts{folder}/{quote(name)}", data=content).raise_for_status()
+            truth_rest.put(f"{AJAX}-artifacts/artifacts{folder}/{quote(name)}", data=content).raise_for_status()
     return names
 
 
-@pytest.fixture
-def run(witness: Caller, experiment_id: str) -> RunInfo:
-    """Return a run without artifacts."""
-    with signed_in(*witness) as mlflow_itself:
-        return mlflow_itself.create_run(experiment_id).info
-
-
 @pytest.mark.parametrize("path", DOWNLOADS)
-def test_download(path: str, route: Route, control: Identity, witness: Caller, kept: Mapping[str, str]) -> None:
+def test_download(path: str, rest: Rest, truth_rest: Rest, kept: Mapping[str, str]) -> None:
     """A file is what MLflow holds, to the byte, and is saved under its own name instead of being run by the browser."""
-    with Rest(*witness) as mlflow_itself, Rest(route, control) as rest:
-        expected = {name: mlflow_itself.get(path.format(**kept) + quote(name)) for name in FILES}
-        answers = {name: rest.get(path.format(**kept) + quote(name)) for name in FILES}
+    expected = {name: truth_rest.get(path.format(**kept) + quote(name)) for name in FILES}
+    answers = {name: rest.get(path.format(**kept) + quote(name)) for name in FILES}
 
     assert {name: answer.status_code for name, answer in answers.items()} == dict.fromkeys(FILES, 200)
     assert {name: answer.content for name, answer in answers.items()} == FILES
@@ -94,22 +86,20 @@ def test_download(path: str, route: Route, control: Identity, witness: Caller, k
 
 
 @pytest.mark.parametrize("path", LISTINGS)
-def test_list(path: str, route: Route, control: Identity, kept: Mapping[str, str]) -> None:
+def test_list(path: str, rest: Rest, kept: Mapping[str, str]) -> None:
     """Folders within folders are listed with the names and sizes of what is in them, one at a time."""
-    with Rest(route, control) as rest:
-        found = _listed(rest, path.format(**kept))
+    found = _listed(rest, path.format(**kept))
 
     files = {name: len(content) for name, content in FILES.items()}
     assert found == files | dict.fromkeys(FOLDERS)
 
 
-def test_download_part(route: Route, control: Identity, kept: Mapping[str, str]) -> None:
-    """A download that broke off is taken up again where it was: the rest comes, and is said to be that."""
+def test_download_part(rest: Rest, kept: Mapping[str, str]) -> None:
+    """An interrupted download can be resumed: the rest arrives, and says which part it is."""
     path = DOWNLOADS[0].values[0]
     assert isinstance(path, str)
 
-    with Rest(route, control) as rest:
-        answer = rest.get(path.format(**kept) + "data/weights.bin", headers={"Range": "bytes=16000-"})
+    answer = rest.get(path.format(**kept) + "data/weights.bin", headers={"Range": "bytes=16000-"})
 
     assert answer.status_code == 206
     assert answer.headers["Content-Range"] == "bytes 16000-16383/16384"
@@ -118,63 +108,58 @@ def test_download_part(route: Route, control: Identity, kept: Mapping[str, str])
 
 @pytest.mark.parametrize("path", DOWNLOADS)
 @pytest.mark.since("3.17")
-def test_unknown_artifact(path: str, route: Route, control: Identity, witness: Caller, kept: Mapping[str, str]) -> None:
-    """Who asks for a file that there is not is told so by MLflow, which names it."""
-    with Rest(*witness) as mlflow_itself, Rest(route, control) as rest:
-        expected, answer = (caller.get(path.format(**kept) + "nothing.txt") for caller in (mlflow_itself, rest))
+def test_unknown_artifact(path: str, rest: Rest, truth_rest: Rest, kept: Mapping[str, str]) -> None:
+    """MLflow itself says that a file does not exist, and names it."""
+    expected, answer = (caller.get(path.format(**kept) + "nothing.txt") for caller in (truth_rest, rest))
 
     assert (answer.status_code, answer.json()["error_code"]) == (404, "RESOURCE_DOES_NOT_EXIST")
     assert answer.content == expected.content
 
 
 @pytest.mark.since("3.17")
-def test_folder_is_no_file(route: Route, control: Identity, witness: Caller, kept: Mapping[str, str]) -> None:
-    """Who asks for a folder as if it were a file is told so by MLflow."""
+def test_folder_is_no_file(rest: Rest, truth_rest: Rest, kept: Mapping[str, str]) -> None:
+    """MLflow itself says that a folder cannot be downloaded as a file."""
     path = f"/get-artifact?run_id={kept['run_id']}&path=code"
 
-    with Rest(*witness) as mlflow_itself, Rest(route, control) as rest:
-        expected, answer = mlflow_itself.get(path), rest.get(path)
+    expected, answer = truth_rest.get(path), rest.get(path)
 
     assert (answer.status_code, answer.json()["error_code"]) == (400, "INVALID_PARAMETER_VALUE")
     assert answer.content == expected.content
 
 
-def test_upload(route: Route, control: Identity, witness: Caller, run: RunInfo) -> None:
+def test_upload(rest: Rest, truth_rest: Rest, run: RunInfo) -> None:
     """Files that a page uploads are what MLflow holds, to the byte, under the names that were given in the query."""
-    with Rest(route, control) as rest:
-        answers = [
-            rest.post(f"{AJAX}/upload-artifact", params={"run_uuid": run.run_id, "path": name}, data=content)
-            for name, content in FILES.items()
-        ]
+    answers = [
+        rest.post(f"{AJAX}/upload-artifact", params={"run_uuid": run.run_id, "path": name}, data=content)
+        for name, content in FILES.items()
+    ]
 
     assert [answer.status_code for answer in answers] == [200] * len(FILES)
-    assert _held(witness, run) == FILES
+    assert _held(truth_rest, run) == FILES
 
 
-def test_upload_served(route: Route, control: Identity, witness: Caller, run: RunInfo) -> None:
+def test_upload_served(rest: Rest, truth_rest: Rest, run: RunInfo) -> None:
     """So are those that are put where artifacts are served to pages, and one that is deleted there is gone."""
-    with Rest(route, control) as rest:
-        folder = f"{AJAX}-artifacts/artifacts{_served(run.artifact_uri)}"
-        answers = [rest.put(f"{folder}/{quote(name)}", data=content) for name, content in FILES.items()]
-        answers.append(rest.delete(f"{folder}/page.html"))
+    folder = f"{AJAX}-artifacts/artifacts{_served(run.artifact_uri)}"
+    answers = [rest.put(f"{folder}/{quote(name)}", data=content) for name, content in FILES.items()]
+    answers.append(rest.delete(f"{folder}/page.html"))
 
     assert [answer.status_code for answer in answers] == [200] * (len(FILES) + 1)
-    assert _held(witness, run) == {name: content for name, content in FILES.items() if name != "page.html"}
+    assert _held(truth_rest, run) == {name: content for name, content in FILES.items() if name != "page.html"}
 
 
 @pytest.mark.parametrize(
     ("name", "content"), [pytest.param("a.txt", b"", id="empty"), pytest.param("../a.txt", b"a", id="outside")]
 )
-def test_refused_upload(name: str, content: bytes, route: Route, control: Identity, witness: Caller, run: RunInfo) -> None:
+def test_refused_upload(name: str, content: bytes, rest: Rest, truth_rest: Rest, run: RunInfo) -> None:
     """An upload that MLflow refuses is answered with MLflow's own reason, and nothing is held."""
     upload = {"run_uuid": run.run_id, "path": name}
 
-    with Rest(*witness) as mlflow_itself, Rest(route, control) as rest:
-        expected, answer = (caller.post(f"{AJAX}/upload-artifact", params=upload, data=content) for caller in (mlflow_itself, rest))
+    expected, answer = (caller.post(f"{AJAX}/upload-artifact", params=upload, data=content) for caller in (truth_rest, rest))
 
     assert (answer.status_code, answer.json()["error_code"]) == (400, "INVALID_PARAMETER_VALUE")
     assert answer.content == expected.content
-    assert _held(witness, run) == {}
+    assert _held(truth_rest, run) == {}
 
 
 def _served(uri: str) -> str:
@@ -195,9 +180,8 @@ def _listed(caller: Rest, path: str) -> dict[str, int | None]:
     return {entry["path"]: None if entry["is_dir"] else int(entry.get("file_size", 0)) for entry in entries}
 
 
-def _held(witness: Caller, run: RunInfo) -> dict[str, bytes]:
+def _held(truth_rest: Rest, run: RunInfo) -> dict[str, bytes]:
     """Return what MLflow holds of the run in the folders above, by name."""
-    with Rest(*witness) as mlflow_itself:
-        found = _listed(mlflow_itself, f"{AJAX}/artifacts/list?run_id={run.run_id}&path=")
-        files = [name for name, size in found.items() if size is not None]
-        return {name: mlflow_itself.get(f"/get-artifact?run_id={run.run_id}&path={quote(name)}").content for name in files}
+    found = _listed(truth_rest, f"{AJAX}/artifacts/list?run_id={run.run_id}&path=")
+    files = [name for name, size in found.items() if size is not None]
+    return {name: truth_rest.get(f"/get-artifact?run_id={run.run_id}&path={quote(name)}").content for name in files}

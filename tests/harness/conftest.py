@@ -75,8 +75,14 @@ class Run:
 
     def outcomes(self) -> Mapping[str, str]:
         """Return the outcome of each test by its name: passed, failed, error or skipped."""
-        cases = ElementTree.parse(self.junit).iter("testcase")
-        return {case.attrib["name"]: next((child.tag for child in case if child.tag in OUTCOMES), "passed") for case in cases}
+        return {case.attrib["name"]: _outcome(case) for case in self._cases()}
+
+    def outcomes_by_id(self) -> Mapping[str, str]:
+        """Return the outcome of each test by pytest's id of it: passed, failed, error or skipped."""
+        return {f"{case.attrib['classname'].replace('.', '/')}.py::{case.attrib['name']}": _outcome(case) for case in self._cases()}
+
+    def _cases(self) -> Iterator[ElementTree.Element]:
+        return ElementTree.parse(self.junit).iter("testcase")
 
     @property
     def verdict(self) -> Mapping[str, Any]:
@@ -160,6 +166,10 @@ def _begin(arguments: Sequence[str], environment: Mapping[str, str], output: Pat
             start_new_session=True,
             preexec_fn=_heed_ctrl_c,
         )
+
+
+def _outcome(case: ElementTree.Element) -> str:
+    return next((child.tag for child in case if child.tag in OUTCOMES), "passed")
 
 
 def _heed_ctrl_c() -> None:

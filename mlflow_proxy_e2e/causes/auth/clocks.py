@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
-from mlflow_proxy_e2e.causes.patterns import ALL
+from mlflow_proxy_e2e.causes.patterns import ALL, ENDPOINTS, KEY_LIFETIME
 from mlflow_proxy_e2e.causes.proxy.refusals import refused_with
 from mlflow_proxy_e2e.facts.admission import (
     clock_ahead,
@@ -50,7 +50,7 @@ CAUSES = (
         remedy="synchronise its clock (NTP)",
         reports=("mlflow#8823",),
         shows=clock_ahead,
-        reddens=(r"mid_run",),
+        reddens=(rf"{KEY_LIFETIME}::test_expiry_in_mid_run",),
     ),
     Cause(
         id=CauseId("clock-behind"),
@@ -61,6 +61,10 @@ CAUSES = (
         remedy="synchronise its clock (NTP)",
         reports=("mlflow#8823",),
         shows=clock_behind | (wrongly_let_in(lambda who: who.name == "expired") & clock_behind),
-        reddens=(r"mid_run", r"expired"),
+        reddens=(
+            r"-expired",
+            ENDPOINTS,
+            rf"{KEY_LIFETIME}::test_expiry_in_mid_run",
+        ),
     ),
 )

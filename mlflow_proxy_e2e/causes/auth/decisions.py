@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
-from mlflow_proxy_e2e.causes.patterns import ALL
+from mlflow_proxy_e2e.causes.patterns import ALL, ENDPOINTS, ODD_KEYS, VERSION_3, denied_to
 from mlflow_proxy_e2e.facts.admission import (
     decided_by,
     readers,
@@ -83,7 +83,13 @@ CAUSES = (
         what="the auth service does not require the write scope",
         remedy="require the write scope for every call that changes something",
         shows=_of_readers(_let_write),
-        reddens=(r"reader",),
+        reddens=(
+            denied_to("reader"),
+            r"of_denied_(write|delete)",
+            r"test_record_without_permission\[.*-reader",
+            rf"{ODD_KEYS}.*-reader",
+            ENDPOINTS,
+        ),
     ),
     Cause(
         id=CauseId("get-taken-for-read"),
@@ -93,7 +99,10 @@ CAUSES = (
         what="every GET counts as a read, but some of MLflow's GET endpoints change something",
         remedy=BY_METHOD_AND_PATH,
         shows=_of_readers(_acts),
-        reddens=(r"reader",),
+        reddens=(
+            r"test_denied_get_that_acts\[.*-reader",
+            rf"{ENDPOINTS}::test_who_may_call",
+        ),
     ),
     Cause(
         id=CauseId("read-key-denied-read"),
@@ -103,7 +112,11 @@ CAUSES = (
         what="every POST counts as a write, but MLflow searches with POST",
         remedy=BY_METHOD_AND_PATH,
         shows=_of_readers(_refused_read),
-        reddens=(r"search|graphql",),
+        reddens=(
+            r"reader.*-(search|query-graphql)",
+            r"::test_(search|page)_\w+\[.*-reader",
+            rf"{ENDPOINTS}::test_who_may_call",
+        ),
     ),
     Cause(
         id=CauseId("scopes-table-old"),
@@ -113,7 +126,10 @@ CAUSES = (
         what="MLflow is newer than the auth service's table of endpoints, which denies what it does not list",
         remedy="add MLflow's new endpoints to the table",
         shows=needing("traces") & on_each_route(_not_in_table, "auth"),
-        reddens=(r"traces",),
+        reddens=(
+            *VERSION_3,
+            rf"{ENDPOINTS}.*api-3",
+        ),
     ),
     Cause(
         id=CauseId("service-not-checked"),
@@ -123,7 +139,10 @@ CAUSES = (
         what="the auth service does not compare the key's service with the one that is called",
         remedy="compare them, and answer 403 if they differ",
         shows=wrongly_let_in(lambda who: who.refused == "forbidden"),
-        reddens=(r"other-service",),
+        reddens=(
+            r"-other-service",
+            ENDPOINTS,
+        ),
     ),
     Cause(
         id=CauseId("wrong-service-id"),

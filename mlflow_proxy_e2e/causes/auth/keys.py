@@ -9,6 +9,7 @@ import requests
 
 from mlflow_proxy_e2e import timeouts
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
+from mlflow_proxy_e2e.causes.patterns import ENDPOINTS, KEY_LIFETIME, ODD_KEYS, THROTTLED
 from mlflow_proxy_e2e.causes.proxy.refusals import refused_with
 from mlflow_proxy_e2e.facts.admission import (
     clock_behind,
@@ -89,7 +90,11 @@ CAUSES = (
         what="the auth service ignores revocations",
         remedy="check for revocation on every call",
         shows=wrongly_let_in(lambda who: who.name == "revoked"),
-        reddens=(r"revoked",),
+        reddens=(
+            r"-revoked",
+            ENDPOINTS,
+            rf"{KEY_LIFETIME}::test_(revocation|keys_of_one_user)",
+        ),
     ),
     Cause(
         id=CauseId("revocation-lag"),
@@ -100,7 +105,7 @@ CAUSES = (
         remedy="ask the auth service about every call, or cache decisions for seconds only",
         reports=("oidc#242",),
         shows=Sign(_again_after_revocation, timeouts.REVOCATION),
-        reddens=(r"test_revocation",),
+        reddens=(rf"{KEY_LIFETIME}::test_(revocation|expiry|keys_of_one_user)",),
     ),
     Cause(
         id=CauseId("expiry-ignored"),
@@ -110,7 +115,11 @@ CAUSES = (
         what="the auth service ignores expiry dates",
         remedy="check the expiry date on every call",
         shows=expired_let_in & ~clock_behind,
-        reddens=(r"expired",),
+        reddens=(
+            r"-expired",
+            ENDPOINTS,
+            rf"{KEY_LIFETIME}::test_expiry",
+        ),
     ),
     Cause(
         id=CauseId("key-prefix-match"),
@@ -120,7 +129,7 @@ CAUSES = (
         what="the auth service compares only the first characters of keys",
         remedy="compare whole keys, by their hashes",
         shows=_accepted(lambda key: key[:-4], "a key cut off") | _accepted(lambda key: f"{key}x", "a key made longer"),
-        reddens=(r"test_like_a_key",),
+        reddens=(rf"{ODD_KEYS}::test_like_a_key",),
     ),
     Cause(
         id=CauseId("key-case-ignored"),
@@ -130,7 +139,7 @@ CAUSES = (
         what="the auth service ignores case when it compares keys",
         remedy="compare keys exactly",
         shows=_accepted(str.swapcase, "a key in other letters"),
-        reddens=(r"test_like_a_key",),
+        reddens=(rf"{ODD_KEYS}::test_like_a_key",),
     ),
     Cause(
         id=CauseId("rate-limit-not-enforced"),
@@ -140,7 +149,7 @@ CAUSES = (
         what="the auth service does not count calls",
         remedy="count calls, and answer 429 with Retry-After",
         shows=wrongly_let_in(lambda who: who.refused == "throttled"),
-        reddens=(r"throttled",),
+        reddens=(*THROTTLED,),
     ),
     Cause(
         id=CauseId("ratelimit-as-401"),
@@ -150,6 +159,6 @@ CAUSES = (
         what="the auth service reports an exhausted rate limit as a bad key",
         remedy="answer 429 with Retry-After",
         shows=refused_with("limit", "auth") & holds(lambda facts: True if facts.has_logs else None),
-        reddens=(r"throttled",),
+        reddens=(*THROTTLED,),
     ),
 )

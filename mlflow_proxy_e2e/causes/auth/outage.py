@@ -6,7 +6,7 @@ from typing import Literal
 
 from mlflow_proxy_e2e import timeouts
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
-from mlflow_proxy_e2e.causes.patterns import ALL
+from mlflow_proxy_e2e.causes.patterns import ALL, WITHOUT_KEY
 from mlflow_proxy_e2e.facts.admission import (
     auth_is_ill,
     wholly_open,
@@ -160,6 +160,6 @@ CAUSES = (
         reports=("oidc#289",),
         shows=wholly_open(_fail_open).located("auth"),
         explains=(CauseId("scope-not-checked"),),
-        reddens=(ALL,),
+        reddens=(*WITHOUT_KEY,),
     ),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
-from mlflow_proxy_e2e.causes.patterns import external
+from mlflow_proxy_e2e.causes.patterns import CONVERSATIONS, LARGE_UPLOADS, OPEN_CONNECTIONS, external
 from mlflow_proxy_e2e.causes.proxy.headers import connection_closed
 from mlflow_proxy_e2e.causes.proxy.limits import large_upload_refused
 from mlflow_proxy_e2e.facts.facts import Facts
@@ -60,7 +60,7 @@ CAUSES = (
         remedy="limit idle time instead",
         reports=("mlflow#7564",),
         shows=download_ended.at("edge"),
-        reddens=(external(r"test_slow_calls\.py::test_download_with_pause"),),
+        reddens=(external(r"test_slow_calls\.py", r"test_artifacts\.py::test_large_file"),),
     ),
     Cause(
         id=CauseId("edge-body-size-limit"),
@@ -71,7 +71,7 @@ CAUSES = (
         remedy="lift the limit for MLflow's artifact paths",
         reports=("mlflow#10332",),
         shows=large_upload_refused.at("edge"),
-        reddens=(external(r"test_artifacts\.py::test_large_file"),),
+        reddens=(external(*LARGE_UPLOADS),),
     ),
     Cause(
         id=CauseId("waf-blocks"),
@@ -81,7 +81,7 @@ CAUSES = (
         what="a web application firewall mistakes MLflow's filters for SQL injection",
         remedy="exempt MLflow's API from that rule",
         shows=on_routes(_suspicious),
-        reddens=(external(r"search"),),
+        reddens=(external(r"::test_(search|page)_", CONVERSATIONS, r"test_fidelity_(names|json)\.py"),),
     ),
     Cause(
         id=CauseId("edge-keep-alive-off"),
@@ -91,6 +91,6 @@ CAUSES = (
         what="the edge closes the connection after each answer",
         remedy="let clients keep their connections open",
         shows=connection_closed.at("edge"),
-        reddens=(external(r"test_fidelity_connections\.py::test_same_connection_is_used"),),
+        reddens=(external(*OPEN_CONNECTIONS),),
     ),
 )

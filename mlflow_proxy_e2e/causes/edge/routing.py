@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
-from mlflow_proxy_e2e.causes.patterns import EXTERNAL, external
+from mlflow_proxy_e2e.causes.patterns import ARTIFACTS, EXTERNAL, NO_RULE, OTLP, PAGES, VERSION_3, external
 from mlflow_proxy_e2e.facts.admission import (
     wholly_open,
 )
@@ -198,7 +198,7 @@ CAUSES = (
         remedy="forward every path below the prefix",
         reports=("mlflow#4484",),
         shows=needing("ui") & on_routes(unrouted(replace(READ, path=f"/ajax-{READ.path[1:]}"))),
-        reddens=(external(r"ajax-api"),),
+        reddens=(external(PAGES, "ajax-api"),),
     ),
     Cause(
         id=CauseId("api-unrouted"),
@@ -209,7 +209,7 @@ CAUSES = (
         remedy="forward every path below the prefix",
         reports=("mlflow#4484",),
         shows=status(404) & twin_works,
-        reddens=(EXTERNAL,),
+        reddens=(external(rf"^(?!.*({PAGES}|{OTLP}|graphql|ajax-api|-other|-pages|from-page|asset))."),),
     ),
     Cause(
         id=CauseId("v3-unrouted"),
@@ -219,7 +219,7 @@ CAUSES = (
         what="there is a rule for /api/2.0 but none for /api/3.0",
         remedy="forward every path below the prefix",
         shows=needing("traces") & any_of(on_routes(unrouted(call)) for call in V3_CALLS),
-        reddens=(external(r"api-3"),),
+        reddens=(external(*VERSION_3, r"external-api-3"),),
     ),
     Cause(
         id=CauseId("otlp-unrouted"),
@@ -230,7 +230,7 @@ CAUSES = (
         remedy="forward every path below the prefix",
         shows=needing("otlp", scope="write") & on_routes(unrouted(Request("POST", "/v1/traces", JSON, b"{}"))),
         explains=(CauseId("compressed-refused"),),
-        reddens=(external(r"test_otlp\.py"),),
+        reddens=(external(OTLP, r"test_fidelity_(requests\.py::test_header_value|transfer\.py::test_coded_request)", "-other"),),
     ),
     Cause(
         id=CauseId("artifacts-unrouted"),
@@ -241,7 +241,7 @@ CAUSES = (
         remedy="forward every path below the prefix",
         shows=needing("artifacts") & on_routes(unrouted(NO_FOLDER)),
         explains=(CauseId("method-filter"),),
-        reddens=(external(r"artifact"),),
+        reddens=(external(ARTIFACTS),),
     ),
     Cause(
         id=CauseId("ui-blank-under-prefix"),
@@ -252,7 +252,7 @@ CAUSES = (
         remedy="forward every path below the prefix",
         reports=("mlflow#2193", "mlflow#19031"),
         shows=needing("ui") & on_routes(_asset),
-        reddens=(external(r"test_ui\.py::test_(large_)?asset"),),
+        reddens=(external(r"test_ui\.py", r"test_fidelity_transfer\.py::test_(coded_answer|conditional|head)", r"-pages"),),
     ),
     Cause(
         id=CauseId("catchall-to-mlflow"),
@@ -262,7 +262,7 @@ CAUSES = (
         what="a catch-all rule sends what no other rule covers straight to MLflow",
         remedy="have the edge answer 404 to what no rule covers",
         shows=on_routes(_outside_prefix),
-        reddens=(external(r"test_bypass_paths\.py.*-prefixes"), external(r"test_path_without_rule")),
+        reddens=(external(r"test_bypass_paths\.py::test_odd_path_without_key\[.*-prefixes", NO_RULE),),
     ),
     Cause(
         id=CauseId("edge-health-shadowed"),

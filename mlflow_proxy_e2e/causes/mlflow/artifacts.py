@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
 from mlflow_proxy_e2e.causes.mlflow.serving import directly
-from mlflow_proxy_e2e.causes.patterns import ALL
+from mlflow_proxy_e2e.causes.patterns import ALL, ARTIFACTS, LARGE_UPLOADS
 from mlflow_proxy_e2e.facts.facts import Facts
 from mlflow_proxy_e2e.facts.question import Reply
 from mlflow_proxy_e2e.facts.sandbox import Sandbox, sandbox
@@ -75,7 +75,7 @@ CAUSES = (
         what="MLflow runs with --no-serve-artifacts",
         remedy="serve artifacts through the tracking server",
         shows=serving_off,
-        reddens=(r"artifact",),
+        reddens=(ARTIFACTS,),
     ),
     Cause(
         id=CauseId("artifacts-only"),
@@ -96,7 +96,7 @@ CAUSES = (
         remedy="remove the option, set --artifacts-destination to the store, and recreate the experiments",
         reports=("mlflow#5659", "mlflow#10326"),
         shows=_located_at(lambda place: not place.startswith("mlflow-artifacts:")) & ~serving_off,
-        reddens=(r"artifact_location",),
+        reddens=(ARTIFACTS,),
     ),
     Cause(
         id=CauseId("artifact-host-fixed"),
@@ -106,7 +106,7 @@ CAUSES = (
         what="MLflow's --default-artifact-root names a host, which clients call without going through the proxy",
         remedy="leave the host out: mlflow-artifacts:/",
         shows=_located_at(lambda place: place.startswith("mlflow-artifacts://")) & ~serving_off,
-        reddens=(r"artifact_location",),
+        reddens=(ARTIFACTS,),
     ),
     Cause(
         id=CauseId("artifact-store-missing"),
@@ -116,7 +116,7 @@ CAUSES = (
         what="the place that --artifacts-destination names does not exist: an unmounted volume, a misspelt bucket",
         remedy="mount the volume, or correct the name",
         shows=not_kept,
-        reddens=(r"upload",),
+        reddens=(ARTIFACTS,),
     ),
     Cause(
         id=CauseId("disk-full"),
@@ -126,6 +126,6 @@ CAUSES = (
         what="the disk on which MLflow keeps artifacts has no room for a large file",
         remedy="free disk space",
         shows=_uploaded(lambda _, small: small.status == 200) & Sign(_full),
-        reddens=(r"test_artifacts\.py::test_large_file",),
+        reddens=(*LARGE_UPLOADS,),
     ),
 )

@@ -51,6 +51,9 @@ UNNAMED = (
 )
 
 
+# What writes, or needs what another has written: all but reads of what does not exist, and of pages.
+WRITES = r"^(?!.*::test_\w*(unknown|asset|health|page|version))."
+
 CAUSES = (
     Cause(
         id=CauseId("database-missing"),
@@ -80,7 +83,7 @@ CAUSES = (
         what="MLflow may not write to its database: a read-only volume, a replica, a user without write permission",
         remedy="grant write access, or name the database that accepts writes",
         shows=not_created(_is_read_only),
-        reddens=(r"create_experiment",),
+        reddens=(WRITES,),
     ),
     Cause(
         id=CauseId("database-locked"),
@@ -90,6 +93,6 @@ CAUSES = (
         what="another process holds the lock on MLflow's SQLite database",
         remedy="end that process; use a database made for concurrent writers",
         shows=not_created(_is_locked),
-        reddens=(r"create_experiment",),
+        reddens=(WRITES,),
     ),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
 from mlflow_proxy_e2e.causes.mlflow.serving import number_in
+from mlflow_proxy_e2e.causes.patterns import ALL
 from mlflow_proxy_e2e.facts.facts import Facts
 from mlflow_proxy_e2e.facts.sandbox import sandbox
 from mlflow_proxy_e2e.facts.sign import NO, Reading, Shows, Sign
@@ -47,7 +48,7 @@ CAUSES = (
         remedy="give them one database, which cannot be SQLite",
         reports=("mlflow#12783",),
         shows=Sign(_split),
-        reddens=(r"every_time",),
+        reddens=(ALL,),
     ),
     Cause(
         id=CauseId("replica-version-skew"),
@@ -57,6 +58,6 @@ CAUSES = (
         what="the MLflow servers behind the proxy run different versions",
         remedy="deploy the same version on all of them",
         shows=Sign(_skewed),
-        reddens=(r"same_mlflow",),
+        reddens=(r"test_same_mlflow_every_time",),
     ),
 )

@@ -9,7 +9,7 @@ from packaging.version import Version
 
 from mlflow_proxy_e2e import timeouts
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
-from mlflow_proxy_e2e.causes.patterns import ALL
+from mlflow_proxy_e2e.causes.patterns import ALL, OPEN_CONNECTIONS, OTLP, VERSION_3
 from mlflow_proxy_e2e.endpoints.served import NEEDED, as_served
 from mlflow_proxy_e2e.facts.comparisons import (
     by_mlflow,
@@ -34,7 +34,7 @@ from mlflow_proxy_e2e.target import Route
 from mlflow_proxy_e2e.version import NUMBER, VERSION, installed
 from mlflow_proxy_e2e.wire import JSON, Request, Wire
 
-OTLP = Request("POST", "/v1/traces", JSON, b"{}")
+SPANS = Request("POST", "/v1/traces", JSON, b"{}")
 SMALL = b"x"
 
 
@@ -79,7 +79,7 @@ def _waits(route: Route | None, slow_upload: Request) -> bool:
 
 
 def _native_routes(facts: Facts) -> Reading:
-    spans = facts.ask_directly(OTLP) if facts.open_routes else None
+    spans = facts.ask_directly(SPANS) if facts.open_routes else None
     missing = spans and spans.status == 404 and "otlp" in facts.once(served_capabilities)
     return Reading(Shows.YES, (spans,), ("mlflow",)) if missing else NO
 
@@ -147,7 +147,11 @@ CAUSES = (
         what="MLflow is served by gunicorn, which lacks its newer endpoints",
         remedy="run MLflow without --gunicorn-opts",
         shows=Sign(_native_routes),
-        reddens=(r"test_otlp\.py::test_send_spans",),
+        reddens=(
+            OTLP,
+            r"test_ui\.py::test_search_jobs",
+            r"test_gateway\.py",
+        ),
     ),
     Cause(
         id=CauseId("too-few-workers"),
@@ -158,7 +162,11 @@ CAUSES = (
         remedy="give MLflow more workers or threads",
         shows=Sign(_kept_waiting, timeouts.KEPT_WAITING),
         explains=(CauseId("edge-keep-alive-off"), CauseId("keep-alive-off"), CauseId("native-routes-missing")),
-        reddens=(r"test_slow_calls\.py::test_others_during_upload",),
+        reddens=(
+            r"test_slow_calls\.py::test_others_during_upload",
+            *OPEN_CONNECTIONS,
+            OTLP,
+        ),
     ),
     Cause(
         id=CauseId("client-skew"),
@@ -169,6 +177,10 @@ CAUSES = (
         remedy="upgrade the server, or have clients use its version",
         reports=("mlflow#16215",),
         shows=Sign(_too_old),
-        reddens=(r"logged_model",),
+        reddens=(
+            *VERSION_3,
+            OTLP,
+            r"logged_model|test_(model_registration|prompts|webhooks)\.py|::test_(load|register)_model",
+        ),
     ),
 )

@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
-from mlflow_proxy_e2e.causes.patterns import ALL
+from mlflow_proxy_e2e.causes.patterns import ALL, DENIALS, ENDPOINTS, WITHOUT_KEY
 from mlflow_proxy_e2e.facts.admission import (
     auth_is_ill,
     is_open_to_everybody,
@@ -145,7 +145,7 @@ CAUSES = (
         remedy="put the authorization check back in front of every route",
         shows=straight_to_mlflow | wholly_open(_key_check_off),
         explains=(CauseId("scope-not-checked"),),
-        reddens=(ALL,),
+        reddens=(*WITHOUT_KEY,),
     ),
     Cause(
         id=CauseId("graphql-hole"),
@@ -156,7 +156,10 @@ CAUSES = (
         remedy=CHECK_EVERY_PATH,
         reports=("mlflow#25676", "mlflow#19278"),
         shows=_without_key(Request("POST", "/graphql", JSON, b'{"query": "{ __typename }"}')),
-        reddens=(r"graphql",),
+        reddens=(
+            rf"{DENIALS}\w+\[.*-query-graphql",
+            rf"{ENDPOINTS}.*-pages",
+        ),
     ),
     Cause(
         id=CauseId("path-differential"),
@@ -168,7 +171,7 @@ CAUSES = (
         reports=("https://github.com/envoyproxy/envoy/security/advisories/GHSA-xcx5-93pw-jw2w",),
         shows=_without_key(*(_spelled("/api/", spelling) for spelling in ("//api/", "/%61pi/", "/./api/", "/api//"))),
         explains=(CauseId("health-unguarded-anywhere"),),
-        reddens=(r"letters",),
+        reddens=(r"test_bypass_paths\.py::test_odd_path_(without_key|of_denied_write)",),
     ),
     Cause(
         id=CauseId("ajax-api-unguarded"),
@@ -178,7 +181,12 @@ CAUSES = (
         what="the rule that requires a key covers /api but not its twin /ajax-api",
         remedy=CHECK_EVERY_PATH,
         shows=_without_key(_spelled("/api/", "/ajax-api/")),
-        reddens=(r"ajax-api",),
+        explains=(CauseId("get-taken-for-read"),),
+        reddens=(
+            rf"{ENDPOINTS}.*-ajax-api",
+            rf"{DENIALS}\w+\[.*-upload-artifact-from-page",
+            r"test_denied_get_that_acts",
+        ),
     ),
     Cause(
         id=CauseId("family-hole"),
@@ -189,7 +197,10 @@ CAUSES = (
         remedy=CHECK_EVERY_PATH,
         shows=_without_key(Request("GET", "/version")),
         explains=(CauseId("graphql-hole"),),
-        reddens=(r"other",),
+        reddens=(
+            rf"{ENDPOINTS}.*-(other|pages)",
+            rf"{DENIALS}\w+\[.*-(query-graphql|download-artifact-from-page|list-gateway-models|send-span)",
+        ),
     ),
     Cause(
         id=CauseId("health-unguarded-anywhere"),
@@ -199,7 +210,7 @@ CAUSES = (
         what="the exemption for health checks searches for a word instead of comparing the path",
         remedy="exempt exactly one path of the proxy's own",
         shows=_without_key(_spelled("?", "/health?"), _spelled("/api/", "/health/../api/")),
-        reddens=(r"exempt",),
+        reddens=(r"test_bypass_paths\.py::test_odd_path_\w+\[.*-exempt",),
     ),
     Cause(
         id=CauseId("head-unguarded"),
@@ -209,7 +220,7 @@ CAUSES = (
         what="the check is limited to a list of methods",
         remedy=CHECK_EVERY_METHOD,
         shows=on_each_route(_head),
-        reddens=(r"test_verbs",),
+        reddens=(rf"{ENDPOINTS}::test_verbs",),
     ),
     Cause(
         id=CauseId("options-for-all"),
@@ -219,7 +230,11 @@ CAUSES = (
         what="the proxy answers preflight requests by itself",
         remedy="require a key for every method, or answer only preflights of known origins",
         shows=holds(lambda facts: facts.target.contract.preflight == "refused") & on_each_route(_options),
-        reddens=(r"options",),
+        reddens=(
+            r"test_denied_options",
+            rf"{ENDPOINTS}::test_verbs",
+            r"test_bypass_framing\.py::test_odd_method",
+        ),
     ),
     Cause(
         id=CauseId("other-verbs-unguarded"),
@@ -229,7 +244,10 @@ CAUSES = (
         what="the check is limited to a list of methods",
         remedy=CHECK_EVERY_METHOD,
         shows=_without_key(replace(READ, method="DELETE")),
-        reddens=(r"test_verbs",),
+        reddens=(
+            ENDPOINTS,
+            r"::test_(client_raises_)?denied_(write|step)",
+        ),
     ),
     Cause(
         id=CauseId("hop-header-trusted"),
@@ -239,7 +257,7 @@ CAUSES = (
         what="the proxy treats a request that claims to come from itself as already checked",
         remedy="refuse such requests: a client can send any header",
         shows=_without_key(*(_with(name, "1") for name in OWN_HEADERS)),
-        reddens=(r"odd",),
+        reddens=(r"test_bypass_headers\.py::test_named_caller_\w+\[.*-odd",),
     ),
     Cause(
         id=CauseId("identity-header-trusted"),
@@ -249,7 +267,7 @@ CAUSES = (
         what="the proxy accepts from clients the headers in which it names the caller to MLflow",
         remedy="remove these headers before anything else is decided",
         shows=_without_key(*(_with(name, "admin") for name in USER_HEADERS)),
-        reddens=(r"named",),
+        reddens=(r"test_bypass_headers\.py::test_named_caller",),
     ),
     Cause(
         id=CauseId("original-url-honoured"),
@@ -259,7 +277,7 @@ CAUSES = (
         what="the proxy checks the path of the request but forwards to the one in X-Original-URL",
         remedy="ignore the header, or remove it before the check",
         shows=_rewritten(*(_with(name, HARMLESS_WRITE.path) for name in URL_HEADERS)),
-        reddens=(r"path_in_header",),
+        reddens=(r"test_bypass_headers\.py::test_path_in_header",),
     ),
     Cause(
         id=CauseId("method-override-honoured"),
@@ -269,7 +287,7 @@ CAUSES = (
         what="the proxy checks the method of the request but forwards with the one in X-HTTP-Method-Override",
         remedy="ignore the header, or remove it before the check",
         shows=_rewritten(*(_with(name, "DELETE") for name in METHOD_HEADERS)),
-        reddens=(r"method_of",),
+        reddens=(r"test_bypass_headers\.py::test_method_(in_header_)?of_denied",),
     ),
     Cause(
         id=CauseId("forwarded-before-check"),
@@ -279,7 +297,10 @@ CAUSES = (
         what="the proxy forwards a request to MLflow while it is still waiting for the auth service",
         remedy="wait for the auth service's answer",
         shows=on_each_route(_carried_out),
-        reddens=(r"other",),
+        reddens=(
+            rf"{ENDPOINTS}",
+            r"::test_denied_(write|get_that_acts)",
+        ),
     ),
     Cause(
         id=CauseId("path-asked-wrongly"),

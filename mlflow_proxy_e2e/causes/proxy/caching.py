@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
+from mlflow_proxy_e2e.causes.patterns import WITHOUT_KEY
 from mlflow_proxy_e2e.facts.admission import (
     is_kept_for_others,
     open_gate,
@@ -49,6 +50,9 @@ CAUSES = (
         what="the proxy caches answers and serves them to any caller",
         remedy="cache nothing that MLflow does not declare cacheable",
         shows=Sign(_kept_refusal) | open_gate(lambda facts, _: is_kept_for_others(facts)) | in_sandbox(_old_answer),
-        reddens=(r"turns",),
+        reddens=(
+            r"test_fidelity_connections\.py",
+            *WITHOUT_KEY,
+        ),
     ),
 )

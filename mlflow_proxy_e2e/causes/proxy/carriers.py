@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
+from mlflow_proxy_e2e.causes.patterns import ODD_KEYS
 from mlflow_proxy_e2e.facts.admission import (
     is_open_to_everybody,
 )
@@ -61,7 +62,7 @@ CAUSES = (
         what="of several keys in one header, the proxy checks the last one",
         remedy="pass the header to the check unchanged",
         shows=_accepted(lambda key: Identity("a bad key and then a good one", key=Secret(f"bad, Bearer {key}"))),
-        reddens=(r"like_a_key.*bearer",),
+        reddens=(rf"{ODD_KEYS}::test_(like_a_key|several_keys)\[.*-bearer",),
     ),
     Cause(
         id=CauseId("key-in-query-accepted"),

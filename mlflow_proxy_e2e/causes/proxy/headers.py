@@ -7,6 +7,7 @@ from dataclasses import replace
 from urllib.parse import urlsplit
 
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
+from mlflow_proxy_e2e.causes.patterns import COMPARED, CONVERSATIONS, ENDPOINTS, OPEN_CONNECTIONS
 from mlflow_proxy_e2e.facts.comparisons import (
     differs,
     in_sandbox,
@@ -15,7 +16,7 @@ from mlflow_proxy_e2e.facts.comparisons import (
 from mlflow_proxy_e2e.facts.facts import READ, Facts
 from mlflow_proxy_e2e.facts.question import Reply
 from mlflow_proxy_e2e.facts.sandbox import Sandbox, post
-from mlflow_proxy_e2e.facts.sign import Sign, needing, on_routes, shared
+from mlflow_proxy_e2e.facts.sign import Sign, needing, on_each_route, on_routes, shared
 from mlflow_proxy_e2e.target import Route
 from mlflow_proxy_e2e.wire import Headers, Request
 
@@ -62,7 +63,7 @@ def _closes_each_time(facts: Facts, route: Route) -> Reply | None:
     return replies[0] if all((reply.header("Connection") or "").lower() == "close" for reply in replies) else None
 
 
-connection_closed = shared("connection closed each time", on_routes(_closes_each_time))
+connection_closed = shared("connection closed each time", on_each_route(_closes_each_time))
 
 
 CAUSES = (
@@ -74,7 +75,11 @@ CAUSES = (
         what="the proxy does not forward Range",
         remedy=FORWARD_ALL,
         shows=_downloaded(DIGITS, PART, lambda reply: (reply.status, reply.body)),
-        reddens=(r"range",),
+        reddens=(
+            r"test_fidelity_transfer\.py::test_range",
+            r"test_conditional_request\[.*range",
+            r"test_download_part",
+        ),
     ),
     Cause(
         id=CauseId("conditions-dropped"),
@@ -84,7 +89,10 @@ CAUSES = (
         what="the proxy does not forward If-None-Match and If-Modified-Since",
         remedy=FORWARD_ALL,
         shows=on_routes(_conditional),
-        reddens=(r"none|modified",),
+        reddens=(
+            r"test_conditional_request\[.*(none|modified)",
+            r"test_ui\.py::test_not_modified",
+        ),
     ),
     Cause(
         id=CauseId("disposition-dropped"),
@@ -94,7 +102,12 @@ CAUSES = (
         what="the proxy drops Content-Disposition from answers",
         remedy="pass all response headers through",
         shows=_downloaded(DIGITS, (), lambda reply: reply.header("Content-Disposition")),
-        reddens=(r"names_in_headers",),
+        reddens=(
+            r"test_names_in_headers",
+            r"test_fidelity_transfer\.py::test_(head|range)",
+            r"test_ui_artifacts\.py::test_download",
+            rf"{CONVERSATIONS}\[.*artifacts",
+        ),
     ),
     Cause(
         id=CauseId("charset-changed"),
@@ -104,7 +117,10 @@ CAUSES = (
         what="the proxy declares a character set that MLflow did not",
         remedy="pass Content-Type through unchanged",
         shows=on_routes(differs(READ, lambda reply: reply.header("Content-Type"))),
-        reddens=(r"conversation",),
+        reddens=(
+            *COMPARED,
+            ENDPOINTS,
+        ),
     ),
     Cause(
         id=CauseId("cors-opened"),
@@ -114,7 +130,10 @@ CAUSES = (
         what="the proxy allows every origin",
         remedy="leave MLflow's CORS headers unchanged",
         shows=on_routes(differs(READ, lambda reply: reply.header("Access-Control-Allow-Origin"))),
-        reddens=(r"conversation", r"pages"),
+        reddens=(
+            *COMPARED,
+            r"test_no_answer_is_for_others_pages",
+        ),
     ),
     Cause(
         id=CauseId("origin-403"),
@@ -134,6 +153,6 @@ CAUSES = (
         what="the proxy closes the connection after each answer",
         remedy="let clients keep their connections open",
         shows=connection_closed.at("proxy"),
-        reddens=(r"test_fidelity_connections\.py::test_same_connection_is_used",),
+        reddens=(*OPEN_CONNECTIONS,),
     ),
 )

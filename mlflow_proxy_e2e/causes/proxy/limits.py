@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
+from mlflow_proxy_e2e.causes.patterns import ENDPOINTS, LARGE_UPLOADS
 from mlflow_proxy_e2e.facts.comparisons import (
     in_sandbox,
     method_blocked,
@@ -75,7 +76,12 @@ CAUSES = (
         remedy=ALLOW_ALL_METHODS,
         shows=registry_methods | (needing("artifacts") & in_sandbox(_plain_upload)),
         explains=(CauseId("delete-body-dropped"),),
-        reddens=(r"delete",),
+        reddens=(
+            r"::test_\w*(delete|update|rename|finalize|override|tag|patch|promote|transition|alias|merge)",
+            ENDPOINTS,
+            r"::test_(client_raises_)?denied_(write|step)",
+            r"test_(prompts|logged_models|model_registration)\.py",
+        ),
     ),
     Cause(
         id=CauseId("head-refused"),
@@ -85,7 +91,10 @@ CAUSES = (
         what="the proxy allows an incomplete list of methods",
         remedy=ALLOW_ALL_METHODS,
         shows=on_routes(method_blocked(Request("HEAD", READ.path))),
-        reddens=(r"head",),
+        reddens=(
+            r"test_(ui|fidelity_transfer)\.py::test_head",
+            rf"{ENDPOINTS}::test_verbs",
+        ),
     ),
     Cause(
         id=CauseId("chunked-refused"),
@@ -95,7 +104,11 @@ CAUSES = (
         what="the proxy requires the length of every body in advance",
         remedy="accept chunked bodies",
         shows=_refuses(_chunked, 400, 411, 501),
-        reddens=(r"chunked",),
+        reddens=(
+            r"test_chunked_upload",
+            r"test_odd_upload\[.*(chunk|trailers)",
+            r"test_artifacts\.py::test_\w+\[.*-empty",
+        ),
     ),
     Cause(
         id=CauseId("compressed-refused"),
@@ -105,7 +118,11 @@ CAUSES = (
         what="the proxy refuses compressed bodies",
         remedy="pass compressed bodies through",
         shows=needing("otlp", scope="write") & on_routes(status_differs(SPANS_ZIPPED, 400, 411, 413, 415, 501)),
-        reddens=(r"coded",),
+        reddens=(
+            r"test_coded_request",
+            r"test_odd_upload\[.*-gzip",
+            r"test_otlp\.py::test_send_spans\[.*-gzip",
+        ),
     ),
     Cause(
         id=CauseId("long-query-refused"),
@@ -115,7 +132,11 @@ CAUSES = (
         what="the proxy limits URLs to a kilobyte",
         remedy="allow at least 8 KB",
         shows=on_routes(unless(LONG, status_is_not(400, 413, 414, 431))),
-        reddens=(r"long",),
+        reddens=(
+            r"test_query\[.*-long",
+            r"test_query_in_log",
+            r"test_fidelity_names\.py",
+        ),
     ),
     Cause(
         id=CauseId("headers-limited"),
@@ -136,6 +157,6 @@ CAUSES = (
         remedy="lift the limit for MLflow's artifact paths",
         reports=("mlflow#10332",),
         shows=large_upload_refused.at("proxy"),
-        reddens=(r"test_artifacts\.py::test_large_file",),
+        reddens=(*LARGE_UPLOADS,),
     ),
 )

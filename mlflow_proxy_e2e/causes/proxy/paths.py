@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
-from mlflow_proxy_e2e.causes.patterns import ALL
+from mlflow_proxy_e2e.causes.patterns import ALL, ENDPOINTS
 from mlflow_proxy_e2e.facts.comparisons import (
     by_mlflow,
     in_sandbox,
@@ -181,7 +181,12 @@ CAUSES = (
         what="the proxy decodes the path once more often than it encodes it",
         remedy="forward the path unchanged",
         shows=on_routes(unless(get("experiments/get-by-name?experiment_name=no-such-x%2541"), repeats("x%41"))),
-        reddens=(r"test_text_in_query", r"test_get_experiment"),
+        reddens=(
+            r"test_fidelity_names\.py",
+            r"test_fidelity_requests\.py::test_(query\[.*percent|any_query|query_in_log|text_in_query)",
+            r"test_experiments\.py::test_get_experiment",
+            r"\[.*-percent",
+        ),
     ),
     Cause(
         id=CauseId("slash-decode"),
@@ -191,7 +196,12 @@ CAUSES = (
         what="the proxy decodes %2F in paths",
         remedy="forward escaped slashes unchanged",
         shows=_stored_elsewhere("slash-decode"),
-        reddens=(r"test_artifact_names",),
+        reddens=(
+            r"test_artifact_names",
+            r"test_names_in_headers",
+            r"test_bypass_paths\.py.*encoded-slashes",
+            r"tag_of_any_key\[.*delimiters",
+        ),
     ),
     Cause(
         id=CauseId("path-lowercased"),
@@ -201,7 +211,13 @@ CAUSES = (
         what="the proxy converts paths to lower case",
         remedy="forward the path unchanged",
         shows=_stored_elsewhere("path-lowercased"),
-        reddens=(r"test_artifact_names",),
+        reddens=(
+            r"test_(artifacts|logged_model_artifacts|model_registration|ui_artifacts)\.py::test_(?!name|unknown|refused)",
+            r"test_fidelity_names\.py|test_fidelity_requests\.py::test_(any_query|query_in_log|text_in_query)",
+            r"test_metrics\.py::test_metric_history\[|test_traces\.py::test_(search|page)|test_smoke\.py::test_\w+_model",
+            r"test_registered_models\.py::test_(page|model_name_is_kept\[.*-percent)",
+            ENDPOINTS,
+        ),
     ),
     Cause(
         id=CauseId("path-cut-at-semicolon"),
@@ -211,6 +227,12 @@ CAUSES = (
         what="the proxy takes what follows a semicolon for path parameters and drops it",
         remedy="forward the path unchanged",
         shows=_stored_elsewhere("path-cut-at-semicolon"),
-        reddens=(r"test_artifact_names",),
+        reddens=(
+            r"test_artifact_names",
+            r"test_names_in_headers",
+            r"semicolon",
+            r"test_fidelity_requests\.py::test_(any_query|query_in_log|text_in_query)",
+            r"test_bypass_paths\.py.*-parameters",
+        ),
     ),
 )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
-from mlflow_proxy_e2e.causes.patterns import KEYLESS
+from mlflow_proxy_e2e.causes.patterns import COMPARED, ERRORS, REFUSALS, THROTTLED, UNAUTHENTICATED
 from mlflow_proxy_e2e.facts.comparisons import (
     unless,
 )
@@ -110,7 +110,7 @@ CAUSES = (
         what="the proxy refuses bad keys in its framework's own format",
         remedy=MLFLOWS_SHAPE,
         shows=one_in_other_shape & (refused_with("detail") | refused_with("html")),
-        reddens=(KEYLESS,),
+        reddens=(*UNAUTHENTICATED,),
     ),
     Cause(
         id=CauseId("login-redirect"),
@@ -120,7 +120,7 @@ CAUSES = (
         what="the proxy redirects requests without a good key to a login page, as if every client were a browser",
         remedy="answer 401",
         shows=refused_with("login"),
-        reddens=(KEYLESS,),
+        reddens=(*UNAUTHENTICATED,),
     ),
     Cause(
         id=CauseId("challenge-missing"),
@@ -130,7 +130,7 @@ CAUSES = (
         what="the proxy's refusals lack WWW-Authenticate",
         remedy="send WWW-Authenticate with every 401",
         shows=refused_with("challenge"),
-        reddens=(KEYLESS,),
+        reddens=(*UNAUTHENTICATED,),
     ),
     Cause(
         id=CauseId("retry-after-missing"),
@@ -140,7 +140,7 @@ CAUSES = (
         what="the proxy's refusals lack Retry-After",
         remedy="pass on the auth service's Retry-After",
         shows=refused_with("retry"),
-        reddens=(r"throttled",),
+        reddens=(*THROTTLED,),
     ),
     Cause(
         id=CauseId("error-detail"),
@@ -150,7 +150,7 @@ CAUSES = (
         what="the proxy reports its own errors in its framework's format",
         remedy=MLFLOWS_SHAPE,
         shows=all_in_other_shape & refused_with("detail"),
-        reddens=(r"denied",),
+        reddens=(*REFUSALS,),
     ),
     Cause(
         id=CauseId("error-html"),
@@ -160,7 +160,7 @@ CAUSES = (
         what="the proxy reports its own errors as HTML pages",
         remedy=MLFLOWS_SHAPE,
         shows=all_in_other_shape & refused_with("html"),
-        reddens=(r"denied",),
+        reddens=(*REFUSALS,),
     ),
     Cause(
         id=CauseId("error-shape"),
@@ -180,7 +180,11 @@ CAUSES = (
             CauseId("percent-decoded-twice"),
             CauseId("blank-parameters-dropped"),
         ),
-        reddens=(r"unknown",),
+        reddens=(
+            *REFUSALS,
+            *ERRORS,
+            *COMPARED,
+        ),
     ),
     Cause(
         id=CauseId("status-rewritten"),
@@ -196,6 +200,12 @@ CAUSES = (
             CauseId("method-filter"),
             CauseId("head-refused"),
         ),
-        reddens=(r"conversation",),
+        reddens=(
+            *REFUSALS,
+            *ERRORS,
+            *COMPARED,
+            r"test_identities_take_turns",
+            r"test_no_log_has_a_key",
+        ),
     ),
 )

@@ -7,6 +7,7 @@ from dataclasses import replace
 from urllib.parse import urlsplit
 
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
+from mlflow_proxy_e2e.causes.patterns import DENIALS
 from mlflow_proxy_e2e.facts.comparisons import (
     Test,
 )
@@ -119,6 +120,10 @@ CAUSES = (
         what="the proxy adds request headers to answers, as for debugging",
         remedy="remove headers that carry keys from responses",
         shows=on_routes(_echo),
-        reddens=(r"test_read",),
+        reddens=(
+            r"test_denials\.py::test_read\[",
+            DENIALS,
+            r"test_trace_echoes_no_key",
+        ),
     ),
 )

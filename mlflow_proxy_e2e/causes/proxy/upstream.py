@@ -175,7 +175,11 @@ CAUSES = (
         what="the proxy gives MLflow less time for a whole answer than some answers take",
         remedy="limit idle time, not the time of a whole answer",
         shows=cut_by_proxy | (mlflow_away & ~own_words & ~slow & status(504)) | download_ended.at("proxy"),
-        reddens=(r"test_slow_calls\.py::test_download_with_pause",),
+        explains=(CauseId("edge-timeout-too-short"),),
+        reddens=(
+            r"test_slow_calls\.py",
+            r"test_artifacts\.py::test_large_file",
+        ),
     ),
     Cause(
         id=CauseId("upstream-by-https"),

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from fixtures.faults.fault import Fault
+from fixtures.faults.suite import CONVERSATION, E2E
 from fixtures.stack.process import ProcessStack
 from mlflow_proxy_e2e.diagnosis import diagnose
 from mlflow_proxy_e2e.target import Target
 from tests.harness.conftest import Run, StartRun
-from tests.harness.detections import CONVERSATION, E2E
 from tests.harness.faults import forked
 from tests.harness.faults.front import Front
 from tests.harness.given import VARIABLE

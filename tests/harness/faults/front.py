@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
+from fixtures.faults.catalogue import FAULTS
 from fixtures.faults.fault import Fault
 from fixtures.services import Address, Service
 from fixtures.stack.process import LOG, ProcessStack, ServiceProcess
 
 SHARED = "mlflow"
+# The faults for which MLflow need not be started again.
+WITH_A_SHARED_MLFLOW = tuple(fault.id for fault in FAULTS.values() if fault.hop != "mlflow")
 
 
 class Front(ProcessStack):

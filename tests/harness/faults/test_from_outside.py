@@ -6,8 +6,8 @@ import pytest
 
 from fixtures.faults.catalogue import FAULTS
 from mlflow_proxy_e2e.diagnosis import diagnose
-from tests.harness.detections import WITH_A_SHARED_MLFLOW
 from tests.harness.faults.conftest import StartFront
+from tests.harness.faults.front import WITH_A_SHARED_MLFLOW
 from tests.harness.faults.variations import as_deployed, with_one_route
 
 FROM_OUTSIDE = [fault for fault in WITH_A_SHARED_MLFLOW if FAULTS[fault].hop != "client"]

@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import pytest
 
-from fixtures.faults import fidelity, gate
 from fixtures.faults.catalogue import FAULTS
 from fixtures.faults.fault import Fault
+from fixtures.faults.proxy import access, bodies, caching, carriers, headers, limits, paths, queries, refusals, secrecy
+from mlflow_proxy_e2e.causes.catalogue import CATALOGUE
 from tests.harness.conftest import Run, StartRun
-from tests.harness.detections import DETECTED_BY, WITH_A_SHARED_MLFLOW
 from tests.harness.faults import forked
 from tests.harness.faults.conftest import ACCOUNTED, FAILED, SCORE, RunOn, StartFront
+from tests.harness.faults.front import WITH_A_SHARED_MLFLOW
 
-# Of what these turn red the message has the request, and how to send it again. Others a client reports, or a log.
+# Of what these families turn red the message has the request, and how to send it again. The others a client reports, or a log.
+DESCRIBED = (access, bodies, caching, carriers, headers, limits, paths, queries, refusals, secrecy)
 SHOWN_OTHERWISE = {"credential-leak", "key-echoed", "origin-403", "body-size-limit", "query-logged"}
-DESCRIBED = {fault.id for fault in (*gate.FAULTS, *fidelity.FAULTS)} - SHOWN_OTHERWISE
 MOST_CAUSES = 2  # that a verdict may leave open
 
 
-@pytest.mark.parametrize("fault", sorted(DETECTED_BY))
+@pytest.mark.parametrize("fault", sorted(fault.id for fault in FAULTS.values() if fault.shown_by))
 def test_fault(
     fault: str, start_front: StartFront, run_on: RunOn, start_run: StartRun, record_property: Callable[[str, object], None]
 ) -> None:
     """A system with this fault fails the tests that the fault concerns, and no others; the verdict says what and where."""
-    tests, red = DETECTED_BY[fault]
     known = FAULTS[fault]
     record_property(SCORE, "faults")
 
@@ -34,13 +34,14 @@ def test_fault(
         front = start_front(known)
         assert front.target
         # Where what is wrong lies behind the edge, one route will do.
-        run = run_on(front.target, *tests, *(("--route", "internal") if known.hop in ("proxy", "auth") else ()), **front.client)
+        route = ("--route", "internal") if known.hop in ("proxy", "auth") else ()
+        run = run_on(front.target, *known.shown_by, *route, **front.client)
     else:
-        run = start_run(*tests, "--fault", fault, begin=forked.Forked)
+        run = start_run(*known.shown_by, "--fault", fault, begin=forked.Forked)
 
     assert run.wait() == pytest.ExitCode.TESTS_FAILED, run.output
-    _assert_caught(run, red)
-    for part in ("sent      ", "came      ", "expected  ", "again     curl ") if fault in DESCRIBED else ():
+    _assert_caught(run, CATALOGUE[known.cause].reddens)
+    for part in ("sent      ", "came      ", "expected  ", "again     curl ") if _is_described(known) else ():
         assert part in run.output
     record_property(SCORE, "caught")
     _assert_named(run, known, record_property)
@@ -64,8 +65,12 @@ def _assert_named(run: Run, fault: Fault, record_property: Callable[[str, object
     assert len(accounted) == len(failed), run.output
 
 
-def _assert_caught(run: Run, red: str) -> None:
-    outcomes = run.outcomes()
-    failed = {name for name, outcome in outcomes.items() if outcome != "passed"}
-    assert failed == {name for name in outcomes if re.search(red, name)}, run.output
+def _is_described(fault: Fault) -> bool:
+    return fault.id not in SHOWN_OTHERWISE and any(fault in family.FAULTS for family in DESCRIBED)
+
+
+def _assert_caught(run: Run, reddens: Iterable[str]) -> None:
+    outcomes = run.outcomes_by_id()
+    failed = {id_ for id_, outcome in outcomes.items() if outcome != "passed"}
+    assert failed == {id_ for id_ in outcomes if any(re.search(pattern, id_) for pattern in reddens)}, run.output
     assert failed, run.output

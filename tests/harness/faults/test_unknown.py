@@ -9,16 +9,15 @@ from typing import NamedTuple
 
 import pytest
 
-from fixtures.faults.auth import SCOPES_FILE
+from fixtures.faults.auth.decisions import classify
 from fixtures.faults.fault import Fault
+from fixtures.faults.suite import E2E, READ
 from fixtures.faults.system import Configuration, System, script
 from fixtures.services import envoy
-from fixtures.services.auth import SCOPES_VARIABLE
 from fixtures.stack.process import ProcessStack
 from fixtures.stack.reaper import ROOT
 from mlflow_proxy_e2e.causes.cause import CauseId
 from mlflow_proxy_e2e.endpoints.scopes import TABLE
-from tests.harness.detections import E2E, READ
 from tests.harness.faults.conftest import RunOn, StartFront
 
 TEAPOT_FOR_PARAMETERS = """
@@ -66,10 +65,7 @@ def _refuse_at_edge(system: System) -> None:
 
 
 def _forget_in_table(system: System) -> None:
-    rules = [line for line in TABLE.read_text().splitlines(keepends=True) if "/mlflow/runs/" not in line]
-    system.add_files("auth", **{SCOPES_FILE: "".join(rules)})
-    service = system.services["auth"]
-    system.change("auth", environment={**service.environment, SCOPES_VARIABLE: SCOPES_FILE})
+    classify(system, "".join(line for line in TABLE.read_text().splitlines(keepends=True) if "/mlflow/runs/" not in line))
 
 
 def _break_mlflow(system: System) -> None:

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from fixtures.faults.catalogue import FAULTS
+from fixtures.faults.suite import E2E, EVERY, HEADERS, PATHS, VERBS
 from fixtures.faults.system import Configuration, System, script_first
 from fixtures.services import envoy
 from mlflow_proxy_e2e.target import Target
-from tests.harness.detections import E2E, EVERY, HEADERS, PATHS, VERBS
 
 OTHER_PREFIX = "/registry/v2"
 OTHER_WORDS = """

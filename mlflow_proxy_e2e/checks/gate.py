@@ -1,0 +1,175 @@
+"""The gate between a route and MLflow: what is behind it, what has been tried against it, and whether it held."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import uuid
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
+from urllib.parse import urlsplit
+
+from mlflow_proxy_e2e.access_log import AccessLog
+from mlflow_proxy_e2e.checks.attempts import Attempt, Evidence, ask, expected, flaw, is_served
+from mlflow_proxy_e2e.checks.oracle import assert_none_wrong
+from mlflow_proxy_e2e.target import Caller, Denial, Identity, Route
+from mlflow_proxy_e2e.timeouts import ATTEMPT
+from mlflow_proxy_e2e.wire import JSON, Answer, Request, Wire, describe
+
+READ = "/api/2.0/mlflow/experiments/get"
+SEARCH = "/api/2.0/mlflow/runs/search"  # a read by POST, as near to the write as can be
+WRITE = "/api/2.0/mlflow/runs/set-tag"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is behind the gate: an experiment and a run of it, both with a word that only those know who may read.
+
+    ``truth`` is who sees what MLflow holds of them, whatever the gate makes of requests.
+    """
+
+    experiment_id: str
+    run_id: str
+    canary: str
+    truth: Caller
+
+    def read(self, path: str = READ) -> Request:
+        """Return a request whose answer has the canary in it."""
+        return Request("GET", f"{path}{'&' if '?' in path else '?'}experiment_id={self.experiment_id}")
+
+    def write(self, mark: str, path: str = WRITE) -> Request:
+        """Return a request that gives the run a tag named by the mark. Sent to SEARCH it is a read, and as good a one."""
+        what = {"run_id": self.run_id, "key": mark, "value": "written", "experiment_ids": [self.experiment_id]}
+        return Request("POST", path, JSON, json.dumps(what).encode())
+
+    def tags(self) -> set[str]:
+        """Return the names of the run's tags, as MLflow holds them."""
+        with Wire(*self.truth) as truth_wire:
+            answer = truth_wire.ask(Request("GET", f"/api/2.0/mlflow/runs/get?run_id={self.run_id}"))
+        return {tag["key"] for tag in answer.json()["run"]["data"]["tags"]}
+
+
+class Marks:
+    """Words that are in nothing else: where one is in a request, MLflow's log shows whether that request has reached it.
+
+    Args:
+        log: MLflow's log, or None where it cannot be read.
+    """
+
+    def __init__(self, log: AccessLog | None) -> None:
+        self._log, self._beginning, self._numbers = log, f"m{uuid.uuid4().hex}", itertools.count()
+
+    def new(self) -> str:
+        """Return a word that has not been used."""
+        return f"{self._beginning}-{next(self._numbers)}-"
+
+    def logged(self, last: str) -> list[str]:
+        """Return the lines of MLflow's log with any of the words, once it has one with the last word that was sent."""
+        if not self._log:
+            return []
+        self._log.await_line_with(last)  # then whatever reached MLflow before is in it, too
+        return self._log.lines_with(self._beginning)
+
+
+@dataclass
+class Gate:
+    """What stands between a route and MLflow, as the subject shows it.
+
+    Args:
+        control: an identity that may do everything.
+        hidden: parts of keys, which no message may show.
+    """
+
+    route: Route
+    control: Identity
+    subject: Subject
+    marks: Marks
+    attempts: list[Attempt] = field(default_factory=list, repr=False)
+    hidden: list[str] = field(default_factory=list, repr=False)
+
+    @property
+    def origin(self) -> Route:
+        """Return the route's server without the route's path: requests to it have the whole path in them."""
+        url = urlsplit(self.route.url)
+        return replace(self.route, url=f"{url.scheme}://{url.netloc}")
+
+    @property
+    def base(self) -> str:
+        """Return the route's path."""
+        return urlsplit(self.route.url).path
+
+    def wire(self, identity: Identity | None = None) -> Wire:
+        """Return a connection to the origin, with an identity's key or without any."""
+        return Wire(self.origin, identity, timeout=ATTEMPT)
+
+    def public_answers(self, request: Request) -> list[Answer]:
+        """Return what, if anything, a request is answered without a key: to say that again gives nothing away.
+
+        To a path that means nothing, that is what a server answers where it knows the path or the host name of a request as little:
+        its start page, or a redirect.
+        """
+        came = ask(self.wire(), request)
+        return [came] if isinstance(came, Answer) else []
+
+    def assert_open(self, mark: str | None = None) -> Answer:
+        """Assert that the plain read succeeds for an identity that may read, and return its answer. A refusal counts after that."""
+        wire, request = self._control_wire(), self.subject.read().marked(mark or self.marks.new())
+        came = ask(wire, request)
+        served = is_served(came, self.subject.canary)
+        assert served, describe(wire, request, came, "MLflow's answer, since it may read")
+        assert isinstance(came, Answer)
+        return came
+
+    def assert_open_to_writes(self) -> None:
+        """Assert that the plain write succeeds for an identity that may write, and shows."""
+        mark = self.marks.new()
+        wire, request = self._control_wire(), self.subject.write(mark)
+        came = ask(wire, request)
+        written = isinstance(came, Answer) and came.status == 200 and mark in self.subject.tags()
+        assert written, describe(wire, request, came, "that it is written, since it may write")
+
+    def attempt(
+        self,
+        wire: Wire,
+        request: Request,
+        mark: str,
+        *,
+        shown: Request | None = None,
+        harmless: Collection[Answer] | None = (),
+        denial: Denial | None = None,
+        trace: str = "",
+        is_attack: bool = False,
+    ) -> None:
+        """Send a request on a connection of its own, in which the mark is what MLflow would log or store.
+
+        Args:
+            shown, harmless, denial: see Attempt.
+            trace: what is in MLflow's log if the request got past (default: the mark).
+            is_attack: on what others get, too: see what another identity's own read is answered next.
+        """
+        came = ask(wire, request)
+        after = ask(self._control_wire(), self.subject.read()) if is_attack else None
+        self.attempts.append(Attempt(mark, wire, shown or request, came, harmless, denial, trace or mark, after))
+
+    def assert_shut(self) -> None:
+        """Assert that none of the attempts got past the gate, and that it is still open to those who may."""
+        assert self.attempts
+        evidence = self._evidence()
+        assert_none_wrong([self._judge(attempt, evidence) for attempt in self.attempts])
+
+    def _control_wire(self) -> Wire:
+        return Wire(self.route, self.control, timeout=ATTEMPT)
+
+    def _evidence(self) -> Evidence:
+        last = self.marks.new()
+        self.assert_open(last)
+        return Evidence(self.subject.canary, self.control, self.subject.tags(), self.marks.logged(last))
+
+    def _judge(self, attempt: Attempt, evidence: Evidence) -> str | None:
+        what = flaw(attempt, evidence)
+        if what is None:
+            return None
+        text = describe(attempt.wire, attempt.shown, attempt.came, f"{expected(attempt)}, but {what}")
+        for part in sorted(self.hidden, key=len, reverse=True):
+            text = text.replace(part, "[part of a key]")
+        return text
