@@ -101,9 +101,10 @@ def method_blocked(request: Request) -> Test:
     """Return what finds out whether a method does not get to MLflow, on a path to which GET does."""
 
     def wrong(facts: Facts, route: Route) -> Reply | None:
-        reply = unless(request, lets_method_pass)(facts, route)
-        get = facts.ask(route, Request("GET", request.path)) if reply else None
-        return reply if get and (get.status == 405 or get.status != reply.status) else None  # MLflow itself may not allow GET
+        if (reply := unless(request, lets_method_pass)(facts, route)) is None:
+            return None
+        get = facts.ask(route, Request("GET", request.path))  # which MLflow itself may not allow
+        return reply if get.status == 405 or get.status != reply.status else None
 
     return wrong
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from fixtures.faults.catalogue import FAULTS
+from fixtures.faults.proxy.changes import change_routes
+from fixtures.faults.proxy.headers import keep_origin
 from fixtures.faults.suite import E2E, EVERY, HEADERS, PATHS, VERBS
 from fixtures.faults.system import Configuration, System, script_first
 from fixtures.services import envoy
@@ -60,7 +62,6 @@ NOT_FOR_MLFLOW = (
     *(f"{HEADERS}::test_host_without_key", f"{HEADERS}::test_host_of_denied_write", f"{HEADERS}::test_path_in_header_without_key"),
     *(f"{PATHS}::test_odd_path_without_key", f"{PATHS}::test_odd_path_of_permitted_read"),
     *(f"{FRAMING}::test_upgrade_without_key", f"{FRAMING}::test_odd_request_line_without_key"),
-    f"{E2E}/test_ui.py::test_write_of_page",
 )
 
 
@@ -156,6 +157,7 @@ VARIATIONS: Mapping[str, Variation] = {
     "buffering": Variation(proxy(_with_filter("envoy.filters.http.buffer", BUFFER))),
     "connects-again": Variation(proxy(_connects_again)),
     "external-only": Variation(retarget=lambda target: with_one_route(as_deployed(target))),
+    "foreign-origin-forwarded": Variation(change_routes(keep_origin), tests=(f"{E2E}/test_ui.py::test_write_of_page",)),
     "headers-of-others": Variation(script_first(HEADERS_OF_OTHERS)),
     "http-only": Variation(edge(_without_tls), _external_url(lambda url: url.replace("https:", "http:"))),
     "http2-between-hops": Variation(edge(_http2_to_proxy)),
