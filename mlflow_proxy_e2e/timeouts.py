@@ -91,6 +91,11 @@ PROBE = Timeout(
     "longer than the reference proxy waits for the auth service",
 )
 DIAGNOSIS = Timeout(9, "for all questions of a diagnosis together", "a verdict is on the screen 10 s after the last test")
+UNNAMED = Timeout(
+    1.5,
+    "of that kept for what no cause has a name for, if nothing that has one was found",
+    "chosen: a tenth of a second for each of the calls that are then held against MLflow's own",
+)
 PATIENCE = Timeout(
     2.5, "in which nothing of a slow call is sent, or taken, by a diagnosis", "as PAUSE, within what a diagnosis may take"
 )

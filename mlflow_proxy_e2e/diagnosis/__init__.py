@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import get_args
 
+from mlflow_proxy_e2e import timeouts
 from mlflow_proxy_e2e.causes.catalogue import CATALOGUE, UNNAMED
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId, Severity
 from mlflow_proxy_e2e.diagnosis.failed import FailedTest, account, group
@@ -67,7 +68,7 @@ def read(facts: Facts) -> Mapping[CauseId, Reading]:
         with facts.within(cause.id):
             return cause.shows(facts)
 
-    with ThreadPoolExecutor(AT_ONCE) as threads:
+    with facts.keeping(timeouts.UNNAMED), ThreadPoolExecutor(AT_ONCE) as threads:
         return dict(zip((cause.id for cause in causes), threads.map(reading, causes), strict=True))
 
 

@@ -12,7 +12,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -312,10 +312,9 @@ class Facts:
         """Tell whether there is so much time left."""
         return self.observe(f"has {seconds:g} s left{self._new_suffix()}", lambda: self._prober.seconds_left >= seconds)
 
-    @property
-    def seconds_left(self) -> float:
-        """Return for how long anything can still be asked: of a recording, nothing can."""
-        return self._prober.seconds_left if self.is_live else 0.0
+    def keeping(self, seconds: float) -> AbstractContextManager[None]:
+        """Within the block, so much of the time is kept for what is asked after it."""
+        return self._prober.keeping(seconds)
 
     def at_end(self, action: Callable[[], None]) -> None:
         """Have something done when the diagnosis is over."""

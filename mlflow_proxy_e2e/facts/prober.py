@@ -8,7 +8,8 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 
 from mlflow_proxy_e2e import timeouts
@@ -41,13 +42,22 @@ class Prober:
     """Sends questions until its time is over. Safe to use from several threads."""
 
     def __init__(self, seconds: float = timeouts.DIAGNOSIS) -> None:
-        self._end = time.monotonic() + seconds
+        self._end, self._kept = time.monotonic() + seconds, 0.0
         self._slots = threading.BoundedSemaphore(AT_ONCE)
 
     @property
     def seconds_left(self) -> float:
         """Return for how long anything can still be asked."""
-        return max(0.0, self._end - time.monotonic())
+        return max(0.0, self._end - self._kept - time.monotonic())
+
+    @contextmanager
+    def keeping(self, seconds: float) -> Iterator[None]:
+        """Within the block, so much of the time is kept for what is asked after it."""
+        self._kept = seconds
+        try:
+            yield
+        finally:
+            self._kept = 0.0
 
     def send(self, question: Question, request_id: str) -> Reply:
         """Return what comes of a question. Raises NotAskedError."""

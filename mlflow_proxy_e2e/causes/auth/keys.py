@@ -90,6 +90,7 @@ CAUSES = (
         what="the auth service ignores revocations",
         remedy="check for revocation on every call",
         shows=wrongly_let_in(lambda who: who.name == "revoked"),
+        explains=(CauseId("revocation-lag"),),
         reddens=(
             r"-revoked",
             ENDPOINTS,
