@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import get_args
 
@@ -68,8 +67,8 @@ def read(facts: Facts) -> Mapping[CauseId, Reading]:
         with facts.within(cause.id):
             return cause.shows(facts)
 
-    with facts.keeping(timeouts.UNNAMED), ThreadPoolExecutor(AT_ONCE) as threads:
-        return dict(zip((cause.id for cause in causes), threads.map(reading, causes), strict=True))
+    with facts.keeping(timeouts.UNNAMED):
+        return dict(zip((cause.id for cause in causes), facts.at_once(reading, causes, AT_ONCE), strict=True))
 
 
 def conclude(facts: Facts, failed: Sequence[FailedTest] = ()) -> Verdict:

@@ -25,7 +25,7 @@ from mlflow_proxy_e2e.facts.trace import LogLine, lines_about, lines_with
 from mlflow_proxy_e2e.target import Carrier, Hop, Identity, Route, Secret, Target
 from mlflow_proxy_e2e.wire import Request
 
-T = TypeVar("T")
+S, T = TypeVar("S"), TypeVar("T")
 
 EDGE_ROUTE, PROXY_ROUTE = "external", "internal"  # the one crosses the edge, the other begins behind it
 HOPS = ("client", "edge", "proxy", "auth", "mlflow")  # in the order in which a request crosses them
@@ -183,10 +183,14 @@ class Facts:
         return f" again for {self._context.scope} {self._context.look}.{self._context.count}"
 
     def _at_once(self, questions: Sequence[tuple[Question, str]]) -> list[Reply]:
-        if len(questions) < 2:
-            return [self._reply(*each) for each in questions]
-        with ThreadPoolExecutor(min(AT_ONCE, len(questions))) as threads:
-            return list(threads.map(lambda each: self._reply(*each), questions))
+        return self.at_once(lambda each: self._reply(*each), questions, AT_ONCE)
+
+    def at_once(self, do: Callable[[S], T], things: Sequence[S], most: int) -> list[T]:
+        """Do something with several things, so many at once as long as there is anything to wait for."""
+        if not self.is_live or len(things) < 2:
+            return list(map(do, things))
+        with ThreadPoolExecutor(min(most, len(things))) as threads:
+            return list(threads.map(do, things))
 
     def _reply(self, question: Question, suffix: str) -> Reply:
         def send() -> Reply:

@@ -20,6 +20,7 @@ from mlflow_proxy_e2e.wire import Answer
 
 FORMAT = 1  # raised when a field goes or changes its meaning
 PLAIN_BYTES = 2000  # of a body that is written as text
+DIGESTED_BYTES = 64 << 10  # of what was sent: it is told apart by its beginning and its length
 PACKED_BYTES = 64 << 10  # of a body once compressed: what is larger is cut
 HIDDEN = Secret(INSTEAD)  # stands where a key was
 
@@ -120,8 +121,9 @@ def named(question: Question, secrets: Iterable[Secret]) -> str:
     """Return by what name a question is known: the same on whatever machine, and without keys."""
     request, hidden = question.request, tuple(secrets)
     who = f"{question.who.name} {question.carrier or question.who.carrier}" if question.who else "nobody"
-    sent = f"{without(hidden, repr(request.headers))}{request.body!r}" if request.headers or request.body else ""
-    content = f" with {hashlib.sha1(sent.encode(), usedforsecurity=False).hexdigest()[:12]}" if sent else ""
+    sent = without(hidden, repr(request.headers)).encode() + request.body[:DIGESTED_BYTES] + str(len(request.body)).encode()
+    digest = hashlib.sha1(sent, usedforsecurity=False).hexdigest()[:12]
+    content = f" with {digest}" if request.headers or request.body else ""
     return without(hidden, f"{request.method} {request.path} on {_place(question.route)} as {who}{content}")
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from mlflow_proxy_e2e import timeouts
@@ -82,8 +81,7 @@ def _ended(call: Outcome, what: str, test: Callable[[str], bool]) -> Sign:
         if not facts.target.capabilities >= NEEDED or not (own := sandbox(facts)) or not own.is_there:
             return NO
         routes = facts.open_routes
-        with ThreadPoolExecutor(max(1, len(routes))) as threads:
-            outcomes = dict(zip(routes, threads.map(partial(call, facts), routes), strict=True))
+        outcomes = dict(zip(routes, facts.at_once(partial(call, facts), routes, len(routes)), strict=True))
         cut = [route for route, outcome in outcomes.items() if outcome and test(outcome)]
         if not cut:
             return NO
