@@ -25,7 +25,8 @@ from mlflow_proxy_e2e.facts.trace import LogLine, lines_about, lines_with
 from mlflow_proxy_e2e.target import Carrier, Hop, Identity, Route, Secret, Target
 from mlflow_proxy_e2e.wire import Request
 
-S, T = TypeVar("S"), TypeVar("T")
+S = TypeVar("S")
+T = TypeVar("T")
 
 EDGE_ROUTE, PROXY_ROUTE = "external", "internal"  # the one crosses the edge, the other begins behind it
 HOPS = ("client", "edge", "proxy", "auth", "mlflow")  # in the order in which a request crosses them
