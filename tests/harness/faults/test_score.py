@@ -18,7 +18,10 @@ from tests.harness.faults.front import WITH_A_SHARED_MLFLOW
 
 # Of what these families turn red the message has the request, and how to send it again. The others a client reports, or a log.
 DESCRIBED = (access, bodies, caching, carriers, headers, limits, paths, queries, refusals, secrecy)
-SHOWN_OTHERWISE = {"credential-leak", "key-echoed", "origin-403", "body-size-limit", "query-logged"}
+SHOWN_OTHERWISE = {
+    *("carrier-ignored", "error-shape", "method-filter", "origin-403", "query-collapse"),
+    *("body-size-limit", "credential-leak", "key-echoed", "query-logged"),
+}
 MOST_CAUSES = 2  # that a verdict may leave open
 
 
