@@ -10,9 +10,9 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 
-from fixtures.options import TARGET
 from mlflow_proxy_e2e.clients import client_of
 from mlflow_proxy_e2e.scratch import Scratch
+from mlflow_proxy_e2e.stash import TARGET
 from mlflow_proxy_e2e.target import Caller, Identity, Route, Target
 
 

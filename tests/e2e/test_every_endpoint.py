@@ -17,7 +17,6 @@ from urllib.parse import urlsplit
 import mlflow
 import pytest
 
-from fixtures.options import selected
 from mlflow_proxy_e2e.access_log import AccessLog
 from mlflow_proxy_e2e.checks.denials import NO_KEY, wrong_in_denial
 from mlflow_proxy_e2e.checks.gate import Marks
@@ -26,6 +25,7 @@ from mlflow_proxy_e2e.endpoints.coverage import Coverage
 from mlflow_proxy_e2e.endpoints.scopes import Scopes
 from mlflow_proxy_e2e.endpoints.served import served
 from mlflow_proxy_e2e.endpoints.table import VERBS, Endpoint, endpoints, is_missing
+from mlflow_proxy_e2e.options import selected
 from mlflow_proxy_e2e.report.summary import CELLS
 from mlflow_proxy_e2e.target import Caller, Carrier, Contract, Identity, Route, Target
 from mlflow_proxy_e2e.version import VERSION

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from fixtures.options import TARGET
+from mlflow_proxy_e2e.stash import TARGET
 from mlflow_proxy_e2e.target import Route, Target
 from mlflow_proxy_e2e.wire import Request, Wire, describe
 
