@@ -69,6 +69,10 @@ def _score(found: Mapping[str, set[object]]) -> Mapping[str, str]:
     """Return how many of how many, by what it is."""
     count = Counter(value for values in found.values() for value in values)
     score = {what: f"{count[what]} of {count['faults']} faults" for what in FAULT_SCORES if count["faults"]}
+    if count["compounds"]:
+        score["compounds"] = (
+            f"{count['compounds named']} of {count['compounds']}, everything in them named or explained, nothing else"
+        )
     if count["variations"]:
         score["false alarms"] = f"{count['false alarms']} of {count['variations']} correct variations"
     return score

@@ -1,0 +1,53 @@
+"""Every system of the lab that a diagnosis can be held to: broken in one known way, or right in a way of its own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from fixtures.faults.catalogue import FAULTS
+from fixtures.faults.fault import Fault
+from fixtures.stack.process import ProcessStack
+from mlflow_proxy_e2e.causes.cause import CauseId
+from mlflow_proxy_e2e.target import Target
+from tests.harness.faults.front import WITH_A_SHARED_MLFLOW, Front
+from tests.harness.faults.variations import VARIATIONS
+
+RECORDINGS = Path(__file__).with_name("recordings.tar.xz")
+RIGHT = "right-"  # begins the names of systems that are right
+NEVER_STARTS = "database-missing"
+BROKEN = tuple(sorted(set(FAULTS) - {NEVER_STARTS}))
+SYSTEMS = (*BROKEN, *(f"{RIGHT}{name}" for name in sorted(VARIATIONS)))
+
+
+@contextmanager
+def up(name: str, trunk: ProcessStack) -> Iterator[Target]:
+    """Within the block, a system is up, and the environment is that of whoever uses it."""
+    variation = VARIATIONS.get(name.removeprefix(RIGHT))
+    if variation and name.startswith(RIGHT):
+        stack: ProcessStack = Front(trunk, Fault(cause=CauseId(name), inject=variation.change))
+    else:
+        stack = Front(trunk, FAULTS[name]) if name in WITH_A_SHARED_MLFLOW else ProcessStack(fault=FAULTS[name])
+    try:
+        target = stack.start()
+        list(stack.until_ready())
+        with _environment(stack.client):
+            yield variation.retarget(target) if variation and name.startswith(RIGHT) else target
+    finally:
+        stack.stop()
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name)
+            else:
+                os.environ[name] = value

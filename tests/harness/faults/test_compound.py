@@ -1,0 +1,60 @@
+"""Systems in which several things are wrong: each of them is found, or is a consequence of one that is, and nothing else is."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from fixtures.faults.auth import decisions, keys
+from fixtures.faults.catalogue import FAULTS
+from fixtures.faults.fault import Fault
+from fixtures.faults.proxy import access, bodies, caching, carriers, duplicates, headers, limits, queries, refusals, secrecy
+from fixtures.faults.system import System
+from mlflow_proxy_e2e.causes.catalogue import CATALOGUE
+from mlflow_proxy_e2e.causes.cause import CauseId
+from mlflow_proxy_e2e.diagnosis import diagnose
+from tests.harness.faults.conftest import SCORE, StartFront
+
+SEED, PAIRS, TRIPLES = 14, 40, 10
+# Families with which good keys still get through. Of the auth service one program runs: one fault of it at a time.
+FAMILIES = (access, bodies, caching, carriers, duplicates, headers, limits, queries, refusals, secrecy, decisions, keys)
+STOPS_GOOD_KEYS = ("query-dropped", "wrong-service-id")
+CANDIDATES = [fault for family in FAMILIES for fault in family.FAULTS if fault.id not in STOPS_GOOD_KEYS]
+
+
+def _compounds() -> list[tuple[str, ...]]:
+    choose = random.Random(SEED)
+    found: list[tuple[str, ...]] = []
+    for size, number in ((2, PAIRS), (3, TRIPLES)):
+        while sum(len(compound) == size for compound in found) < number:
+            chosen = choose.sample(CANDIDATES, size)
+            if sum(fault.hop == "auth" for fault in chosen) < 2:
+                found.append(tuple(sorted(fault.id for fault in chosen)))
+    return found
+
+
+def _injected(compound: Sequence[str]) -> Fault:
+    def inject(system: System) -> None:
+        for fault in compound:
+            FAULTS[fault].inject(system)
+
+    return Fault(cause=CauseId(compound[0]), inject=inject)
+
+
+@pytest.mark.parametrize("compound", _compounds(), ids="+".join)
+def test_compound(compound: tuple[str, ...], start_front: StartFront, record_property: Callable[[str, object], None]) -> None:
+    """Everything that is wrong is in the verdict, or is explained by what is, and nothing else is in it."""
+    record_property(SCORE, "compounds")
+    front = start_front(_injected(compound))
+    assert front.target
+
+    findings = diagnose(front.target).findings
+
+    named = {cause for finding in findings for cause in finding.causes}
+    explained = {consequence for fault in compound for consequence in CATALOGUE[CauseId(fault)].explains}
+    others = [finding for finding in findings if not set(finding.causes) & set(compound)]
+    assert set(compound) <= named | explained, "\n\n".join(map(str, findings))
+    assert not others, "\n\n".join(map(str, others))
+    record_property(SCORE, "compounds named")

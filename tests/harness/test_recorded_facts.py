@@ -1,0 +1,62 @@
+"""The catalogue on recorded facts, without a service: what shows in each system of the lab, and that nothing else does."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from mlflow_proxy_e2e.causes.catalogue import CATALOGUE
+from mlflow_proxy_e2e.diagnosis import conclude
+from mlflow_proxy_e2e.facts.facts import Facts
+from mlflow_proxy_e2e.facts.recording import Recording
+from tests.harness.faults.systems import BROKEN, RECORDINGS, RIGHT, SYSTEMS
+
+MOST_CAUSES = 2  # that a finding may leave open where the stack is ours
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
+    """Return the file with the facts of each system, by its name."""
+    folder = tmp_path_factory.mktemp("recordings")
+    with tarfile.open(RECORDINGS) as archive:
+        archive.extractall(folder, filter="data")
+    return {file.stem: file for file in folder.glob("*.json")}
+
+
+def test_every_system_is_recorded(recordings: Mapping[str, Path]) -> None:
+    """There are facts of each system of the lab, and of no other: ``tox -e record`` makes them."""
+    assert set(recordings) == set(SYSTEMS)
+
+
+@pytest.mark.parametrize("cause", BROKEN)
+def test_cause(cause: str, recordings: Mapping[str, Path]) -> None:
+    """The cause that was brought about is found, at its hop, and nothing else is."""
+    verdict = conclude(Facts.recorded(Recording.read(recordings[cause])))
+
+    (finding,) = verdict.findings
+    assert cause in finding.causes
+    assert len(finding.causes) <= MOST_CAUSES
+    assert {CATALOGUE[known].hop for known in CATALOGUE if known == cause} <= set(finding.hops)
+    assert verdict.not_asked == ()
+
+
+@pytest.mark.parametrize("name", [name for name in SYSTEMS if name.startswith(RIGHT)])
+def test_right_system(name: str, recordings: Mapping[str, Path]) -> None:
+    """Nothing is found in a system that is right."""
+    verdict = conclude(Facts.recorded(Recording.read(recordings[name])))
+
+    assert verdict.findings == ()
+    assert verdict.not_asked == ()
+
+
+def test_recordings_have_no_key(recordings: Mapping[str, Path]) -> None:
+    """Where a key was, something else stands, and no path of the machine that recorded it is left."""
+    for file in recordings.values():
+        target = json.loads(file.read_text())["target"]
+        assert {identity["key"] for identity in target["identities"]} <= {None, "[key]"}
+        assert {hop["log"] for hop in target["hops"]} <= {""}
+        assert "/tmp/" not in json.dumps(target)
