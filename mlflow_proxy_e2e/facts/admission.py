@@ -11,7 +11,7 @@ from mlflow_proxy_e2e import timeouts
 from mlflow_proxy_e2e.facts.facts import READ, Facts, together
 from mlflow_proxy_e2e.facts.outage import decision, health
 from mlflow_proxy_e2e.facts.question import Question, Reply
-from mlflow_proxy_e2e.facts.sign import NO, Reading, Shows, Sign, holds
+from mlflow_proxy_e2e.facts.sign import NO, Reading, Shows, Sign
 from mlflow_proxy_e2e.target import Identity, Route
 from mlflow_proxy_e2e.wire import Request
 
@@ -176,7 +176,6 @@ def clock_is_off(test: Callable[[float], bool]) -> Sign:
 
 clock_behind = clock_is_off(lambda seconds: seconds < -timeouts.SKEW)
 clock_ahead = clock_is_off(lambda seconds: seconds > timeouts.SKEW)
-has_readers = holds(lambda facts: bool(readers(facts)))
 
 
 def readers(facts: Facts) -> list[Identity]:

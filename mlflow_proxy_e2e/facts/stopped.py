@@ -131,16 +131,6 @@ def stops(test: Test, hops: Callable[[Stopped], tuple[str, ...]] | None = None) 
     return Sign(read)
 
 
-def with_evidence(more: Callable[[Facts, Stopped], list[object]]) -> Sign:
-    """Return the sign that always shows, and adds to the evidence what else was asked."""
-
-    def read(facts: Facts) -> Reading:
-        seen = stopped(facts)
-        return Reading(Shows.YES, tuple(more(facts, seen))) if seen else NO
-
-    return Sign(read)
-
-
 # What tells the causes apart.
 
 answered = stops(lambda _, seen: seen.reply.failure is None)
@@ -197,11 +187,6 @@ def _is_mlflows_own_error(_: Facts, seen: Stopped) -> bool:
 
 
 own_words = stops(_is_mlflows_own_error)
-
-
-def behind_proxy(facts: Facts) -> tuple[str, ...]:
-    """Return who may be at fault where what is let in does not come back: MLflow, too, unless it is known to be well."""
-    return ("proxy",) if facts.direct else ("proxy", "mlflow")
 
 
 twin_works = stops(lambda facts, seen: facts.ask(seen.route, SPLIT_TWIN).works)

@@ -70,9 +70,7 @@ def _score(found: Mapping[str, set[object]]) -> Mapping[str, str]:
     count = Counter(value for values in found.values() for value in values)
     score = {what: f"{count[what]} of {count['faults']} faults" for what in FAULT_SCORES if count["faults"]}
     if count["compounds"]:
-        score["compounds"] = (
-            f"{count['compounds named']} of {count['compounds']}, everything in them named or explained, nothing else"
-        )
+        score["compounds"] = f"{count['compounds named']} of {count['compounds']} named in full, and nothing else"
     if count["variations"]:
         score["false alarms"] = f"{count['false alarms']} of {count['variations']} correct variations"
     return score
