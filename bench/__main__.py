@@ -1,63 +1,93 @@
-"""``python -m bench [containers|smoke]``: prints ratios, each the median over rounds that alternate what is compared.
+"""``python -m bench [containers|smoke] [--short]``: how long things take. Each round measures both sides of a ratio.
 
 stack ready / plain server ready    what the three other services add to MLflow's start
-e2e run / floor                     what the suite adds to what cannot be avoided: the plain server's start, and the same
-                                    HTTP requests sent straight to it by as many clients at once
+e2e run / floor                     what the suite adds to what cannot be avoided: see ``bench.floor``
+smoke by profile                    seconds that ``-m smoke`` takes on two workers, by nothing but the profile of a stack that is up
+verdict on a healthy stack          seconds that a diagnosis takes to find nothing wrong
 
-With ``containers``, it prints another ratio instead:
+``smoke`` prints only the last two, and ``containers`` another one:
 
 container stack ready / process stack ready     what containers add to the start, with the images built
 
-With ``smoke``, it prints how many seconds ``-m smoke`` takes on two cores, by nothing but the profile of a stack that is up.
+``--short`` measures one round with a few test files, to check that everything still runs. No timing is asserted.
 """
 
 from __future__ import annotations
 
-import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 
-import requests
+import click
 
-from bench.recorder import FOLDER
+from bench.commands import SMOKE, run
+from bench.floor import plain_server, record, run_floor
 from fixtures.profiles import write_profile
-from fixtures.services.mlflow import AUTHENTICATED_READ, mlflow
-from fixtures.stack.owned import POLL_SECONDS
-from fixtures.stack.ports import Ports
-from fixtures.stack.process import ProcessStack, start_process
-from fixtures.stack.reaper import ROOT
-from fixtures.stack.run_folder import RunFolder
-from mlflow_proxy_e2e.stack import Stack
+from fixtures.stack.owned import OwnedStack
+from fixtures.stack.process import ProcessStack
+from mlflow_proxy_e2e.diagnosis import diagnose
+from mlflow_proxy_e2e.target import Target
 
 ROUNDS = 3
-WORKERS = 2
-E2E = [sys.executable, "-m", "pytest", "-q", "-m", "e2e", "-n", str(WORKERS), "-p", "no:cacheprovider"]
-SMOKE = [*E2E, "-m", "smoke"]
+# Some of each kind: MLflow's client, its background threads, raw connections, and a test that makes its calls in threads.
+FEW_TESTS = (
+    *("tests/e2e/test_runs.py", "tests/e2e/test_traces.py"),
+    *("tests/e2e/test_fidelity_requests.py", "tests/e2e/test_every_endpoint.py"),
+    *("-k", "internal and not api"),
+)
+READY = "stack ready / plain server ready"
+E2E_RUN = "e2e run / floor"
+CONTAINERS_READY = "container stack ready / process stack ready"
+SMOKE_RUN = "smoke by profile"
+VERDICT = "verdict on a healthy stack"
+TITLES = (READY, E2E_RUN, CONTAINERS_READY, SMOKE_RUN, VERDICT)  # in the order of the table
 
 
-def main() -> None:
-    if sys.argv[1:] == ["containers"]:
-        from fixtures.stack.container import ContainerStack  # only who has Docker needs what it imports
+class Table:
+    """The measurements by title: seconds, or a pair of them that is shown as a ratio."""
 
-        ContainerStack().prepare()
-        starts = [(seconds(lambda: start(ContainerStack())), seconds(lambda: start(ProcessStack()))) for _ in range(ROUNDS)]
-        show("container stack ready / process stack ready", starts)
-        return
-    if sys.argv[1:] == ["smoke"]:
-        show_smoke()
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        recordings = record(Path(folder))
-        starts = [(seconds(lambda: start(ProcessStack())), seconds(start_plain)) for _ in range(ROUNDS)]
-        show("stack ready / plain server ready", starts)
-        runs = [(seconds(run_e2e), seconds(lambda: run_floor(recordings))) for _ in range(ROUNDS)]
-        show("e2e run / floor", runs)
+    def __init__(self) -> None:
+        self._rows: dict[str, list[tuple[float, ...]]] = {title: [] for title in TITLES}
+
+    def add(self, title: str, *measured: float) -> None:
+        """Add the result of one round, and print it to standard error as progress."""
+        self._rows[title].append(measured)
+        click.echo(f"{title}: {_each(measured)}", err=True)
+
+    def __str__(self) -> str:
+        lines = [("", "median", "each round")]
+        for title, rounds in self._rows.items():
+            if not rounds:
+                continue
+            median = statistics.median(map(_figure, rounds))
+            lines.append((title, f"{median:.2f}" if len(rounds[0]) > 1 else f"{median:.1f} s", ", ".join(map(_each, rounds))))
+        width = max(len(title) for title, *_ in lines)
+        return "\n".join(f"{title:<{width}}  {median:>7}  {each}" for title, median, each in lines)
+
+
+def _figure(measured: Sequence[float]) -> float:
+    return measured[0] / measured[1] if len(measured) > 1 else measured[0]
+
+
+def _each(measured: Sequence[float]) -> str:
+    seconds = " / ".join(f"{each:.1f} s" for each in measured)
+    return f"{seconds} = {_figure(measured):.2f}" if len(measured) > 1 else seconds
+
+
+@contextmanager
+def running(stack: OwnedStack) -> Iterator[Target]:
+    """Run a stack: the block is entered when it is ready. Raises SuiteError."""
+    try:
+        target = stack.start()
+        for _ in stack.until_ready():
+            pass
+        yield target
+    finally:
+        stack.stop()
 
 
 def seconds(action: Callable[[], object]) -> float:
@@ -67,96 +97,65 @@ def seconds(action: Callable[[], object]) -> float:
     return time.monotonic() - began
 
 
-def show(title: str, pairs: list[tuple[float, float]]) -> None:
-    """Print the median ratio, and each pair that it comes from."""
-    ratio = statistics.median(a / b for a, b in pairs)
-    each = ", ".join(f"{a:.1f} s / {b:.1f} s = {a / b:.2f}" for a, b in pairs)
-    print(f"{title}: {ratio:.2f} (median of {each})", flush=True)
+def seconds_until_ready(system: AbstractContextManager[object]) -> float:
+    """Return how long ``system`` takes to come up."""
+    began = time.monotonic()
+    with system:
+        return time.monotonic() - began
 
 
-def show_smoke() -> None:
-    """Print the median time of smoke by profile, and each that it comes from."""
-    stack = ProcessStack()
-    try:
-        target = stack.start()
-        list(stack.until_ready())
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder, "live.toml")
-            environment = {**os.environ, **write_profile(target, file), "XDG_STATE_HOME": folder}
-            command = [*SMOKE, f"--target={file}"]
-            taken = [
-                seconds(lambda: subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, check=True))
-                for _ in range(ROUNDS)
-            ]
-    finally:
-        stack.stop()
-    each = ", ".join(f"{one:.1f} s" for one in taken)
-    print(f"smoke by profile: {statistics.median(taken):.1f} s (median of {each})", flush=True)
+def measure_everything(table: Table, rounds: int, tests: Sequence[str]) -> None:
+    """Add everything that works without Docker. Raises SuiteError, click.ClickException."""
+    for _ in range(rounds):
+        began = time.monotonic()
+        with running(ProcessStack()) as target:
+            stack_ready = time.monotonic() - began
+            measure_live(table, target)
+        table.add(READY, stack_ready, seconds_until_ready(plain_server()))
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            table.add(E2E_RUN, seconds(partial(record, tests, folder)), seconds(partial(run_floor, folder)))
 
 
-def record(folder: Path) -> list[Path]:
-    """Run the suite once and return the recordings of its workers."""
-    subprocess.run([*E2E, "-p", "bench.recorder"], cwd=ROOT, env={**os.environ, FOLDER: str(folder)}, check=True)
-    return sorted(folder.iterdir())
+def measure_smoke(table: Table, rounds: int) -> None:
+    """Add smoke and verdict, all rounds on one stack. Raises SuiteError, click.ClickException."""
+    with running(ProcessStack()) as target:
+        for _ in range(rounds):
+            measure_live(table, target)
 
 
-def run_e2e() -> None:
-    """Run the suite."""
-    subprocess.run(E2E, cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
+def measure_live(table: Table, target: Target) -> None:
+    """Add one round of smoke and verdict on a target that is up. Raises click.ClickException."""
+    with tempfile.TemporaryDirectory() as folder:
+        profile = Path(folder, "live.toml")
+        environment = {**write_profile(target, profile), "XDG_STATE_HOME": folder}
+        table.add(SMOKE_RUN, seconds(lambda: run([*SMOKE, f"--target={profile}"], environment)))
+    table.add(VERDICT, seconds(lambda: diagnose(target)))
 
 
-def run_floor(recordings: list[Path]) -> None:
-    """Start the plain server, and send it what each worker sent, all at once."""
-    with plain_server() as url:
-        clients = [
-            subprocess.Popen([sys.executable, "-m", "bench.replay", str(path), url], cwd=ROOT, stdout=subprocess.DEVNULL)
-            for path in recordings
-        ]
-        if any(client.wait() for client in clients):
-            sys.exit("The replay failed: see above.")
+def measure_containers(table: Table, rounds: int) -> None:
+    """Add the startup of both stacks. Raises SuiteError."""
+    from fixtures.stack.container import ContainerStack  # its imports are only needed with Docker
+
+    ContainerStack().prepare()
+    for _ in range(rounds):
+        on_containers = seconds_until_ready(running(ContainerStack()))
+        table.add(CONTAINERS_READY, on_containers, seconds_until_ready(running(ProcessStack())))
 
 
-def start(stack: Stack) -> None:
-    """Start a whole stack, and end it."""
-    try:
-        stack.start()
-        for _ in stack.until_ready():
-            pass
-    finally:
-        stack.stop()
-
-
-def start_plain() -> None:
-    """Start the plain server."""
-    with plain_server():
-        pass
-
-
-@contextmanager
-def plain_server() -> Iterator[str]:
-    """Run MLflow with the very options that the stack gives it, and nothing else; yield its URL when it answers."""
-    ports, folder = Ports(), RunFolder.create()
-    folder.adopt_children()
-    service = mlflow(ports.take("mlflow"))
-    url = f"http://{service.address}"
-    server = start_process(service, folder.path)
-    try:
-        while not _answers(url + AUTHENTICATED_READ):
-            if server.exit_code() is not None:
-                sys.exit("The plain server ended:\n" + server.log())
-            time.sleep(POLL_SECONDS)
-        yield url
-    finally:
-        folder.remove()
-        server.process.wait()
-        ports.release()
-
-
-def _answers(url: str) -> bool:
-    try:
-        return requests.get(url, timeout=1).status_code == 200
-    except requests.RequestException:
-        return False
+@click.command()
+@click.argument("what", type=click.Choice(["everything", "containers", "smoke"]), default="everything")
+@click.option("--short", is_flag=True, help="One round with a few test files, to check that everything still runs.")
+def main(what: str, *, short: bool) -> None:
+    """Print how long startup, a run, smoke and a diagnosis take, as ratios where there is something to compare with."""
+    table, rounds = Table(), 1 if short else ROUNDS
+    if what == "containers":
+        measure_containers(table, rounds)
+    elif what == "smoke":
+        measure_smoke(table, rounds)
+    else:
+        measure_everything(table, rounds, FEW_TESTS if short else ())
+    click.echo(table)
 
 
 if __name__ == "__main__":
