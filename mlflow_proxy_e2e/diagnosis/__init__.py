@@ -103,8 +103,13 @@ def _one_of(causes: Sequence[CauseId], readings: Mapping[CauseId, Reading]) -> F
 
 
 def _without_consequences(found: Sequence[Found]) -> list[Found]:
-    explained = {consequence for each in found if len(each.causes) == 1 for consequence in each.causes[0].explains}
+    """Leave out what something else explains: where that is one of several causes, what all of them explain."""
+    explained = {consequence for each in found for consequence in _explained(each)}
     return [each for each in found if not explained & {cause.id for cause in each.causes}]
+
+
+def _explained(found: Found) -> set[CauseId]:
+    return set.intersection(*(set(cause.explains) for cause in found.causes))
 
 
 def _unnamed(facts: Facts) -> list[Found]:

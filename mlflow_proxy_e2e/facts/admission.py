@@ -9,7 +9,7 @@ from functools import partial
 
 from mlflow_proxy_e2e import timeouts
 from mlflow_proxy_e2e.facts.facts import READ, Facts, together
-from mlflow_proxy_e2e.facts.outage import decision, health
+from mlflow_proxy_e2e.facts.outage import decision, health, only_without_logs
 from mlflow_proxy_e2e.facts.question import Question, Reply
 from mlflow_proxy_e2e.facts.sign import NO, Reading, Shows, Sign
 from mlflow_proxy_e2e.target import Identity, Route
@@ -95,8 +95,7 @@ def wrongly_let_in(is_who: Callable[[Identity], bool]) -> Sign:
     """Return the sign that one of such identities is let in that must be refused, by whoever decides, while others are refused."""
 
     def read(facts: Facts) -> Reading:
-        wrong = _of_identity(facts, is_who)
-        if wrong is None or decided_alone(facts, wrong):
+        if (wrong := _of_identity(facts, is_who, alone=False)) is None:
             return NO
         return Reading(Shows.YES, (wrong[0], *_decision_lines(facts, wrong)), _decided_by(facts, wrong), _routes(wrong))
 
@@ -105,17 +104,18 @@ def wrongly_let_in(is_who: Callable[[Identity], bool]) -> Sign:
 
 def let_in_without_asking(facts: Facts) -> Reading:
     """Say whether somebody is let in about whom the auth service has not been asked, as its log shows."""
-    wrong = _of_identity(facts, lambda _: True)
-    if wrong is None or not decided_alone(facts, wrong):
+    if (wrong := _of_identity(facts, lambda _: True, alone=True)) is None:
         return NO
-    return Reading(Shows.YES, (wrong[0], "the auth service has not been asked"), ("proxy",), _routes(wrong))
+    hops = facts.behind(reply.question.route for reply in wrong)
+    return Reading(Shows.YES, (wrong[0], "the auth service has not been asked"), hops, _routes(wrong))
 
 
-def _of_identity(facts: Facts, is_who: Callable[[Identity], bool]) -> Sequence[Reply] | None:
+def _of_identity(facts: Facts, is_who: Callable[[Identity], bool], *, alone: bool) -> Sequence[Reply] | None:
+    """Return what such an identity gets that must be refused: one about which the auth service was not asked, or any other."""
     if is_open_to_everybody(facts):
         return None
-    found = (wrong for name, wrong in let_in(facts).items() if is_who(facts.target.identity(name)))
-    return next(found, None)
+    of_who = (wrong for name, wrong in let_in(facts).items() if is_who(facts.target.identity(name)))
+    return next((wrong for wrong in of_who if decided_alone(facts, wrong) is alone), None)
 
 
 def decided_alone(facts: Facts, wrong: Sequence[Reply]) -> bool:
@@ -173,6 +173,12 @@ def clock_is_off(test: Callable[[float], bool]) -> Sign:
 
     return Sign(read)
 
+
+# Of what is let in for want of a check, what has a cause of its own. Without logs, nobody can tell who has decided about the rest.
+OF_THEIR_OWN = ("revoked", "expired")
+_other_key_let_in = wrongly_let_in(lambda who: who.refused == "unauthenticated" and who.name not in OF_THEIR_OWN)
+accepted_by_auth = _other_key_let_in & ~only_without_logs
+accepted_by_proxy = Sign(let_in_without_asking) | (_other_key_let_in & only_without_logs)
 
 clock_behind = clock_is_off(lambda seconds: seconds < -timeouts.SKEW)
 clock_ahead = clock_is_off(lambda seconds: seconds > timeouts.SKEW)

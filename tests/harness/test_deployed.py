@@ -29,7 +29,8 @@ from mlflow_proxy_e2e.traffic import CALLS
 from tests.harness.conftest import RUN_SECONDS, StartRun, wait_until
 from tests.harness.conftest import Run as SuiteRun
 from tests.harness.database import UNCHANGED, changes, content, of_runs
-from tests.harness.test_hostile_targets import Server, ends, hangs, json_answer, says
+from tests.harness.servers import Server, json_answer, says
+from tests.harness.test_hostile_targets import ends, hangs
 
 MOMENTS, FOR_EVERY_CHANGE = 20, 4  # at which a run is killed
 ALL_TESTS_SECONDS = 1800.0  # for a run of all of them on a busy machine: 90 s are usual

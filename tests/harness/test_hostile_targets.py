@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import gzip
-import itertools
 import random
 import socket
 import ssl
 import struct
-import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
@@ -26,31 +23,13 @@ from mlflow_proxy_e2e.errors import UnreachableError
 from mlflow_proxy_e2e.target import Identity, Route, Secret, Target
 from mlflow_proxy_e2e.traffic import BYTES, TRAFFIC
 from tests.harness.conftest import Run, StartRun, wait_until
+from tests.harness.servers import Behaviour, Server, answer, breaks_off, closes, json_answer, says
 
 SECONDS = 120.0  # for a whole run on a busy machine: 15 s are usual
 MEGABYTES = 700  # of all processes of a run: pytest and MLflow's client take 300
 SAMPLE_SECONDS = 0.2
 KEY = "hk_test_canary0123456789"
 SOME_SMOKE = ("-m", "smoke", "-k", "test_create_experiment or test_search_runs")
-
-Behaviour = Callable[[socket.socket, bytes], None]  # what is done with a connection on which a request has come
-
-
-def answer(status: str, *headers: str, body: bytes = b"") -> bytes:
-    """Return an answer as it is on the wire."""
-    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers]
-    return "".join(f"{line}\r\n" for line in [*lines, ""]).encode("latin-1") + body
-
-
-def json_answer(status: str, body: str, *headers: str) -> bytes:
-    """Return an answer in JSON."""
-    return answer(status, "Content-Type: application/json", *headers, body=body.encode())
-
-
-def says(*answers: bytes) -> Behaviour:
-    """Answer with these in turn."""
-    turns = itertools.cycle(answers)
-    return lambda connection, _: connection.sendall(next(turns))
 
 
 def for_ever(part: bytes, before: bytes = b"", seconds: float = 0) -> Behaviour:
@@ -82,25 +61,10 @@ def hangs(connection: socket.socket, _: bytes) -> None:
         pass
 
 
-def closes(connection: socket.socket, _: bytes) -> None:
-    """Say nothing, and close the connection."""
-    connection.close()
-
-
 def resets(connection: socket.socket, _: bytes) -> None:
     """Break the connection off."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.close()
-
-
-def breaks_off(part: bytes) -> Behaviour:
-    """Send part of an answer, and close the connection."""
-
-    def behave(connection: socket.socket, _: bytes) -> None:
-        connection.sendall(part)
-        connection.close()
-
-    return behave
 
 
 def echoes(connection: socket.socket, request: bytes) -> None:
@@ -113,7 +77,6 @@ OK = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 CHUNKED = f"{OK}Transfer-Encoding: chunked\r\n\r\n".encode()
 NO_LENGTH = f"{OK}Connection: close\r\n\r\n".encode()
 BLOCK = b"x" * 65536
-TLS_HANDSHAKE = b"\x16\x03"  # begins what a client says that wants to encrypt
 BOMB = gzip.compress(b" " * (100 << 20), 9, mtime=0)
 FAILURES = [
     json_answer(f"{status} Failure", '{"error_code": "INTERNAL_ERROR", "message": "now and then"}') for status in (500, 502, 503)
@@ -161,48 +124,6 @@ WRONG: dict[str, Behaviour] = {
 }
 # What MLflow's client takes for success: what has been created then has no id, and fails only where it is used.
 TAKEN_FOR_SUCCESS = ("nothing", "error-in-success", "breaks-off-in-a-header")
-
-
-class Server:
-    """A server on loopback that behaves like that, to any number of clients, until it is closed."""
-
-    def __init__(self, behaviour: Behaviour, tls: ssl.SSLContext | None = None) -> None:
-        self._behaviour, self._tls = behaviour, tls
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def close(self) -> None:
-        """Take no more connections: those that there are end with their clients."""
-        self._listener.close()
-
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                connection, _ = self._listener.accept()
-                threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
-
-    def _serve(self, connection: socket.socket) -> None:
-        with contextlib.suppress(OSError, ValueError):  # the client has had enough
-            if self._tls:
-                connection = self._tls.wrap_socket(connection, server_side=True)
-            while request := _read_request(connection):
-                self._behaviour(connection, request)
-
-
-def _read_request(connection: socket.socket) -> bytes:
-    data = b""
-    while b"\r\n\r\n" not in data:
-        if not (part := connection.recv(65536)):
-            return b""
-        data += part
-        if data.startswith(TLS_HANDSHAKE):
-            return data
-    head, _, body = data.partition(b"\r\n\r\n")
-    length = next((int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")), 0)
-    while len(body) < length:
-        body += connection.recv(65536)
-    return head
 
 
 Serve = Callable[..., Target]

@@ -24,7 +24,8 @@ from mlflow_proxy_e2e.run import Run, left_of, state_folder
 from mlflow_proxy_e2e.sweep import sweep_dead_runs
 from mlflow_proxy_e2e.target import Identity, Route, Secret, Target
 from tests.harness.conftest import ROOT, StartRun
-from tests.harness.test_hostile_targets import KEY, Behaviour, Server, answer, echoes, json_answer, says
+from tests.harness.servers import Behaviour, Server, answer, json_answer, says
+from tests.harness.test_hostile_targets import KEY, echoes
 
 EMPTY = json_answer("200 OK", "{}")
 CREATED = json_answer("200 OK", '{"experiment_id": "7"}')

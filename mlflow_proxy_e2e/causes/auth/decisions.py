@@ -15,7 +15,7 @@ from mlflow_proxy_e2e.facts.facts import Facts
 from mlflow_proxy_e2e.facts.outage import (
     opinion,
 )
-from mlflow_proxy_e2e.facts.question import Reply
+from mlflow_proxy_e2e.facts.question import Question, Reply
 from mlflow_proxy_e2e.facts.refused import (
     forbidden_in_contract_words,
 )
@@ -56,8 +56,9 @@ def _refused_read(facts: Facts, route: Route, reader: Identity) -> Reply | None:
 
 
 def _let_write(facts: Facts, route: Route, reader: Identity) -> Reply | None:
-    reply = facts.ask(route, HARMLESS_WRITE, reader)
-    return reply if reply.error_code == "RESOURCE_DOES_NOT_EXIST" else None
+    """A write that is let in, unless it is so without any key: where none is checked, no scope is."""
+    reply, nobody = facts.ask(route, HARMLESS_WRITE, reader), facts.reply(Question(route, HARMLESS_WRITE))
+    return reply if reply.error_code == "RESOURCE_DOES_NOT_EXIST" != nobody.error_code else None
 
 
 def _acts(facts: Facts, route: Route, reader: Identity) -> Reply | None:

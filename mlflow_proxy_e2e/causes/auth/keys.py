@@ -10,8 +10,10 @@ import requests
 from mlflow_proxy_e2e import timeouts
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
 from mlflow_proxy_e2e.causes.patterns import ENDPOINTS, KEY_LIFETIME, ODD_KEYS, THROTTLED
+from mlflow_proxy_e2e.causes.proxy.access import OF_ANY_KEY
 from mlflow_proxy_e2e.causes.proxy.refusals import refused_with
 from mlflow_proxy_e2e.facts.admission import (
+    accepted_by_auth,
     clock_behind,
     is_open_to_everybody,
     wrongly_let_in,
@@ -141,6 +143,24 @@ CAUSES = (
         remedy="compare keys exactly",
         shows=_accepted(str.swapcase, "a key in other letters"),
         reddens=(rf"{ODD_KEYS}::test_like_a_key",),
+    ),
+    Cause(
+        id=CauseId("refused-key-let-in"),
+        hop="auth",
+        severity="open",
+        symptom="a key that nobody has issued works",
+        what="the auth service accepts keys that it does not know",
+        remedy="accept only keys that were issued, and compare whole keys, by their hashes",
+        shows=accepted_by_auth,
+        explains=OF_ANY_KEY,
+        reddens=(
+            r"\[\w+-(expired|revoked|unknown)",
+            rf"{ODD_KEYS}::test_like_a_key",
+            rf"{KEY_LIFETIME}::test_(revocation|expiry|keys_of_one_user)",
+            rf"{ENDPOINTS}::test_who_may_call",
+            r"test_identities_take_turns",
+            r"test_no_log_has_a_key\[.*-(authorization|x-api-key)",
+        ),
     ),
     Cause(
         id=CauseId("rate-limit-not-enforced"),

@@ -159,7 +159,6 @@ CAUSES = (
         remedy="fail closed: answer 503, and look for the reason in the auth service's log",
         reports=("oidc#289",),
         shows=wholly_open(_fail_open).located("auth"),
-        explains=(CauseId("scope-not-checked"),),
         reddens=(*WITHOUT_KEY,),
     ),
 )

@@ -165,7 +165,6 @@ CAUSES = (
         what="the listener rule sends the public prefix to MLflow instead of the proxy",
         remedy="make the proxy the rule's target",
         shows=(straight_to_mlflow & crosses_edge) | wholly_open(_is_open_at_edge),
-        explains=(CauseId("scope-not-checked"),),
         reddens=(EXTERNAL,),
     ),
     Cause(

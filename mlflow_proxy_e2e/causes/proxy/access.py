@@ -6,10 +6,14 @@ import re
 from dataclasses import replace
 
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
-from mlflow_proxy_e2e.causes.patterns import ALL, DENIALS, ENDPOINTS, WITHOUT_KEY
+from mlflow_proxy_e2e.causes.patterns import ALL, DENIALS, ENDPOINTS, KEY_LIFETIME, ODD_KEYS, WITHOUT_KEY
 from mlflow_proxy_e2e.facts.admission import (
+    accepted_by_proxy,
     auth_is_ill,
+    is_kept_for_others,
+    is_open_in_part,
     is_open_to_everybody,
+    open_gate,
     readers,
     wholly_open,
 )
@@ -36,6 +40,8 @@ from mlflow_proxy_e2e.wire import JSON, Request
 
 CHECK_EVERY_PATH = "require a key on every path"
 CHECK_EVERY_METHOD = "require a key for every method"
+# Who accepts keys that were never issued accepts keys that count no more, or are not quite the good one, whatever else is checked.
+OF_ANY_KEY = tuple(map(CauseId, ("revocation-ignored", "revocation-lag", "expiry-ignored", "key-prefix-match", "key-case-ignored")))
 
 
 PAGE = Request("GET", "/")
@@ -144,8 +150,39 @@ CAUSES = (
         what="the proxy forwards requests without asking the auth service",
         remedy="put the authorization check back in front of every route",
         shows=straight_to_mlflow | wholly_open(_key_check_off),
-        explains=(CauseId("scope-not-checked"),),
         reddens=(*WITHOUT_KEY,),
+    ),
+    Cause(
+        id=CauseId("gate-open-in-part"),
+        hop="proxy",
+        severity="open",
+        symptom="some paths of the API need no key, while others do",
+        what="the rule that requires a key does not cover the whole API",
+        remedy=CHECK_EVERY_PATH,
+        shows=open_gate(lambda facts, _: not is_kept_for_others(facts) and is_open_in_part(facts)),
+        reddens=(
+            rf"{DENIALS}\w+\[.*-experiment",
+            r"test_smoke\.py::test_denied_(read|write)\[",
+            r"::test_denied_(key_in_query|options|bad_bearer)",
+            r"test_bypass_framing\.py::test_(upgrade_without_key\[.*-h2c|odd_method|odd_request_line)",
+            r"test_bypass_headers\.py::test_\w+_without_key",
+            rf"{ODD_KEYS}::test_(like_a_key|odd_key|other_scheme|key_(in_another_header|under_folded_name|in_query|in_path))",
+            r"test_bypass_paths\.py::test_odd_path_without_key\[(?!.*-prefixes)",
+            rf"{ENDPOINTS}.*\[\w+-api-2",
+            rf"{KEY_LIFETIME}::test_(revocation\[|client_waits)",
+            r"test_identities_take_turns",
+        ),
+    ),
+    Cause(
+        id=CauseId("decided-without-asking"),
+        hop="proxy",
+        severity="open",
+        symptom="a key that must be refused works, and the auth service's log has nothing of it",
+        what="the proxy accepts some keys without asking the auth service",
+        remedy="ask the auth service about every key, with no exceptions for tests or monitoring",
+        shows=accepted_by_proxy,
+        explains=OF_ANY_KEY,
+        reddens=(rf"{DENIALS}\w+\[(.+-)?malformed-bearer",),
     ),
     Cause(
         id=CauseId("graphql-hole"),

@@ -17,6 +17,7 @@ from mlflow_proxy_e2e.facts.outage import (
     fails_at_once,
     only_without_logs,
     waited_in_vain,
+    with_logs,
 )
 from mlflow_proxy_e2e.facts.question import Reply
 from mlflow_proxy_e2e.facts.refused import (
@@ -160,7 +161,7 @@ CAUSES = (
         symptom="401 on every call with a good key",
         what="the proxy's upstream is the proxy itself, and the key is already removed when the request comes back",
         remedy="use MLflow's service-discovery name as the upstream, and answer 508 to requests that come back",
-        shows=(stops(_goes_round) & logged("proxy", "path", lambda said: len(said) > 1)) | refused_like_nobody,
+        shows=(with_logs & stops(_goes_round) & logged("proxy", "path", lambda said: len(said) > 1)) | refused_like_nobody,
         reddens=(ALL,),
     ),
     Cause(

@@ -1,0 +1,195 @@
+"""Causes that no fault of the lab brings about: each shows at a server of which nothing is known but its URL and a key."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+import ssl
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import trustme
+
+from fixtures.faults.catalogue import FAULTS
+from mlflow_proxy_e2e.causes.catalogue import CATALOGUE
+from mlflow_proxy_e2e.diagnosis import diagnose
+from mlflow_proxy_e2e.target import Identity, Route, Secret, Target
+from tests.harness.servers import Behaviour, Server, answer, closes, json_answer, says
+
+LOOPBACK = "127.0.0.1"
+KEY = Secret(f"hk_test_{secrets.token_hex(16)}")
+IDENTITIES = (
+    Identity("platform", frozenset({"read", "write"}), key=KEY),
+    Identity("anonymous", refused="unauthenticated"),
+)
+
+Serving = Callable[[Path], AbstractContextManager[Route]]  # is given a folder for files
+
+
+def error(status: str, code: str, message: str, *headers: str) -> bytes:
+    """Return an error in MLflow's shape."""
+    return json_answer(status, f'{{"error_code": "{code}", "message": "{message}"}}', *headers)
+
+
+UNAUTHENTICATED = error("401 Unauthorized", "UNAUTHENTICATED", "A key is required.", "WWW-Authenticate: Bearer")
+FORBIDDEN = error("403 Forbidden", "PERMISSION_DENIED", "This key does not permit the call.")
+NO_DATABASE = error("503 Service Unavailable", "TEMPORARILY_UNAVAILABLE", "The database refuses connections.")
+FORBIDDEN_BY_FIREWALL = answer("403 Forbidden", "Content-Type: text/html", body=b"<html>Request blocked</html>")
+UNAUTHENTICATED_BY_OTHERS = answer("401 Unauthorized", "WWW-Authenticate: Negotiate", body=b"Who are you?")
+BAD_GATEWAY = answer("502 Bad Gateway", "Content-Type: text/html", body=b"<html>502 Bad Gateway</html>")
+PAGE = answer("200 OK", "Content-Type: text/html", body=b"<html><h1>Sign in</h1></html>")
+
+
+def to_key(good: bytes) -> Behaviour:
+    """Answer so to the good key, and refuse everybody else in the contract's words."""
+
+    def behave(connection: socket.socket, request: bytes) -> None:
+        connection.sendall(good if KEY.reveal().encode() in request else UNAUTHENTICATED)
+
+    return behave
+
+
+def at(behaviour: Behaviour) -> Serving:
+    """Return what serves plain HTTP like that."""
+
+    @contextmanager
+    def serving(_: Path) -> Iterator[Route]:
+        with serve(behaviour) as port:
+            yield Route("external", f"http://{LOOPBACK}:{port}")
+
+    return serving
+
+
+@contextmanager
+def serve(behaviour: Behaviour, tls: ssl.SSLContext | None = None) -> Iterator[int]:
+    """Within the block, a server behaves like that at the port."""
+    server = Server(behaviour, tls)
+    try:
+        yield server.port
+    finally:
+        server.close()
+
+
+@contextmanager
+def unknown_host(_: Path) -> Iterator[Route]:
+    """Within the block, the route's host name does not resolve: RFC 6761 reserves its ending for that."""
+    yield Route("external", "http://mlflow.invalid")
+
+
+@contextmanager
+def closed_port(_: Path) -> Iterator[Route]:
+    """Within the block, the route's port is taken, and nothing listens there."""
+    with socket.socket() as taken:
+        taken.bind((LOOPBACK, 0))
+        yield Route("external", f"http://{LOOPBACK}:{taken.getsockname()[1]}")
+
+
+@contextmanager
+def full_queue(_: Path) -> Iterator[Route]:
+    """Within the block, nobody answers those who knock, as behind a firewall: the queue has room for one, who is there."""
+    with socket.create_server((LOOPBACK, 0), backlog=0) as listener, socket.create_connection(listener.getsockname()):
+        yield Route("external", f"http://{LOOPBACK}:{listener.getsockname()[1]}")
+
+
+def encrypted(present: Callable[[trustme.CA, ssl.SSLContext, Path], None]) -> Serving:
+    """Return what serves HTTPS with what is presented. The first argument is the authority that the route trusts."""
+
+    @contextmanager
+    def serving(folder: Path) -> Iterator[Route]:
+        trusted, tls, file = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), folder / "ca.pem"
+        trusted.cert_pem.write_to_path(file)
+        present(trusted, tls, folder)
+        with serve(says(UNAUTHENTICATED), tls) as port:
+            yield Route("external", f"https://{LOOPBACK}:{port}", str(file))
+
+    return serving
+
+
+def _valid_tomorrow(trusted: trustme.CA, tls: ssl.SSLContext, _: Path) -> None:
+    now, day = datetime.now(timezone.utc), timedelta(days=1)
+    trusted.issue_cert(LOOPBACK, not_before=now + day, not_after=now + 2 * day).configure_cert(tls)
+
+
+def _self_signed(_: trustme.CA, tls: ssl.SSLContext, folder: Path) -> None:
+    other, file = trustme.CA(), folder / "self-signed.pem"
+    file.write_bytes(other.private_key_pem.bytes() + other.cert_pem.bytes())
+    tls.load_cert_chain(file)
+
+
+def _client_certificate_required(trusted: trustme.CA, tls: ssl.SSLContext, _: Path) -> None:
+    trusted.issue_cert(LOOPBACK).configure_cert(tls)
+    trusted.configure_trust(tls)
+    tls.verify_mode = ssl.CERT_REQUIRED
+    tls.maximum_version = ssl.TLSVersion.TLSv1_2  # whose handshake ends when both certificates were checked
+
+
+class Shown(NamedTuple):
+    """What is served, at which hops something is wrong, and which causes cannot be told apart: by default there is one."""
+
+    serving: Serving
+    hops: tuple[str, ...]
+    causes: frozenset[str] = frozenset()
+
+
+BY_ID: Mapping[str, Shown] = {
+    "route-unresolved": Shown(unknown_host, ("edge",)),
+    "route-refused": Shown(closed_port, ("edge",)),
+    "route-silent": Shown(full_queue, ("edge",)),
+    "route-closed": Shown(at(closes), ("edge", "proxy")),
+    "route-not-http": Shown(at(says(b"SSH-2.0-OpenSSH_9.6\r\n")), ("edge",)),
+    "tls-early": Shown(encrypted(_valid_tomorrow), ("edge",)),
+    "tls-authority-unknown": Shown(encrypted(_self_signed), ("edge",)),
+    "tls-handshake": Shown(encrypted(_client_certificate_required), ("edge",)),
+    "path-asked-wrongly": Shown(at(to_key(FORBIDDEN)), ("proxy", "auth"), frozenset({"path-asked-wrongly", "wrong-service-id"})),
+    "database-down": Shown(at(to_key(NO_DATABASE)), ("mlflow",)),
+    "sso-html-200": Shown(
+        at(says(PAGE)), ("edge", "proxy"), frozenset({"sso-html-200", "rule-to-wrong-service", "address-taken-over"})
+    ),
+}
+UNNAMED: Mapping[str, tuple[Behaviour, str]] = {
+    "same-error": (says(BAD_GATEWAY), "everybody gets the same error, with a key or without"),
+    "other-words": (
+        to_key(UNAUTHENTICATED_BY_OTHERS),
+        "a good key is refused in other words than a caller without a key",
+    ),
+    "forbidden": (to_key(FORBIDDEN_BY_FIREWALL), "a good key is forbidden a read, by a hop that does not say why"),
+}
+
+
+def target_at(route: Route) -> Target:
+    """Return the target that has this route, and promises nothing."""
+    return Target("outside", (route,), IDENTITIES, frozenset(), ("bearer",))
+
+
+@pytest.mark.parametrize("cause", BY_ID)
+def test_cause(cause: str, tmp_path: Path) -> None:
+    """The cause is found, alone or with those that look the same from outside, at the hops where it can be."""
+    serving, hops, causes = BY_ID[cause]
+
+    with serving(tmp_path) as route:
+        (finding,) = diagnose(target_at(route)).findings
+
+    assert set(finding.causes) == (causes or {cause}), str(finding)
+    assert finding.hops == hops
+
+
+@pytest.mark.parametrize("name", UNNAMED)
+def test_unnamed(name: str, tmp_path: Path) -> None:
+    """What has no name is described, at all the hops where it can be."""
+    behaviour, what = UNNAMED[name]
+
+    with at(behaviour)(tmp_path) as route:
+        (finding,) = diagnose(target_at(route)).findings
+
+    assert (finding.causes, finding.what) == ((), (what,)), str(finding)
+    assert len(finding.hops) > 1
+
+
+def test_every_cause_is_brought_about() -> None:
+    """Every cause that can be named is brought about: by a fault of the lab, or here."""
+    assert set(FAULTS) | set(BY_ID) == set(CATALOGUE)
+    assert not set(FAULTS) & set(BY_ID)
