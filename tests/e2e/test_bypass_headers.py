@@ -29,6 +29,8 @@ NAMES_OF_A_PATH = (
     *("X-Forwarded-Url", "X-Envoy-Original-Path", "X-Accel-Redirect", "X-Proxy-URL", "Request-URI", "Destination", "Referer"),
 )
 NAMES_OF_A_METHOD = ("X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override", "X-Forwarded-Method", "X-Original-Method")
+# A server that builds the URL of a call from its Host sees another path in these.
+HOSTS_WITH_A_PATH = ("x/health?", "x/health#", "x/health/?", "x{base}/health?", "x/static-files/?", "x/#", "x/?", "x#", "x?", "x\\")
 # What proxies say of the way that a request has taken: a client is not the one to say it.
 WAYS: tuple[Headers, ...] = (
     (("X-Forwarded-Prefix", "/health"),),
@@ -184,6 +186,10 @@ def hosts(gate: Gate, target: Target) -> Iterator[tuple[str, Headers]]:
         yield "", (("X-Forwarded-Host", host), ("X-Host", host), ("Forwarded", f"host={host}"))
         yield f"http://{host}", ()
         yield f"http://{host}", (("Host", host),)
+    for host in HOSTS_WITH_A_PATH:
+        yield "", (("Host", host.format(base=gate.base)),)
+        yield "", (("Host", own), ("Host", host.format(base=gate.base)))
+    yield "", (("Host", f"x{gate.base}{SEARCH}?"),)
     yield f"http://{own}", ()
     yield f"https://{own}", ()
     yield f"HTTP://{own}", (("Host", "example.com"),)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from urllib.parse import urlsplit
 
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
 from mlflow_proxy_e2e.causes.patterns import ALL, DENIALS, ENDPOINTS, KEY_LIFETIME, ODD_KEYS, WITHOUT_KEY
@@ -30,7 +32,7 @@ from mlflow_proxy_e2e.facts.refused import (
     forbidden_in_contract_words,
 )
 from mlflow_proxy_e2e.facts.sandbox import HARMLESS_WRITE
-from mlflow_proxy_e2e.facts.sign import Sign, holds, on_each_route
+from mlflow_proxy_e2e.facts.sign import Sign, holds, on_each_route, shared
 from mlflow_proxy_e2e.facts.stopped import (
     stops,
     unrouted_path,
@@ -42,13 +44,21 @@ CHECK_EVERY_PATH = "require a key on every path"
 CHECK_EVERY_METHOD = "require a key for every method"
 # Who accepts keys that were never issued accepts keys that count no more, or are not quite the good one, whatever else is checked.
 OF_ANY_KEY = tuple(map(CauseId, ("revocation-ignored", "revocation-lag", "expiry-ignored", "key-prefix-match", "key-case-ignored")))
+EXEMPT_PATHS = r"test_bypass_paths\.py::test_odd_path_\w+\[.*-exempt"
 
 
 PAGE = Request("GET", "/")
+FOUND = "experiments"  # what MLflow's answer to the plain read has
 # Headers by which a key that may read would write: the read that it may make is then answered as something else.
 URL_HEADERS, METHOD_HEADERS = ("X-Original-URL", "X-Rewrite-URL"), ("X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override")
 OWN_HEADERS = ("X-MLflow-Proxy-Hop", "X-Internal-Request", "X-Envoy-Internal", "X-Proxy-Authenticated")
 USER_HEADERS = (*("X-Auth-Key-Id", "X-Auth-User", "X_Auth_Key_Id", "X-Forwarded-User", "X-Remote-User", "Remote-User", "X-User"),)
+# What a server that builds the URL of a call from its Host takes for another path, one that needs no key.
+HOSTS_WITH_A_PATH = ("x/health?", "x/health#", "x{base}/health?", "x/static-files/?", "x/#", "x?")
+# What begins as a path that needs no key, and leads elsewhere to who follows the dots in it.
+OUT_OF_EXEMPT_PATHS = tuple(
+    f"/{exempt}{dots}api/" for exempt in ("health", "static-files") for dots in ("/../", "/%2e%2e/", "/..%2f", "%2f..%2f")
+)
 # What MLflow says to a method that a path does not have.
 NOT_ALLOWED = re.compile(rb'not allowed for the requested URL|"detail": ?"Method Not Allowed"')
 
@@ -90,6 +100,22 @@ def _without_key(*requests: Request) -> Sign:
         return next((reply for request in requests if (reply := _keyless(request)(facts, route))), None)
 
     return on_each_route(wrong)
+
+
+def _read_without_key(requests: Callable[[Route], Iterable[Request]]) -> Sign:
+    """Return the sign that the plain read, disguised in one of these ways, is answered without a key as MLflow answers it."""
+
+    def wrong(facts: Facts, route: Route) -> Reply | None:
+        if facts.reply(Question(route, READ)).works:
+            return None  # everybody is let in, which is something else
+        replies = facts.replies(Question(route, request) for request in requests(route))
+        return next((reply for reply in replies if reply.works and FOUND in reply.json()), None)
+
+    return on_each_route(wrong)
+
+
+def _with_path_in_host(route: Route) -> Iterable[Request]:
+    return (_with("Host", host.format(base=urlsplit(route.url).path)) for host in HOSTS_WITH_A_PATH)
 
 
 def _head(facts: Facts, route: Route) -> Reply | None:
@@ -139,6 +165,7 @@ def _key_check_off(facts: Facts, hops: tuple[str, ...]) -> bool | None:
 forbidden_and_keys_asked_for = forbidden_in_contract_words & stops(lambda facts, _: False if opinion(facts) else None)
 crosses_edge = stops(lambda _, seen: "edge" in seen.hops)
 straight_to_mlflow = unrouted_path & stops(lambda _, seen: by_mlflow(seen.reply) and by_mlflow(seen.nobody)) & ~crosses_edge
+word_exempts = shared("a word exempts", _without_key(_spelled("?", "/health?")))
 
 
 CAUSES = (
@@ -207,7 +234,7 @@ CAUSES = (
         remedy="require a key on every path, however it is spelled",
         reports=("https://github.com/envoyproxy/envoy/security/advisories/GHSA-xcx5-93pw-jw2w",),
         shows=_without_key(*(_spelled("/api/", spelling) for spelling in ("//api/", "/%61pi/", "/./api/", "/api//"))),
-        explains=(CauseId("health-unguarded-anywhere"),),
+        explains=(CauseId("exempt-path-left"),),
         reddens=(r"test_bypass_paths\.py::test_odd_path_(without_key|of_denied_write)",),
     ),
     Cause(
@@ -246,8 +273,18 @@ CAUSES = (
         symptom="paths that contain the word health need no key",
         what="the exemption for health checks searches for a word instead of comparing the path",
         remedy="exempt exactly one path of the proxy's own",
-        shows=_without_key(_spelled("?", "/health?"), _spelled("/api/", "/health/../api/")),
-        reddens=(r"test_bypass_paths\.py::test_odd_path_\w+\[.*-exempt",),
+        shows=word_exempts,
+        reddens=(EXEMPT_PATHS,),
+    ),
+    Cause(
+        id=CauseId("exempt-path-left"),
+        hop="proxy",
+        severity="open",
+        symptom="a path that begins as one that needs no key, and goes on with dot segments, needs none either",
+        what="the proxy exempts what begins with a path, and follows the dot segments behind it only when it forwards",
+        remedy="normalize the path before anything is decided, and exempt exactly one path of the proxy's own",
+        shows=_read_without_key(lambda _: (_spelled("/api/", path) for path in OUT_OF_EXEMPT_PATHS)) & ~word_exempts,
+        reddens=(EXEMPT_PATHS,),
     ),
     Cause(
         id=CauseId("head-unguarded"),
@@ -305,6 +342,16 @@ CAUSES = (
         remedy="remove these headers before anything else is decided",
         shows=_without_key(*(_with(name, "admin") for name in USER_HEADERS)),
         reddens=(r"test_bypass_headers\.py::test_named_caller",),
+    ),
+    Cause(
+        id=CauseId("path-from-host"),
+        hop="proxy",
+        severity="open",
+        symptom="a request that names a path in Host needs no key",
+        what="the proxy builds the URL from Host, and takes what Host has of a path for the one that is called",
+        remedy="decide on the path of the request line alone, and refuse a Host that is more than a name and a port",
+        shows=_read_without_key(_with_path_in_host),
+        reddens=(r"test_bypass_headers\.py::test_host_",),
     ),
     Cause(
         id=CauseId("original-url-honoured"),
