@@ -30,12 +30,12 @@ def test_record(name: str, trunk: ProcessStack) -> None:
 
 
 def pack(folder: Path) -> None:
-    """Put the recordings of a folder into the archive, in place of those of the same systems."""
+    """Put the recordings of a folder into the archive, in place of those of the same systems; others that there are stay."""
     kept = folder / "kept"
     if RECORDINGS.exists():
         with tarfile.open(RECORDINGS) as archive:
             archive.extractall(kept, filter="data")
-    files = {file.name: file for place in (kept, folder) for file in place.glob("*.json")}
+    files = {file.name: file for place in (kept, folder) for file in place.glob("*.json") if file.stem in SYSTEMS}
     with tarfile.open(RECORDINGS, "w:xz") as archive:
         for name in sorted(files):
             entry = tarfile.TarInfo(name)
@@ -45,12 +45,11 @@ def pack(folder: Path) -> None:
 
 
 def main() -> int:
-    """Record the systems that pytest's arguments select, and return its exit code. Nothing is kept of a run that fails."""
+    """Record the systems that pytest's arguments select, and return its exit code. What could be recorded is kept in any case."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "pytest", __file__, "-p", "no:cacheprovider", "--dist", "worksteal", *sys.argv[1:]]
         ended = subprocess.run(command, cwd=ROOT, env={**os.environ, FOLDER: folder}, check=False).returncode
-        if ended == pytest.ExitCode.OK:
-            pack(Path(folder))
+        pack(Path(folder))
     return ended
 
 
