@@ -8,7 +8,8 @@ from typing import Any, Literal
 from mlflow_proxy_e2e.target import Carrier, Identity, Route
 from mlflow_proxy_e2e.wire import Answer, Request
 
-SHOWN_CHARACTERS = 90  # of an answer's body
+SHOWN_CHARACTERS = 90  # of a path
+SHOWN_BODY = 160  # characters of an answer's body
 
 NoAnswer = Literal[
     "unresolved",
@@ -96,8 +97,8 @@ class Reply:
     def __str__(self) -> str:
         came: str = self.came if not isinstance(self.came, Answer) else str(self.came.status)
         if isinstance(self.came, Answer):
-            text = " ".join(self.body[: 4 * SHOWN_CHARACTERS].decode(errors="replace").split())
+            text = " ".join(self.body[: 4 * SHOWN_BODY].decode(errors="replace").split())
             kind = (self.header("Content-Type") or "no content type").partition(";")[0]
             location = f", Location {self.header('Location')}" if self.header("Location") else ""
-            came += f" {kind}{location} {text[:SHOWN_CHARACTERS]!r}"
+            came += f" {kind}{location} {text[:SHOWN_BODY]!r}"
         return f"{self.question}: {came} after {self.seconds:.1f} s"

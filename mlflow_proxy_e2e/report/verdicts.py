@@ -29,4 +29,4 @@ def write(reporter: pytest.TerminalReporter, verdict: Verdict | None) -> None:
         if len(items) > SHOWN:
             reporter.write_line(f"and {len(items) - SHOWN} more {kind}")
     if verdict.not_asked:
-        reporter.write_line(f"There was no time to ask about: {', '.join(verdict.not_asked)}")
+        reporter.write_line(f"Not asked, for want of time: {', '.join(verdict.not_asked)}")

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from mlflow_proxy_e2e.causes.catalogue import CATALOGUE
+from mlflow_proxy_e2e.causes.cause import CauseId
 from mlflow_proxy_e2e.diagnosis import conclude
 from mlflow_proxy_e2e.facts.facts import Facts
 from mlflow_proxy_e2e.facts.recording import Recording
@@ -40,8 +41,7 @@ def test_cause(cause: str, recordings: Mapping[str, Path]) -> None:
     (finding,) = verdict.findings
     assert cause in finding.causes
     assert len(finding.causes) <= MOST_CAUSES
-    assert {CATALOGUE[known].hop for known in CATALOGUE if known == cause} <= set(finding.hops)
-    assert verdict.not_asked == ()
+    assert CATALOGUE[CauseId(cause)].hop in finding.hops
 
 
 @pytest.mark.parametrize("name", [name for name in SYSTEMS if name.startswith(RIGHT)])
@@ -50,7 +50,6 @@ def test_right_system(name: str, recordings: Mapping[str, Path]) -> None:
     verdict = conclude(Facts.recorded(Recording.read(recordings[name])))
 
     assert verdict.findings == ()
-    assert verdict.not_asked == ()
 
 
 def test_recordings_have_no_key(recordings: Mapping[str, Path]) -> None:
