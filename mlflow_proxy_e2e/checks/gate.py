@@ -157,6 +157,12 @@ class Gate:
         evidence = self._evidence()
         assert_none_wrong([self._judge(attempt, evidence) for attempt in self.attempts])
 
+    def assert_no_server_failed(self) -> None:
+        """Assert that each attempt was refused, and not answered with a server's error."""
+        failed = (isinstance(attempt.came, Answer) and attempt.came.status >= 500 for attempt in self.attempts)
+        wrong = zip(self.attempts, failed, strict=True)
+        assert_none_wrong([self._told(attempt, "a refusal, but no server's error") if bad else None for attempt, bad in wrong])
+
     def _control_wire(self) -> Wire:
         return Wire(self.route, self.control, timeout=ATTEMPT)
 
@@ -167,9 +173,10 @@ class Gate:
 
     def _judge(self, attempt: Attempt, evidence: Evidence) -> str | None:
         what = flaw(attempt, evidence)
-        if what is None:
-            return None
-        text = describe(attempt.wire, attempt.shown, attempt.came, f"{expected(attempt)}, but {what}")
+        return None if what is None else self._told(attempt, f"{expected(attempt)}, but {what}")
+
+    def _told(self, attempt: Attempt, expected: str) -> str:
+        text = describe(attempt.wire, attempt.shown, attempt.came, expected)
         for part in sorted(self.hidden, key=len, reverse=True):
             text = text.replace(part, "[part of a key]")
         return text

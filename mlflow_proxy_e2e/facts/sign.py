@@ -44,8 +44,8 @@ class Reading:
 
     @property
     def is_suspicion(self) -> bool:
-        """Tell whether something is wrong, and this may be why."""
-        return self.shows is Shows.UNKNOWN and bool(self.evidence)
+        """Tell whether something is wrong, and this may be why. Where there was no time to ask, nothing is known to be wrong."""
+        return self.shows is Shows.UNKNOWN and bool(self.evidence) and self.was_asked
 
 
 NO, UNKNOWN = Reading(Shows.NO), Reading(Shows.UNKNOWN)

@@ -223,6 +223,7 @@ def test_odd_key(carrier: Carrier, gate: Gate, key_in: KeyInRequest) -> None:
         key_in.attempt(replace(gate.subject.read(), headers=carried(carrier, spelling)))
 
     gate.assert_shut()
+    gate.assert_no_server_failed()
 
 
 def test_other_scheme(gate: Gate, key_in: KeyInRequest, denial: Denial) -> None:

@@ -466,6 +466,19 @@ def test_denied_get_that_acts(
     assert_denied(answer, refused_writer.denial)
 
 
+@pytest.mark.capability("scopes")
+def test_denied_unlisted_endpoint(refused_writer: Refused, truth_rest: Rest, target: Target) -> None:
+    """What MLflow does not have yet is not open either: who may not write is told so, or that no rule covers it, by a hop."""
+    if "basic" in target.carriers:
+        pytest.skip("MLflow refuses its own users only what it has")
+    path = f"{API}/runs/no-such-endpoint"
+
+    answer = refused_writer.rest.post(path, json={})
+
+    assert answer.status_code >= 400
+    assert answer.text != truth_rest.post(path, json={}).text
+
+
 def test_client_raises_denied_read(
     client: MlflowClient, denied_reader_client: RefusedClient, subjects: Mapping[str, str], requests_sent: list[str]
 ) -> None:

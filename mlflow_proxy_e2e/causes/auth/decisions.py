@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
 from mlflow_proxy_e2e.causes.patterns import ALL, ENDPOINTS, ODD_KEYS, VERSION_3, denied_to
@@ -11,6 +12,7 @@ from mlflow_proxy_e2e.facts.admission import (
     readers,
     wrongly_let_in,
 )
+from mlflow_proxy_e2e.facts.comparisons import by_mlflow, in_sandbox
 from mlflow_proxy_e2e.facts.facts import Facts
 from mlflow_proxy_e2e.facts.outage import (
     opinion,
@@ -19,7 +21,7 @@ from mlflow_proxy_e2e.facts.question import Question, Reply
 from mlflow_proxy_e2e.facts.refused import (
     forbidden_in_contract_words,
 )
-from mlflow_proxy_e2e.facts.sandbox import HARMLESS_WRITE
+from mlflow_proxy_e2e.facts.sandbox import API, HARMLESS_WRITE, Sandbox, post
 from mlflow_proxy_e2e.facts.sign import Sign, needing, on_each_route
 from mlflow_proxy_e2e.facts.stopped import (
     stops,
@@ -28,6 +30,7 @@ from mlflow_proxy_e2e.target import Identity, Route
 from mlflow_proxy_e2e.wire import JSON, Request
 
 BY_METHOD_AND_PATH = "decide by method and path"
+OTHER_METHODS = r"update-\w+|delete-\w+|tag-(logged-model|trace|dataset)|upload-artifact\b(?!-from)"  # the calls that take them
 
 
 SEARCHES = (  # reads, though they are sent with POST
@@ -35,6 +38,12 @@ SEARCHES = (  # reads, though they are sent with POST
     Request("POST", "/api/2.0/mlflow/runs/search", JSON, b'{"experiment_ids": [], "max_results": 1}'),
 )
 TRACES_SEARCH = Request("POST", "/api/3.0/mlflow/traces/search", JSON, b"{}")
+WRITES_BY_OTHER_METHODS = (
+    Request("PATCH", f"{API}/registered-models/update", JSON, b'{"name": "no-such", "description": "x"}'),
+    Request("DELETE", f"{API}/registered-models/delete", JSON, b'{"name": "no-such"}'),
+)
+DOTS = ("/../", "/%2e%2e/", "/..%2f", "%2f..%2f", "/..;/", "/x/../../")
+UNLISTED = post("runs/no-such-endpoint", {})
 # A GET that acts: it has MLflow call somebody else.
 ACTING_READ = Request("GET", "/ajax-api/2.0/mlflow/gateway-proxy?gateway_path=api/2.0/endpoints")
 
@@ -55,14 +64,57 @@ def _refused_read(facts: Facts, route: Route, reader: Identity) -> Reply | None:
     return replies[0] if may and all(reply.status == facts.target.contract.forbidden for reply in replies) else None
 
 
+def _let(facts: Facts, route: Route, reader: Identity, request: Request, name: Request | None = None) -> Reply | None:
+    """Return the reply to a write of what there is not, if MLflow has taken it: a refusal may be told as 404, too, in other words.
+
+    ``name`` is the same write, in case that ``request`` is an odd spelling of it.
+    """
+    reply = facts.ask(route, request, reader)
+    if reply.error_code != "RESOURCE_DOES_NOT_EXIST":
+        return None
+    return reply if reply.body == facts.ask(route, name or request).body else None
+
+
 def _let_write(facts: Facts, route: Route, reader: Identity) -> Reply | None:
     """A write that is let in, unless it is so without any key: where none is checked, no scope is."""
-    reply, nobody = facts.ask(route, HARMLESS_WRITE, reader), facts.reply(Question(route, HARMLESS_WRITE))
-    return reply if reply.error_code == "RESOURCE_DOES_NOT_EXIST" != nobody.error_code else None
+    if facts.reply(Question(route, HARMLESS_WRITE)).error_code == "RESOURCE_DOES_NOT_EXIST":
+        return None
+    return _let(facts, route, reader, HARMLESS_WRITE)
+
+
+def _let_by_other_method(facts: Facts, route: Route, reader: Identity) -> Reply | None:
+    if _let_write(facts, route, reader):
+        return None
+    return next((reply for request in WRITES_BY_OTHER_METHODS if (reply := _let(facts, route, reader, request))), None)
+
+
+def _let_upload(facts: Facts, route: Route, own: Sandbox) -> Reply | None:
+    for reader in readers(facts):
+        reply = facts.ask(route, own.plain_file(f"{route}-{reader}"), reader)
+        if reply.status == 200 and not _let_write(facts, route, reader):
+            return reply
+    return None
+
+
+def _let_behind_read(facts: Facts, route: Route, reader: Identity) -> Reply | None:
+    """A write whose path begins as that of a search, and leads elsewhere to who follows the dots in it."""
+    if _let_write(facts, route, reader):
+        return None
+    requests = [replace(HARMLESS_WRITE, path=f"{API}/runs/search{dots}delete") for dots in DOTS]
+    facts.replies(facts.question(route, request, reader) for request in requests)
+    return next((reply for request in requests if (reply := _let(facts, route, reader, request, HARMLESS_WRITE))), None)
+
+
+def _let_unlisted(facts: Facts, route: Route, reader: Identity) -> Reply | None:
+    """A call that MLflow has no endpoint for, and was asked for all the same, of somebody who may not write."""
+    if "basic" in facts.target.carriers or _let_write(facts, route, reader):
+        return None  # MLflow's own users are refused where there is something to refuse
+    reply = facts.ask(route, UNLISTED, reader)
+    return reply if by_mlflow(reply) else None
 
 
 def _acts(facts: Facts, route: Route, reader: Identity) -> Reply | None:
-    if facts.ask(route, HARMLESS_WRITE, reader).status != facts.target.contract.forbidden:
+    if _let_write(facts, route, reader):
         return None
     reply, may, direct = facts.ask(route, ACTING_READ, reader), facts.ask(route, ACTING_READ), facts.ask_directly(ACTING_READ)
     by_mlflow = direct is not None and may.status == direct.status and may.status != 404
@@ -91,6 +143,41 @@ CAUSES = (
             rf"{ODD_KEYS}.*-reader",
             ENDPOINTS,
         ),
+    ),
+    Cause(
+        id=CauseId("method-taken-for-scope"),
+        hop="auth",
+        severity="open",
+        symptom="read-only keys can update, delete and upload, though they cannot create",
+        what="only POST counts as a write, but MLflow writes with PATCH, DELETE and PUT as well",
+        remedy=BY_METHOD_AND_PATH,
+        shows=(needing("registry") & _of_readers(_let_by_other_method))
+        | (needing("artifacts") & decided_by(in_sandbox(_let_upload, "auth"))),
+        reddens=(
+            rf"{denied_to('reader')}.*-({OTHER_METHODS})",
+            r"of_denied_delete",
+            rf"{ENDPOINTS}::test_who_may_call",
+        ),
+    ),
+    Cause(
+        id=CauseId("write-behind-read-path"),
+        hop="auth",
+        severity="open",
+        symptom="a read-only key can write, by a path that begins as that of a search and goes on with dot segments",
+        what="the scope is decided by how the path begins, and the dot segments in it are followed only when it is forwarded",
+        remedy="decide on the path as it is forwarded: normalize it first, or refuse one that is not normalized",
+        shows=_of_readers(_let_behind_read),
+        reddens=(r"test_bypass_paths\.py::test_odd_path_of_denied_write\[.*looks-like-a-read",),
+    ),
+    Cause(
+        id=CauseId("unlisted-endpoint-open"),
+        hop="auth",
+        severity="open",
+        symptom="read-only keys may call what the table of endpoints does not have, such as the writes of a newer MLflow",
+        what="the auth service permits what its table of endpoints does not list",
+        remedy="deny what is not listed",
+        shows=_of_readers(_let_unlisted),
+        reddens=(r"test_denied_unlisted_endpoint\[.*-reader",),
     ),
     Cause(
         id=CauseId("get-taken-for-read"),

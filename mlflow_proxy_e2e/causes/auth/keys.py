@@ -15,6 +15,7 @@ from mlflow_proxy_e2e.causes.proxy.refusals import refused_with
 from mlflow_proxy_e2e.facts.admission import (
     accepted_by_auth,
     clock_behind,
+    decided_by,
     is_open_to_everybody,
     wrongly_let_in,
 )
@@ -26,6 +27,13 @@ from mlflow_proxy_e2e.keys import IssuedKey, Keys
 from mlflow_proxy_e2e.redaction import INSTEAD
 from mlflow_proxy_e2e.run import PREFIX
 from mlflow_proxy_e2e.target import Identity, Route, Secret
+
+PLAIN_KEY = Identity("a key of nobody's", key=Secret("no-such-key"))
+# What no key can be, and everybody can send. Most servers take a header of 8 kB.
+ODD = tuple(
+    Identity(f"a key {what}", key=Secret(key))
+    for what, key in {"with an accent": "cl\xe9", "with %00": "key%00", "of 8 kB": "x" * 8000}.items()
+)
 
 
 def _again_after_revocation(facts: Facts) -> Reading:
@@ -78,6 +86,19 @@ def _accepted(change: Callable[[str], str], name: str) -> Sign:
         return reply if reply.works else None
 
     return on_each_route(wrong, "auth")
+
+
+def _crashes(facts: Facts, route: Route) -> Reply | None:
+    """The error of a server that is to refuse a key, which is like no other: any other bad key is refused without one."""
+    carriers = [carrier for carrier in facts.target.carriers if carrier != "basic"]
+    if _is_error(facts.ask(route, READ, PLAIN_KEY)):
+        return None
+    odd = [facts.question(route, READ, who, carrier) for carrier in carriers for who in ODD]
+    return next((reply for reply in facts.replies(odd) if _is_error(reply)), None)
+
+
+def _is_error(reply: Reply) -> bool:
+    return (reply.status or 0) >= 500
 
 
 expired_let_in = wrongly_let_in(lambda who: who.name == "expired")
@@ -154,13 +175,23 @@ CAUSES = (
         shows=accepted_by_auth,
         explains=OF_ANY_KEY,
         reddens=(
-            r"\[\w+-(expired|revoked|unknown)",
+            r"::test_(?!error|coded)\w+\[\w+-(expired|revoked|unknown)",
             rf"{ODD_KEYS}::test_like_a_key",
             rf"{KEY_LIFETIME}::test_(revocation|expiry|keys_of_one_user)",
             rf"{ENDPOINTS}::test_who_may_call",
             r"test_identities_take_turns",
             r"test_no_log_has_a_key\[.*-(authorization|x-api-key)",
         ),
+    ),
+    Cause(
+        id=CauseId("odd-key-crashes"),
+        hop="auth",
+        severity="contract",
+        symptom="5xx for a key with odd characters, or a very long one, which clients retry for minutes",
+        what="whoever checks keys fails on what it does not expect in one, instead of refusing it",
+        remedy="refuse every key that is not known, whatever is in it",
+        shows=decided_by(on_each_route(_crashes, "auth")),
+        reddens=(rf"{ODD_KEYS}::test_odd_key",),
     ),
     Cause(
         id=CauseId("rate-limit-not-enforced"),

@@ -31,8 +31,8 @@ from mlflow_proxy_e2e.facts.question import Question, Reply
 from mlflow_proxy_e2e.facts.refused import (
     forbidden_in_contract_words,
 )
-from mlflow_proxy_e2e.facts.sandbox import HARMLESS_WRITE
-from mlflow_proxy_e2e.facts.sign import Sign, holds, on_each_route, shared
+from mlflow_proxy_e2e.facts.sandbox import HARMLESS_WRITE, NO_SUCH_RUN
+from mlflow_proxy_e2e.facts.sign import Reading, Shows, Sign, holds, on_each_route, shared
 from mlflow_proxy_e2e.facts.stopped import (
     stops,
     unrouted_path,
@@ -45,10 +45,23 @@ CHECK_EVERY_METHOD = "require a key for every method"
 # Who accepts keys that were never issued accepts keys that count no more, or are not quite the good one, whatever else is checked.
 OF_ANY_KEY = tuple(map(CauseId, ("revocation-ignored", "revocation-lag", "expiry-ignored", "key-prefix-match", "key-case-ignored")))
 EXEMPT_PATHS = r"test_bypass_paths\.py::test_odd_path_\w+\[.*-exempt"
+OPTIONS_TESTS = (r"test_denied_options", rf"{ENDPOINTS}::test_verbs", r"test_bypass_framing\.py::test_odd_method")
 
 
 PAGE = Request("GET", "/")
+OPTIONS = (replace(READ, method="OPTIONS"), Request("OPTIONS", "/version"))  # which has other methods
 FOUND = "experiments"  # what MLflow's answer to the plain read has
+# What lies beside MLflow's /api, and a word of what MLflow itself answers to it.
+BESIDE_API = (
+    (Request("GET", "/version"), rb"^\d+\.\d+"),
+    (Request("GET", f"/get-artifact?run_id={NO_SUCH_RUN}&path=x"), NO_SUCH_RUN.encode()),
+    (Request("GET", f"/model-versions/get-artifact?name={NO_SUCH_RUN}&version=1&path=x"), NO_SUCH_RUN.encode()),
+    (Request("POST", "/v1/traces", JSON, b"{}"), rb"x-mlflow-experiment-id"),
+    (Request("GET", "/gateway/mlflow/v1/models"), rb'"object": ?"list"'),
+    (PAGE, rb"<title>MLflow"),
+    (Request("GET", "/static-files/manifest.json"), rb'"start_url"'),
+)
+OPEN_BESIDE_USERS = ("/static-files/",)  # of MLflow with users of its own: browsers load its pages before anybody has signed in
 # Headers by which a key that may read would write: the read that it may make is then answered as something else.
 URL_HEADERS, METHOD_HEADERS = ("X-Original-URL", "X-Rewrite-URL"), ("X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override")
 OWN_HEADERS = ("X-MLflow-Proxy-Hop", "X-Internal-Request", "X-Envoy-Internal", "X-Proxy-Authenticated")
@@ -118,6 +131,29 @@ def _with_path_in_host(route: Route) -> Iterable[Request]:
     return (_with("Host", host.format(base=urlsplit(route.url).path)) for host in HOSTS_WITH_A_PATH)
 
 
+def _beside_api(facts: Facts, route: Route) -> list[Reply]:
+    """Return MLflow's answers to what it serves beside its API, of those that come without a key, too."""
+    if facts.reply(Question(route, READ)).works:
+        return []  # everybody is let in, which is something else
+    exempt = OPEN_BESIDE_USERS if "basic" in facts.target.carriers else ()
+    asked = [(request, said) for request, said in BESIDE_API if not request.path.startswith(exempt)]
+    replies = facts.replies(Question(route, request) for request, _ in asked)
+    mlflows = [reply for reply, (_, said) in zip(replies, asked, strict=True) if re.search(said, reply.body)]
+    return [reply for reply in mlflows if _is_same(reply, facts.ask(route, reply.question.request))]
+
+
+def _family_hole(facts: Facts) -> Reading:
+    """Say whether anything beside the API is open without a key, and with the evidence what is."""
+    reading = on_each_route(lambda facts, route: next(iter(_beside_api(facts, route)), None))(facts)
+    if reading.shows is not Shows.YES:
+        return reading
+    routes = (facts.target.route(name) for name in sorted(reading.routes))
+    paths = (
+        f"{reply.question.request.path.partition('?')[0]} on {route}" for route in routes for reply in _beside_api(facts, route)
+    )
+    return replace(reading, evidence=(*reading.evidence, f"open without a key: {', '.join(paths)}"))
+
+
 def _head(facts: Facts, route: Route) -> Reply | None:
     """HEAD of what MLflow has a page of, and answers with 200, unlike in its API: if GET needs a key."""
     get = facts.reply(Question(route, PAGE))
@@ -125,8 +161,18 @@ def _head(facts: Facts, route: Route) -> Reply | None:
 
 
 def _options(facts: Facts, route: Route) -> Reply | None:
-    reply = facts.reply(Question(route, replace(READ, method="OPTIONS")))
+    reply = facts.reply(Question(route, OPTIONS[0]))
     return reply if reply.status and reply.status < 300 and not is_open_to_everybody(facts) else None
+
+
+def _options_of_mlflow(facts: Facts, route: Route) -> Reply | None:
+    """OPTIONS without a key that MLflow has answered: it allows on each path the methods that it has there."""
+    if not (reply := _options(facts, route)):
+        return None
+    allowed = [facts.reply(Question(route, request)).header("Allow") for request in OPTIONS]
+    direct = [answer.header("Allow") for request in OPTIONS if (answer := facts.ask_directly(request))]
+    is_mlflows = allowed == direct if direct else None not in allowed
+    return reply if is_mlflows and len(set(allowed)) > 1 else None
 
 
 def _rewritten(*requests: Request) -> Sign:
@@ -165,6 +211,7 @@ def _key_check_off(facts: Facts, hops: tuple[str, ...]) -> bool | None:
 forbidden_and_keys_asked_for = forbidden_in_contract_words & stops(lambda facts, _: False if opinion(facts) else None)
 crosses_edge = stops(lambda _, seen: "edge" in seen.hops)
 straight_to_mlflow = unrouted_path & stops(lambda _, seen: by_mlflow(seen.reply) and by_mlflow(seen.nobody)) & ~crosses_edge
+preflight_forwarded = shared("preflight forwarded", on_each_route(_options_of_mlflow))
 word_exempts = shared("a word exempts", _without_key(_spelled("?", "/health?")))
 
 
@@ -256,10 +303,10 @@ CAUSES = (
         id=CauseId("family-hole"),
         hop="proxy",
         severity="open",
-        symptom="artifacts, GraphQL and traces need no key",
+        symptom="artifacts, traces, or MLflow's pages need no key",
         what="the rule that requires a key covers what begins with /api, but MLflow has other paths",
         remedy=CHECK_EVERY_PATH,
-        shows=_without_key(Request("GET", "/version")),
+        shows=Sign(_family_hole),
         explains=(CauseId("graphql-hole"),),
         reddens=(
             rf"{ENDPOINTS}.*-(other|pages)",
@@ -303,12 +350,18 @@ CAUSES = (
         symptom="OPTIONS is answered without a key",
         what="the proxy answers preflight requests by itself",
         remedy="require a key for every method, or answer only preflights of known origins",
-        shows=holds(lambda facts: facts.target.contract.preflight == "refused") & on_each_route(_options),
-        reddens=(
-            r"test_denied_options",
-            rf"{ENDPOINTS}::test_verbs",
-            r"test_bypass_framing\.py::test_odd_method",
-        ),
+        shows=holds(lambda facts: facts.target.contract.preflight == "refused") & on_each_route(_options) & ~preflight_forwarded,
+        reddens=OPTIONS_TESTS,
+    ),
+    Cause(
+        id=CauseId("preflight-forwarded"),
+        hop="proxy",
+        severity="contract",
+        symptom="MLflow answers OPTIONS without a key",
+        what="the proxy forwards preflight requests to MLflow without checking a key",
+        remedy="answer preflights of known origins at the proxy, or require a key for every method",
+        shows=preflight_forwarded,
+        reddens=OPTIONS_TESTS,
     ),
     Cause(
         id=CauseId("other-verbs-unguarded"),

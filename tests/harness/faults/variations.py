@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from fixtures.faults.catalogue import FAULTS
-from fixtures.faults.proxy.changes import change_routes
+from fixtures.faults.proxy.bodies import compress_for_those_who_ask, gzip
+from fixtures.faults.proxy.changes import add_filter, change_routes
 from fixtures.faults.proxy.headers import keep_origin
-from fixtures.faults.suite import E2E, EVERY, HEADERS, PATHS, VERBS
+from fixtures.faults.suite import E2E, EVERY, HEADERS, PATHS, TRANSFER, VERBS
 from fixtures.faults.system import Configuration, System, script_first
 from fixtures.services import envoy
 from mlflow_proxy_e2e.target import Target
@@ -58,6 +59,10 @@ OPTIONS = (
     f"{VERBS}[external-other]",
 )
 CLIENT_RAISES = (f"{E2E}/test_denials.py::test_client_raises_denied_read",)
+COMPRESSIBLE = (
+    *(f"{TRANSFER}::test_{what}" for what in ("coded_answer", "conditional_request", "head", "range")),
+    f"{E2E}/test_ui.py",
+)
 NOT_FOR_MLFLOW = (
     *(f"{HEADERS}::test_host_without_key", f"{HEADERS}::test_host_of_denied_write", f"{HEADERS}::test_path_in_header_without_key"),
     *(f"{PATHS}::test_odd_path_without_key", f"{PATHS}::test_odd_path_of_permitted_read"),
@@ -155,6 +160,8 @@ VARIATIONS: Mapping[str, Variation] = {
     "as-deployed": Variation(script_first(HEADERS_OF_OTHERS), as_deployed, (f"{EVERY}[external-other]",)),
     "bearer-only": Variation(FAULTS["carrier-ignored"].inject, lambda target: replace(target, carriers=("bearer",))),
     "buffering": Variation(proxy(_with_filter("envoy.filters.http.buffer", BUFFER))),
+    "compresses": Variation(add_filter("compressor", **gzip("compressor")), tests=COMPRESSIBLE),
+    "compresses-on-request": Variation(compress_for_those_who_ask, tests=(f"{TRANSFER}::test_coded_answer",)),
     "connects-again": Variation(proxy(_connects_again)),
     "external-only": Variation(retarget=lambda target: with_one_route(as_deployed(target))),
     "foreign-origin-forwarded": Variation(change_routes(keep_origin), tests=(f"{E2E}/test_ui.py::test_write_of_page",)),
