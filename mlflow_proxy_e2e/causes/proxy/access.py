@@ -256,7 +256,11 @@ CAUSES = (
         remedy="ask the auth service about every key, with no exceptions for tests or monitoring",
         shows=accepted_by_proxy,
         explains=OF_ANY_KEY,
-        reddens=(rf"{DENIALS}\w+\[(.+-)?malformed-bearer",),
+        reddens=(
+            r"::test_(client_raises|denied|keys_that|record_without)\w+\[\w+-malformed(?!-x-api-key)",
+            rf"{ENDPOINTS}::test_who_may_call",
+            r"test_identities_take_turns",
+        ),
     ),
     Cause(
         id=CauseId("graphql-hole"),

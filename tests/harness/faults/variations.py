@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from fixtures.faults.catalogue import FAULTS
-from fixtures.faults.proxy.bodies import compress_for_those_who_ask, gzip
+from fixtures.faults.proxy.bodies import gzip
 from fixtures.faults.proxy.changes import add_filter, change_routes
 from fixtures.faults.proxy.headers import keep_origin
 from fixtures.faults.suite import E2E, EVERY, HEADERS, PATHS, TRANSFER, VERBS
@@ -161,7 +161,6 @@ VARIATIONS: Mapping[str, Variation] = {
     "bearer-only": Variation(FAULTS["carrier-ignored"].inject, lambda target: replace(target, carriers=("bearer",))),
     "buffering": Variation(proxy(_with_filter("envoy.filters.http.buffer", BUFFER))),
     "compresses": Variation(add_filter("compressor", **gzip("compressor")), tests=COMPRESSIBLE),
-    "compresses-on-request": Variation(compress_for_those_who_ask, tests=(f"{TRANSFER}::test_coded_answer",)),
     "connects-again": Variation(proxy(_connects_again)),
     "external-only": Variation(retarget=lambda target: with_one_route(as_deployed(target))),
     "foreign-origin-forwarded": Variation(change_routes(keep_origin), tests=(f"{E2E}/test_ui.py::test_write_of_page",)),
