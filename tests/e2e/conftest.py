@@ -277,6 +277,12 @@ def mlflow_log(target: Target) -> AccessLog | None:
 
 
 @pytest.fixture
+def measure(request: pytest.FixtureRequest) -> Callable[[str, object], None]:
+    """Return a function that has reports say what a test has measured. JUnit's reports do not take pytest's record_property."""
+    return lambda name, value: request.node.user_properties.append((name, value))
+
+
+@pytest.fixture
 def requests_sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return the methods of all requests that have gone out to any server: retries and followed redirects are requests, too."""
     methods: list[str] = []

@@ -111,11 +111,11 @@ class Judge:
 
     Args:
         coverage: what reports of the endpoints that have been called are made of.
-        record_property: pytest's.
+        measure: has reports say what was measured.
     """
 
-    def __init__(self, coverage: Coverage, record_property: Callable[[str, object], None]) -> None:
-        self._coverage, self._record_property = coverage, record_property
+    def __init__(self, coverage: Coverage, measure: Callable[[str, object], None]) -> None:
+        self._coverage, self._measure = coverage, measure
 
     def note(self, endpoint: Endpoint) -> None:
         """Have reports say that an endpoint is called by every identity."""
@@ -123,7 +123,7 @@ class Judge:
 
     def assert_none_wrong(self, outcomes: Sequence[str | None]) -> None:
         """Assert that no outcome is a message of what went wrong."""
-        self._record_property(CELLS, len(outcomes))
+        self._measure(CELLS, len(outcomes))
         assert_none_wrong(outcomes)
 
 
@@ -154,9 +154,9 @@ def refusals(target: Target, mlflow_log: AccessLog | None) -> Refusals:
 
 
 @pytest.fixture
-def judge(coverage: Coverage, record_property: Callable[[str, object], None]) -> Judge:
+def judge(coverage: Coverage, measure: Callable[[str, object], None]) -> Judge:
     """Return what judges the outcomes of a test's calls."""
-    return Judge(coverage, record_property)
+    return Judge(coverage, measure)
 
 
 @pytest.fixture

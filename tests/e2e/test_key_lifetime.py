@@ -59,7 +59,7 @@ class Holder:
 
 
 IssueKey = Callable[..., Holder]
-RecordProperty = Callable[[str, object], None]
+Measure = Callable[[str, object], None]
 
 
 @pytest.fixture
@@ -152,9 +152,7 @@ class Reads:
 
 
 @pytest.mark.parametrize("connection", ["kept", "new"])
-def test_revocation(
-    route: Route, connection: str, issue_key: IssueKey, experiment_id: str, record_property: RecordProperty
-) -> None:
+def test_revocation(route: Route, connection: str, issue_key: IssueKey, experiment_id: str, measure: Measure) -> None:
     """A valid key is refused soon after it was revoked, on the connection that it has used and on new ones."""
     holder = issue_key(READ)
     with Rest(route, holder.identity) as caller:
@@ -165,7 +163,7 @@ def test_revocation(
         began = time.monotonic()
         holder.wait_until_refused(reads.is_refused)
 
-    record_property(REVOKED, round(reads.refused_since - began, 3))
+    measure(REVOKED, round(reads.refused_since - began, 3))
     assert_denied(reads.answers[-1], holder.denial("unauthenticated"))
 
 
@@ -183,9 +181,7 @@ def test_revocation_in_mid_run(issue_key: IssueKey, start_training: StartTrainin
     training.assert_goes_on(client)
 
 
-def test_expiry_in_mid_run(
-    issue_key: IssueKey, start_training: StartTraining, client: MlflowClient, record_property: RecordProperty
-) -> None:
+def test_expiry_in_mid_run(issue_key: IssueKey, start_training: StartTraining, client: MlflowClient, measure: Measure) -> None:
     """A key with which a training run logs is refused when it expires: not earlier, and not much later."""
     expiry = datetime.now(timezone.utc) + timedelta(seconds=timeouts.KEY_LIFE)
     holder = issue_key(READ_WRITE, expires_at=expiry)
@@ -196,7 +192,7 @@ def test_expiry_in_mid_run(
     wait_until(training.log, latest, "a key that has expired is to be refused")
 
     seconds = (datetime.now(timezone.utc) - expiry).total_seconds()
-    record_property(EXPIRED, round(seconds, 3))
+    measure(EXPIRED, round(seconds, 3))
     assert seconds > -timeouts.CLOCK, f"the key is refused {-seconds:.1f} s before it expires"
     training.assert_refused(holder.denial("unauthenticated"))
     training.assert_goes_on(client)
