@@ -24,7 +24,7 @@ from mlflow_proxy_e2e.causes.proxy import (
     secrecy,
     upstream,
 )
-from mlflow_proxy_e2e.facts import differences, refused
+from mlflow_proxy_e2e.facts import differences, refused, stopped
 from mlflow_proxy_e2e.facts.sign import Sign
 
 FAMILIES = (
@@ -54,5 +54,6 @@ CATALOGUE = by_id(cause for family in FAMILIES for cause in family.CAUSES)
 UNNAMED: tuple[tuple[str, Sign], ...] = (
     *refused.UNNAMED,
     *(each for family in FAMILIES for each in getattr(family, "UNNAMED", ())),
+    *stopped.UNNAMED,
     *differences.UNNAMED,
 )

@@ -31,7 +31,18 @@ READS = (
     replace(READ, headers=(("Accept", "text/html"), ("Accept-Language", "de"), ("Cookie", "a=b"))),
 )
 # Headers that each hop has of its own, or that are counted from the second of the answer.
-VARYING = ("date", "server", "connection", "keep-alive", "transfer-encoding", "content-length", "via", "x-request-id", "expires")
+VARYING = (
+    "date",
+    "server",
+    "connection",
+    "keep-alive",
+    "transfer-encoding",
+    "content-length",
+    "via",
+    "vary",
+    "x-request-id",
+    "expires",
+)
 
 
 def _differing(facts: Facts, reads: Iterable[Request], callers: Sequence[Identity]) -> Reading:

@@ -195,3 +195,9 @@ page_in_its_place = status(200) & stops(lambda _, seen: b"<html" in seen.reply.b
 mlflow_unknown = stops(
     lambda facts, _: None if facts.direct is None else False, lambda seen: together(*seen.hops, "proxy", "mlflow")
 )
+
+UNNAMED = (
+    ("200 is answered, and not as by MLflow", status(200)),
+    ("a good key does not get through", by_every_carrier),
+    ("a good key does not get through in one of the ways in which it is sent", answered & ~by_every_carrier),
+)

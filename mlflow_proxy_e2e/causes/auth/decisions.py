@@ -9,6 +9,7 @@ from mlflow_proxy_e2e.causes.cause import Cause, CauseId
 from mlflow_proxy_e2e.causes.patterns import ALL, ENDPOINTS, ODD_KEYS, VERSION_3, denied_to
 from mlflow_proxy_e2e.facts.admission import (
     decided_by,
+    is_open_to_everybody,
     readers,
     wrongly_let_in,
 )
@@ -52,6 +53,8 @@ def _of_readers(test: Callable[[Facts, Route, Identity], Reply | None]) -> Sign:
     """Return the sign that something is wrong with what somebody may do who may read and not write."""
 
     def wrong(facts: Facts, route: Route) -> Reply | None:
+        if is_open_to_everybody(facts):
+            return None
         return next((reply for reader in readers(facts) if (reply := test(facts, route, reader))), None)
 
     return decided_by(on_each_route(wrong, "auth"))
@@ -70,15 +73,12 @@ def _let(facts: Facts, route: Route, reader: Identity, request: Request, name: R
     ``name`` is the same write, in case that ``request`` is an odd spelling of it.
     """
     reply = facts.ask(route, request, reader)
-    if reply.error_code != "RESOURCE_DOES_NOT_EXIST":
-        return None
+    if reply.error_code != "RESOURCE_DOES_NOT_EXIST" or facts.reply(Question(route, request)).body == reply.body:
+        return None  # it is refused, or it is let in without any key: where none is checked, no scope is
     return reply if reply.body == facts.ask(route, name or request).body else None
 
 
 def _let_write(facts: Facts, route: Route, reader: Identity) -> Reply | None:
-    """A write that is let in, unless it is so without any key: where none is checked, no scope is."""
-    if facts.reply(Question(route, HARMLESS_WRITE)).error_code == "RESOURCE_DOES_NOT_EXIST":
-        return None
     return _let(facts, route, reader, HARMLESS_WRITE)
 
 

@@ -48,6 +48,11 @@ CAUSES = (
         remedy="give them one database, which cannot be SQLite",
         reports=("mlflow#12783",),
         shows=Sign(_split),
+        explains=(
+            CauseId("slash-decode"),
+            CauseId("path-lowercased"),
+            CauseId("path-cut-at-semicolon"),
+        ),
         reddens=(ALL,),
     ),
     Cause(

@@ -45,7 +45,8 @@ def directly(test: Callable[[Reply], bool]) -> Sign:
         failing = failing_mlflow(facts)
         if failing is None or not test(failing):
             return NO
-        return Reading(Shows.YES, tuple(filter(None, (failing, facts.ask_hop("mlflow")))), ("mlflow",))
+        health = facts.ask_hop("mlflow") if failing.status else None  # who is silent would be waited for again
+        return Reading(Shows.YES, tuple(filter(None, (failing, health))), ("mlflow",))
 
     return Sign(read)
 
@@ -177,6 +178,7 @@ CAUSES = (
         remedy="upgrade the server, or have clients use its version",
         reports=("mlflow#16215",),
         shows=Sign(_too_old),
+        explains=(CauseId("native-routes-missing"),),
         reddens=(
             *VERSION_3,
             OTLP,

@@ -285,7 +285,10 @@ CAUSES = (
         remedy="require a key on every path, however it is spelled",
         reports=("https://github.com/envoyproxy/envoy/security/advisories/GHSA-xcx5-93pw-jw2w",),
         shows=_without_key(*(_spelled("/api/", spelling) for spelling in ("//api/", "/%61pi/", "/./api/", "/api//"))),
-        explains=(CauseId("exempt-path-left"),),
+        explains=(
+            CauseId("family-hole"),
+            CauseId("exempt-path-left"),
+        ),
         reddens=(r"test_bypass_paths\.py::test_odd_path_(without_key|of_denied_write)",),
     ),
     Cause(

@@ -20,6 +20,7 @@ from mlflow_proxy_e2e.facts.question import Reply
 from mlflow_proxy_e2e.facts.sandbox import API, BIG, LARGE, Sandbox, get
 from mlflow_proxy_e2e.facts.sign import Sign, holds, needing, on_routes
 from mlflow_proxy_e2e.facts.slow_calls import download_cut
+from mlflow_proxy_e2e.facts.stopped import status, stops
 from mlflow_proxy_e2e.run import PREFIX
 from mlflow_proxy_e2e.target import Route
 from mlflow_proxy_e2e.wire import JSON, Headers, Request
@@ -60,6 +61,14 @@ def _unpacks_to_another(facts: Facts, route: Route) -> Reply | None:
         return reply if gzip.decompress(reply.body) != plain.body else None
     except (OSError, EOFError, zlib.error):
         return reply
+
+
+def _coding(reply: Reply) -> object:
+    return reply.header("Content-Encoding")
+
+
+# Then nobody who does not unpack it can read MLflow's answer.
+coded_for_everybody = status(200) & stops(lambda _, seen: _coding(seen.reply) is not None)
 
 
 def _kept(body: bytes, headers: Headers = (), content: bytes | None = None) -> Sign:
@@ -185,7 +194,7 @@ CAUSES = (
         symptom="answers arrive compressed at clients that have not asked for that, or cannot be unpacked",
         what="the proxy compresses answers whatever the client accepts, or breaks what is compressed",
         remedy="compress only what a client accepts compressed, or leave the content coding of answers to MLflow",
-        shows=on_routes(differs(UNCODED, lambda reply: reply.header("Content-Encoding"))) | on_routes(_unpacks_to_another),
+        shows=coded_for_everybody | on_routes(differs(UNCODED, _coding)) | on_routes(_unpacks_to_another),
         reddens=(
             CONVERSATIONS,
             ENDPOINTS,

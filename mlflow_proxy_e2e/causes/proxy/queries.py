@@ -39,7 +39,7 @@ def _blank(facts: Facts, route: Route) -> Reply | None:
     """A parameter that is sent twice, once without a value: MLflow's own words tell which it has taken."""
     request = get("experiments/get-by-name?experiment_name=&experiment_name=no")
     reply = facts.difference(request, None, lambda reply: (reply.status, reply.body), route)
-    return reply if reply and reply.error_code in MLFLOWS_CODES else None
+    return reply if reply and reply.status in (400, 404) and reply.error_code in MLFLOWS_CODES else None
 
 
 fails_with_query = status(400) & stops(lambda facts, seen: facts.ask(seen.route, SEARCH).works)
