@@ -91,7 +91,8 @@ def _let_by_other_method(facts: Facts, route: Route, reader: Identity) -> Reply 
 def _let_upload(facts: Facts, route: Route, own: Sandbox) -> Reply | None:
     for reader in readers(facts):
         reply = facts.ask(route, own.plain_file(f"{route}-{reader}"), reader)
-        if reply.status == 200 and not _let_write(facts, route, reader):
+        nobody = facts.reply(Question(route, own.plain_file(f"{route}-nobody")))
+        if reply.status == 200 != nobody.status and not _let_write(facts, route, reader):
             return reply
     return None
 
