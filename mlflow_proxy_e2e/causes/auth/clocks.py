@@ -5,21 +5,10 @@ from __future__ import annotations
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
 from mlflow_proxy_e2e.causes.patterns import ALL, ENDPOINTS, KEY_LIFETIME
 from mlflow_proxy_e2e.causes.proxy.refusals import refused_with
-from mlflow_proxy_e2e.facts.admission import (
-    clock_ahead,
-    clock_behind,
-    wrongly_let_in,
-)
-from mlflow_proxy_e2e.facts.refused import (
-    accepted_key,
-    is_refused_like_nobody,
-    refused_like_nobody,
-    refuses_by_auth,
-)
+from mlflow_proxy_e2e.facts.admission import clock_ahead, clock_behind, wrongly_let_in
+from mlflow_proxy_e2e.facts.refused import accepted_key, is_refused_like_nobody, refused_like_nobody, refuses_by_auth
 from mlflow_proxy_e2e.facts.sign import holds
-from mlflow_proxy_e2e.facts.stopped import (
-    stops,
-)
+from mlflow_proxy_e2e.facts.stopped import stops
 
 key_has_expired = (
     refuses_by_auth("opinion")

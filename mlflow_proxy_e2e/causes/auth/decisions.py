@@ -7,26 +7,15 @@ from dataclasses import replace
 
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
 from mlflow_proxy_e2e.causes.patterns import ALL, ENDPOINTS, ODD_KEYS, VERSION_3, denied_to
-from mlflow_proxy_e2e.facts.admission import (
-    decided_by,
-    is_open_to_everybody,
-    readers,
-    wrongly_let_in,
-)
+from mlflow_proxy_e2e.facts.admission import decided_by, is_open_to_everybody, readers, wrongly_let_in
 from mlflow_proxy_e2e.facts.comparisons import by_mlflow, in_sandbox
 from mlflow_proxy_e2e.facts.facts import Facts
-from mlflow_proxy_e2e.facts.outage import (
-    opinion,
-)
+from mlflow_proxy_e2e.facts.outage import opinion
 from mlflow_proxy_e2e.facts.question import Question, Reply
-from mlflow_proxy_e2e.facts.refused import (
-    forbidden_in_contract_words,
-)
+from mlflow_proxy_e2e.facts.refused import forbidden_in_contract_words
 from mlflow_proxy_e2e.facts.sandbox import API, HARMLESS_WRITE, Sandbox, post
 from mlflow_proxy_e2e.facts.sign import Sign, needing, on_each_route
-from mlflow_proxy_e2e.facts.stopped import (
-    stops,
-)
+from mlflow_proxy_e2e.facts.stopped import stops
 from mlflow_proxy_e2e.target import Identity, Route
 from mlflow_proxy_e2e.wire import JSON, Request
 

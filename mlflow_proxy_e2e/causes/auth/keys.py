@@ -12,13 +12,7 @@ from mlflow_proxy_e2e.causes.cause import Cause, CauseId
 from mlflow_proxy_e2e.causes.patterns import ENDPOINTS, KEY_LIFETIME, ODD_KEYS, THROTTLED
 from mlflow_proxy_e2e.causes.proxy.access import OF_ANY_KEY
 from mlflow_proxy_e2e.causes.proxy.refusals import refused_with
-from mlflow_proxy_e2e.facts.admission import (
-    accepted_by_auth,
-    clock_behind,
-    decided_by,
-    is_open_to_everybody,
-    wrongly_let_in,
-)
+from mlflow_proxy_e2e.facts.admission import accepted_by_auth, clock_behind, decided_by, is_open_to_everybody, wrongly_let_in
 from mlflow_proxy_e2e.facts.facts import READ, Facts
 from mlflow_proxy_e2e.facts.prober import NotAskedError
 from mlflow_proxy_e2e.facts.question import Reply

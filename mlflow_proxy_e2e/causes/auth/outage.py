@@ -7,10 +7,7 @@ from typing import Literal
 from mlflow_proxy_e2e import timeouts
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
 from mlflow_proxy_e2e.causes.patterns import ALL, WITHOUT_KEY
-from mlflow_proxy_e2e.facts.admission import (
-    auth_is_ill,
-    wholly_open,
-)
+from mlflow_proxy_e2e.facts.admission import auth_is_ill, wholly_open
 from mlflow_proxy_e2e.facts.facts import Facts
 from mlflow_proxy_e2e.facts.outage import (
     about_keys,
@@ -21,18 +18,9 @@ from mlflow_proxy_e2e.facts.outage import (
     nobody_answered,
     says_keys_not_checked,
 )
-from mlflow_proxy_e2e.facts.refused import (
-    refused_like_nobody,
-    refuses_by_auth,
-)
+from mlflow_proxy_e2e.facts.refused import refused_like_nobody, refuses_by_auth
 from mlflow_proxy_e2e.facts.sign import Sign, holds
-from mlflow_proxy_e2e.facts.stopped import (
-    at_edge,
-    slow,
-    status,
-    stopped,
-    stops,
-)
+from mlflow_proxy_e2e.facts.stopped import at_edge, slow, status, stopped, stops
 
 UNAVAILABLE_AT_ONCE = "503 at once on every call, with or without a key"
 

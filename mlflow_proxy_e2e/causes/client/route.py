@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
 from mlflow_proxy_e2e.causes.patterns import ALL
-from mlflow_proxy_e2e.facts.stopped import (
-    first_connection,
-    stops,
-)
+from mlflow_proxy_e2e.facts.stopped import first_connection, stops
 
 CAUSES = (
     Cause(

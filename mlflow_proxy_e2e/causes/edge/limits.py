@@ -7,19 +7,12 @@ from mlflow_proxy_e2e.causes.patterns import CONVERSATIONS, LARGE_UPLOADS, OPEN_
 from mlflow_proxy_e2e.causes.proxy.headers import connection_closed
 from mlflow_proxy_e2e.causes.proxy.limits import large_upload_refused
 from mlflow_proxy_e2e.facts.facts import Facts
-from mlflow_proxy_e2e.facts.outage import (
-    edge_fails,
-    only_without_logs,
-    waited_in_vain,
-)
+from mlflow_proxy_e2e.facts.outage import edge_fails, only_without_logs, waited_in_vain
 from mlflow_proxy_e2e.facts.question import Reply
 from mlflow_proxy_e2e.facts.sandbox import post
 from mlflow_proxy_e2e.facts.sign import on_routes
 from mlflow_proxy_e2e.facts.slow_calls import download_ended, upload_ended
-from mlflow_proxy_e2e.facts.stopped import (
-    slow,
-    stops,
-)
+from mlflow_proxy_e2e.facts.stopped import slow, stops
 from mlflow_proxy_e2e.target import Route
 
 SEARCH = post("runs/search", {"experiment_ids": [], "max_results": 1})

@@ -7,22 +7,12 @@ from urllib.parse import urljoin, urlsplit
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
 from mlflow_proxy_e2e.causes.edge.routing import strip_none, without_rule
 from mlflow_proxy_e2e.causes.patterns import EXTERNAL, external
-from mlflow_proxy_e2e.facts.comparisons import (
-    status_is_not,
-    unless,
-)
+from mlflow_proxy_e2e.facts.comparisons import status_is_not, unless
 from mlflow_proxy_e2e.facts.facts import READ, Facts
-from mlflow_proxy_e2e.facts.refused import (
-    is_refused_like_nobody,
-)
+from mlflow_proxy_e2e.facts.refused import is_refused_like_nobody
 from mlflow_proxy_e2e.facts.sandbox import post
 from mlflow_proxy_e2e.facts.sign import UNTOLD, Sign, on_routes
-from mlflow_proxy_e2e.facts.stopped import (
-    Stopped,
-    page_in_its_place,
-    stopped,
-    stops,
-)
+from mlflow_proxy_e2e.facts.stopped import Stopped, page_in_its_place, stopped, stops
 from mlflow_proxy_e2e.target import Route
 from mlflow_proxy_e2e.wire import Request
 

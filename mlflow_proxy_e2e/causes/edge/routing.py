@@ -9,28 +9,13 @@ from urllib.parse import urlsplit
 
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
 from mlflow_proxy_e2e.causes.patterns import ARTIFACTS, EXTERNAL, NO_RULE, OTLP, PAGES, VERSION_3, external
-from mlflow_proxy_e2e.facts.admission import (
-    wholly_open,
-)
-from mlflow_proxy_e2e.facts.comparisons import (
-    by_mlflow,
-    unrouted,
-)
+from mlflow_proxy_e2e.facts.admission import wholly_open
+from mlflow_proxy_e2e.facts.comparisons import by_mlflow, unrouted
 from mlflow_proxy_e2e.facts.facts import EDGE_ROUTE, READ, Facts
-from mlflow_proxy_e2e.facts.outage import (
-    health,
-)
+from mlflow_proxy_e2e.facts.outage import health
 from mlflow_proxy_e2e.facts.question import Question, Reply
 from mlflow_proxy_e2e.facts.sign import NO, UNTOLD, Reading, Shows, Sign, any_of, needing, on_routes
-from mlflow_proxy_e2e.facts.stopped import (
-    SPLIT_TWIN,
-    page_in_its_place,
-    status,
-    stopped,
-    stops,
-    twin_works,
-    unrouted_path,
-)
+from mlflow_proxy_e2e.facts.stopped import SPLIT_TWIN, page_in_its_place, status, stopped, stops, twin_works, unrouted_path
 from mlflow_proxy_e2e.target import Route
 from mlflow_proxy_e2e.wire import JSON, Request
 

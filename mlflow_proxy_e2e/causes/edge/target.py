@@ -9,17 +9,9 @@ from mlflow_proxy_e2e import timeouts
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
 from mlflow_proxy_e2e.causes.patterns import EXTERNAL
 from mlflow_proxy_e2e.facts.facts import Facts
-from mlflow_proxy_e2e.facts.outage import (
-    edge_fails,
-    nobody_answered,
-    with_logs,
-)
+from mlflow_proxy_e2e.facts.outage import edge_fails, nobody_answered, with_logs
 from mlflow_proxy_e2e.facts.sign import NO, UNKNOWN, UNTOLD, Reading, Shows, Sign
-from mlflow_proxy_e2e.facts.stopped import (
-    at_edge,
-    flag,
-    slow,
-)
+from mlflow_proxy_e2e.facts.stopped import at_edge, flag, slow
 from mlflow_proxy_e2e.facts.trace import LogLine
 
 HEALTH_CHECKERS = ("Envoy/HC", "ELB-HealthChecker", "kube-probe")  # as they name themselves in a hop's log

@@ -5,9 +5,7 @@ from __future__ import annotations
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
 from mlflow_proxy_e2e.causes.patterns import EXTERNAL
 from mlflow_proxy_e2e.facts.sign import UNTOLD
-from mlflow_proxy_e2e.facts.stopped import (
-    first_connection,
-)
+from mlflow_proxy_e2e.facts.stopped import first_connection
 
 # Whether an intermediate certificate is missing, only who knows the authority can tell.
 unproved = first_connection("certificate-unproved")

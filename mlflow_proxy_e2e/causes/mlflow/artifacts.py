@@ -11,9 +11,7 @@ from mlflow_proxy_e2e.facts.facts import Facts
 from mlflow_proxy_e2e.facts.question import Reply
 from mlflow_proxy_e2e.facts.sandbox import Sandbox, sandbox
 from mlflow_proxy_e2e.facts.sign import NO, Reading, Shows, Sign
-from mlflow_proxy_e2e.facts.stopped import (
-    stops,
-)
+from mlflow_proxy_e2e.facts.stopped import stops
 from mlflow_proxy_e2e.wire import Request
 
 SMALL = b"x"

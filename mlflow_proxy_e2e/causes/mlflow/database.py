@@ -11,9 +11,7 @@ from mlflow_proxy_e2e.facts.facts import Facts, together
 from mlflow_proxy_e2e.facts.question import Reply
 from mlflow_proxy_e2e.facts.sandbox import sandbox
 from mlflow_proxy_e2e.facts.sign import NO, UNTOLD, Reading, Shows, Sign
-from mlflow_proxy_e2e.facts.stopped import (
-    stops,
-)
+from mlflow_proxy_e2e.facts.stopped import stops
 
 
 def not_created(test: Callable[[Reply], bool], *, directly: bool = True) -> Sign:

@@ -9,14 +9,8 @@ from mlflow_proxy_e2e.causes.mlflow.serving import directly
 from mlflow_proxy_e2e.causes.patterns import ALL
 from mlflow_proxy_e2e.causes.proxy.paths import is_cut, wrong_path
 from mlflow_proxy_e2e.facts.facts import Facts
-from mlflow_proxy_e2e.facts.refused import (
-    host_refused,
-)
-from mlflow_proxy_e2e.facts.stopped import (
-    Stopped,
-    mlflow_unknown,
-    stops,
-)
+from mlflow_proxy_e2e.facts.refused import host_refused
+from mlflow_proxy_e2e.facts.stopped import Stopped, mlflow_unknown, stops
 
 
 def _forbids_its_own_address(facts: Facts, seen: Stopped) -> bool | None:

@@ -19,24 +19,14 @@ from mlflow_proxy_e2e.facts.admission import (
     readers,
     wholly_open,
 )
-from mlflow_proxy_e2e.facts.comparisons import (
-    Test,
-    by_mlflow,
-)
+from mlflow_proxy_e2e.facts.comparisons import Test, by_mlflow
 from mlflow_proxy_e2e.facts.facts import READ, Facts
-from mlflow_proxy_e2e.facts.outage import (
-    opinion,
-)
+from mlflow_proxy_e2e.facts.outage import opinion
 from mlflow_proxy_e2e.facts.question import Question, Reply
-from mlflow_proxy_e2e.facts.refused import (
-    forbidden_in_contract_words,
-)
+from mlflow_proxy_e2e.facts.refused import forbidden_in_contract_words
 from mlflow_proxy_e2e.facts.sandbox import HARMLESS_WRITE, NO_SUCH_RUN
 from mlflow_proxy_e2e.facts.sign import Reading, Shows, Sign, holds, on_each_route, shared
-from mlflow_proxy_e2e.facts.stopped import (
-    stops,
-    unrouted_path,
-)
+from mlflow_proxy_e2e.facts.stopped import stops, unrouted_path
 from mlflow_proxy_e2e.target import Route
 from mlflow_proxy_e2e.wire import JSON, Request
 

@@ -9,12 +9,7 @@ from dataclasses import replace
 
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
 from mlflow_proxy_e2e.causes.patterns import CONVERSATIONS, ENDPOINTS, LARGE_DOWNLOADS, LARGE_UPLOADS
-from mlflow_proxy_e2e.facts.comparisons import (
-    differs,
-    in_sandbox,
-    repeats,
-    unless,
-)
+from mlflow_proxy_e2e.facts.comparisons import differs, in_sandbox, repeats, unless
 from mlflow_proxy_e2e.facts.facts import Facts
 from mlflow_proxy_e2e.facts.question import Reply
 from mlflow_proxy_e2e.facts.sandbox import API, BIG, LARGE, Sandbox, get

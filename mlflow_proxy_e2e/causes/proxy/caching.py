@@ -4,20 +4,13 @@ from __future__ import annotations
 
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
 from mlflow_proxy_e2e.causes.patterns import WITHOUT_KEY
-from mlflow_proxy_e2e.facts.admission import (
-    is_kept_for_others,
-    open_gate,
-)
-from mlflow_proxy_e2e.facts.comparisons import (
-    in_sandbox,
-)
+from mlflow_proxy_e2e.facts.admission import is_kept_for_others, open_gate
+from mlflow_proxy_e2e.facts.comparisons import in_sandbox
 from mlflow_proxy_e2e.facts.facts import Facts
 from mlflow_proxy_e2e.facts.question import Reply
 from mlflow_proxy_e2e.facts.sandbox import Sandbox, get, post
 from mlflow_proxy_e2e.facts.sign import NO, Reading, Shows, Sign
-from mlflow_proxy_e2e.facts.stopped import (
-    kept_refusals,
-)
+from mlflow_proxy_e2e.facts.stopped import kept_refusals
 from mlflow_proxy_e2e.target import Route
 
 

@@ -7,16 +7,11 @@ from dataclasses import replace
 
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
 from mlflow_proxy_e2e.causes.patterns import ODD_KEYS
-from mlflow_proxy_e2e.facts.admission import (
-    is_open_to_everybody,
-)
+from mlflow_proxy_e2e.facts.admission import is_open_to_everybody
 from mlflow_proxy_e2e.facts.facts import READ, Facts
 from mlflow_proxy_e2e.facts.question import Question, Reply
 from mlflow_proxy_e2e.facts.sign import Sign, holds, on_each_route
-from mlflow_proxy_e2e.facts.stopped import (
-    Stopped,
-    stops,
-)
+from mlflow_proxy_e2e.facts.stopped import Stopped, stops
 from mlflow_proxy_e2e.target import Identity, Route, Secret
 from mlflow_proxy_e2e.wire import Request
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
-from mlflow_proxy_e2e.facts.comparisons import (
-    in_sandbox,
-)
+from mlflow_proxy_e2e.facts.comparisons import in_sandbox
 from mlflow_proxy_e2e.facts.facts import Facts
 from mlflow_proxy_e2e.facts.question import Reply
 from mlflow_proxy_e2e.facts.sandbox import Sandbox, post

@@ -8,11 +8,7 @@ from urllib.parse import urlsplit
 
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
 from mlflow_proxy_e2e.causes.patterns import COMPARED, CONVERSATIONS, ENDPOINTS, OPEN_CONNECTIONS
-from mlflow_proxy_e2e.facts.comparisons import (
-    differs,
-    in_sandbox,
-    status_differs,
-)
+from mlflow_proxy_e2e.facts.comparisons import differs, in_sandbox, status_differs
 from mlflow_proxy_e2e.facts.facts import READ, Facts
 from mlflow_proxy_e2e.facts.question import Reply
 from mlflow_proxy_e2e.facts.sandbox import Sandbox, post

@@ -8,13 +8,7 @@ from dataclasses import replace
 
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
 from mlflow_proxy_e2e.causes.patterns import ENDPOINTS, LARGE_UPLOADS
-from mlflow_proxy_e2e.facts.comparisons import (
-    in_sandbox,
-    method_blocked,
-    status_differs,
-    status_is_not,
-    unless,
-)
+from mlflow_proxy_e2e.facts.comparisons import in_sandbox, method_blocked, status_differs, status_is_not, unless
 from mlflow_proxy_e2e.facts.facts import READ, Facts
 from mlflow_proxy_e2e.facts.question import Reply
 from mlflow_proxy_e2e.facts.sandbox import API, Sandbox, get

@@ -6,34 +6,14 @@ import re
 
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
 from mlflow_proxy_e2e.causes.patterns import ALL, ENDPOINTS
-from mlflow_proxy_e2e.facts.comparisons import (
-    by_mlflow,
-    in_sandbox,
-    repeats,
-    unless,
-)
+from mlflow_proxy_e2e.facts.comparisons import by_mlflow, in_sandbox, repeats, unless
 from mlflow_proxy_e2e.facts.facts import EDGE_ROUTE, READ, Facts
-from mlflow_proxy_e2e.facts.outage import (
-    fails_at_once,
-    only_without_logs,
-    waited_in_vain,
-    with_logs,
-)
+from mlflow_proxy_e2e.facts.outage import fails_at_once, only_without_logs, waited_in_vain, with_logs
 from mlflow_proxy_e2e.facts.question import Reply
-from mlflow_proxy_e2e.facts.refused import (
-    refused_like_nobody,
-)
+from mlflow_proxy_e2e.facts.refused import refused_like_nobody
 from mlflow_proxy_e2e.facts.sandbox import Sandbox, get
 from mlflow_proxy_e2e.facts.sign import NO, Reading, Shows, Sign, needing, on_routes
-from mlflow_proxy_e2e.facts.stopped import (
-    Stopped,
-    at_edge,
-    logged,
-    status,
-    stopped,
-    stops,
-    unrouted_path,
-)
+from mlflow_proxy_e2e.facts.stopped import Stopped, at_edge, logged, status, stopped, stops, unrouted_path
 from mlflow_proxy_e2e.target import Route
 from mlflow_proxy_e2e.wire import Request
 

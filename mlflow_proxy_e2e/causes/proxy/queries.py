@@ -4,20 +4,12 @@ from __future__ import annotations
 
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
 from mlflow_proxy_e2e.causes.patterns import CONVERSATIONS
-from mlflow_proxy_e2e.facts.comparisons import (
-    MLFLOWS_CODES,
-    in_sandbox,
-    repeats,
-    unless,
-)
+from mlflow_proxy_e2e.facts.comparisons import MLFLOWS_CODES, in_sandbox, repeats, unless
 from mlflow_proxy_e2e.facts.facts import READ, Facts
 from mlflow_proxy_e2e.facts.question import Reply
 from mlflow_proxy_e2e.facts.sandbox import Sandbox, get
 from mlflow_proxy_e2e.facts.sign import needing, on_routes
-from mlflow_proxy_e2e.facts.stopped import (
-    status,
-    stops,
-)
+from mlflow_proxy_e2e.facts.stopped import status, stops
 from mlflow_proxy_e2e.target import Route
 from mlflow_proxy_e2e.wire import JSON, Request
 

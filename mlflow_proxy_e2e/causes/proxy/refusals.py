@@ -7,9 +7,7 @@ from typing import Literal
 
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
 from mlflow_proxy_e2e.causes.patterns import COMPARED, ERRORS, REFUSALS, THROTTLED, UNAUTHENTICATED
-from mlflow_proxy_e2e.facts.comparisons import (
-    unless,
-)
+from mlflow_proxy_e2e.facts.comparisons import unless
 from mlflow_proxy_e2e.facts.facts import READ, Facts
 from mlflow_proxy_e2e.facts.intermittent import differs_when_repeated, where_intermittent
 from mlflow_proxy_e2e.facts.question import Reply

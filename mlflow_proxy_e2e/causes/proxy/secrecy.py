@@ -8,9 +8,7 @@ from urllib.parse import urlsplit
 
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
 from mlflow_proxy_e2e.causes.patterns import DENIALS
-from mlflow_proxy_e2e.facts.comparisons import (
-    Test,
-)
+from mlflow_proxy_e2e.facts.comparisons import Test
 from mlflow_proxy_e2e.facts.facts import READ, Facts
 from mlflow_proxy_e2e.facts.question import Question, Reply
 from mlflow_proxy_e2e.facts.sign import on_routes

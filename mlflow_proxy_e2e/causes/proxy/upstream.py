@@ -6,22 +6,11 @@ from urllib.parse import urlsplit
 
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
 from mlflow_proxy_e2e.causes.patterns import ALL
-from mlflow_proxy_e2e.facts.comparisons import (
-    by_mlflow,
-)
+from mlflow_proxy_e2e.facts.comparisons import by_mlflow
 from mlflow_proxy_e2e.facts.facts import EDGE_ROUTE, Facts
 from mlflow_proxy_e2e.facts.intermittent import ABOUT_KEYS
-from mlflow_proxy_e2e.facts.outage import (
-    fails_at_once,
-    health,
-    mlflow_away,
-    nobody_answered,
-    waited_in_vain,
-    with_logs,
-)
-from mlflow_proxy_e2e.facts.refused import (
-    host_refused,
-)
+from mlflow_proxy_e2e.facts.outage import fails_at_once, health, mlflow_away, nobody_answered, waited_in_vain, with_logs
+from mlflow_proxy_e2e.facts.refused import host_refused
 from mlflow_proxy_e2e.facts.sign import NO, UNTOLD, Reading, Shows, Sign
 from mlflow_proxy_e2e.facts.slow_calls import download_ended
 from mlflow_proxy_e2e.facts.stopped import (
