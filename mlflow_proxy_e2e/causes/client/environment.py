@@ -20,9 +20,7 @@ from mlflow_proxy_e2e.facts.facts import READ, Facts
 from mlflow_proxy_e2e.facts.sign import NO, Reading, Shows, Sign, holds
 from mlflow_proxy_e2e.target import Route
 
-OWN_CLIENT = r"test_own_client\.py::test_write_and_read"  # the test that runs in the user's environment as it is
-
-
+WRITE_AND_READ = r"test_own_client\.py::test_write_and_read"  # the test that runs in the user's environment as it is
 OWN_CLIENT = "own-client"  # what tests of the user's own client are about: all others keep the environment out
 PATIENCE = (MLFLOW_HTTP_REQUEST_MAX_RETRIES, MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR)
 LOGIN = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
@@ -111,7 +109,7 @@ CAUSES = (
         what="a user name and password are set, which MLflow's client sends instead of MLFLOW_TRACKING_TOKEN",
         remedy="unset MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, and empty ~/.mlflow/credentials",
         shows=holds(lambda facts: "basic" not in facts.target.carriers) & _is_set(*LOGIN),
-        reddens=(OWN_CLIENT,),
+        reddens=(WRITE_AND_READ,),
     ),
     Cause(
         id=CauseId("netrc-override"),
@@ -121,7 +119,7 @@ CAUSES = (
         what="an entry for the host in .netrc replaces the token",
         remedy="remove the entry, or set NETRC to another file",
         shows=_in_environment(_netrc_entries),
-        reddens=(OWN_CLIENT,),
+        reddens=(WRITE_AND_READ,),
     ),
     Cause(
         id=CauseId("env-proxy"),
@@ -132,7 +130,7 @@ CAUSES = (
         remedy="add the target's host to NO_PROXY",
         reports=("mlflow#11551",),
         shows=_in_environment(_led_astray),
-        reddens=(OWN_CLIENT,),
+        reddens=(WRITE_AND_READ,),
     ),
     Cause(
         id=CauseId("registry-elsewhere"),
@@ -152,7 +150,7 @@ CAUSES = (
         what="MLFLOW_TRACKING_INSECURE_TLS is set together with MLFLOW_TRACKING_SERVER_CERT_PATH",
         remedy="unset MLFLOW_TRACKING_INSECURE_TLS",
         shows=_is_set("MLFLOW_TRACKING_INSECURE_TLS"),
-        reddens=(rf"{OWN_CLIENT}.*external",),
+        reddens=(rf"{WRITE_AND_READ}.*external",),
     ),
     Cause(
         id=CauseId("client-timeout-zero"),
@@ -162,7 +160,7 @@ CAUSES = (
         what="MLFLOW_HTTP_REQUEST_TIMEOUT is 0, which does not mean that there is no limit",
         remedy="unset MLFLOW_HTTP_REQUEST_TIMEOUT, or give it a number of seconds",
         shows=_in_environment(_zero_timeout),
-        reddens=(OWN_CLIENT,),
+        reddens=(WRITE_AND_READ,),
     ),
     Cause(
         id=CauseId("retry-hang"),
@@ -183,6 +181,6 @@ CAUSES = (
         what="MLFLOW_WORKSPACE is set, but MLflow runs without workspaces",
         remedy="unset MLFLOW_WORKSPACE",
         shows=_is_set("MLFLOW_WORKSPACE"),
-        reddens=(OWN_CLIENT,),
+        reddens=(WRITE_AND_READ,),
     ),
 )

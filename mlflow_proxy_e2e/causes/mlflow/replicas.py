@@ -52,6 +52,8 @@ CAUSES = (
             CauseId("slash-decode"),
             CauseId("path-lowercased"),
             CauseId("path-cut-at-semicolon"),
+            CauseId("query-collapse"),
+            CauseId("response-cached"),
         ),
         reddens=(ALL,),
     ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Literal
 
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
@@ -30,24 +30,25 @@ def _wrong_in_refusals(facts: Facts) -> Mapping[Kind, list[Reply]]:
         carriers = [reply.question.carrier for reply in facts.good(route) if reply.works]
         for who in denied:
             for reply in facts.replies(facts.question(route, READ, who, carrier) for carrier in carriers):
-                if kind := _wrong_in_refusal(facts, who, reply):
+                for kind in _wrong_in_refusal(facts, who, reply):
                     wrong.setdefault(kind, []).append(reply)
     return wrong
 
 
-def _wrong_in_refusal(facts: Facts, who: Identity, reply: Reply) -> Kind | None:
+def _wrong_in_refusal(facts: Facts, who: Identity, reply: Reply) -> Iterator[Kind]:
     denial = facts.target.contract.denial(who)
     if reply.works:
-        return None
+        return
     if reply.status != denial.status:
         if reply.status and 300 <= reply.status < 400:
-            return "login"
-        return "limit" if who.refused == "throttled" and reply.status == 401 else "status"
+            yield "login"
+        else:
+            yield "limit" if who.refused == "throttled" and reply.status == 401 else "status"
+        return  # whose shape is no refusal's
     if denial.error_code and reply.error_code is None:
-        return "html" if b"<html" in reply.body.lower() else "detail"
+        yield "html" if b"<html" in reply.body.lower() else "detail"
     if denial.header and not reply.header(denial.header):
-        return "challenge" if denial.header == "WWW-Authenticate" else "retry"
-    return None
+        yield "challenge" if denial.header == "WWW-Authenticate" else "retry"
 
 
 def refused_with(kind: Kind, hop: str = "proxy") -> Sign:
