@@ -198,6 +198,7 @@ CAUSES = (
             CauseId("error-shape"),
             CauseId("method-filter"),
             CauseId("head-refused"),
+            CauseId("origin-403"),
         ),
         reddens=(
             *REFUSALS,
