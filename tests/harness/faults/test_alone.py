@@ -18,9 +18,9 @@ from tests.harness.faults.conftest import StartFront
 SECONDS = 60.0  # for the command, which imports its libraries and may ask for ten
 
 
-def diagnosis(file: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+def diagnosis(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Return what the command has said, and its exit code."""
-    command = [sys.executable, "-m", "mlflow_proxy_e2e", "check", f"--target={file}", *arguments]
+    command = [sys.executable, "-m", "mlflow_proxy_e2e", "check", *arguments]
     environment = {**os.environ, **variables}
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False)
 
@@ -36,7 +36,7 @@ def test_of_a_target_that_is_well(start_front: StartFront, tmp_path: Path) -> No
     """Nothing is wrong with a target that is well, and the exit code says so."""
     variables = profile_of(start_front, None, tmp_path / "target.toml")
 
-    said = diagnosis(tmp_path / "target.toml", **variables)
+    said = diagnosis(f"--target={tmp_path / 'target.toml'}", **variables)
 
     assert said.stdout == "Nothing is wrong, as far as questions show.\n", said.stderr
     assert said.returncode == 0
@@ -46,7 +46,7 @@ def test_of_a_target_with_a_fault(start_front: StartFront, tmp_path: Path) -> No
     """By HTTP alone the cause has its name, and the hop where it sits."""
     variables = profile_of(start_front, "rule-straight-to-mlflow", tmp_path / "target.toml")
 
-    said = diagnosis(tmp_path / "target.toml", "--json", **variables)
+    said = diagnosis(f"--target={tmp_path / 'target.toml'}", "--json", **variables)
 
     (finding,) = json.loads(said.stdout)["findings"]
     assert (finding["causes"], finding["hops"]) == (["rule-straight-to-mlflow"], ["edge"])
@@ -55,8 +55,20 @@ def test_of_a_target_with_a_fault(start_front: StartFront, tmp_path: Path) -> No
 
 def test_without_a_profile(tmp_path: Path) -> None:
     """A profile that is not there is one clear message."""
-    said = diagnosis(tmp_path / "missing.toml")
+    said = diagnosis(f"--target={tmp_path / 'missing.toml'}")
 
     assert said.returncode == BadProfileError.exit_code
     assert str(tmp_path / "missing.toml") in said.stderr
     assert "Traceback" not in said.stderr
+
+
+def test_of_facts_written_down(start_front: StartFront, tmp_path: Path) -> None:
+    """What was asked is written down, and judged again without the target: the verdict is the same."""
+    variables = profile_of(start_front, "rule-straight-to-mlflow", tmp_path / "target.toml")
+    facts = f"--facts={tmp_path / 'facts.json'}"
+
+    asked = diagnosis(f"--target={tmp_path / 'target.toml'}", facts, "--json", **variables)
+    read = diagnosis(facts, "--json")
+
+    assert asked.returncode == read.returncode == 1, read.stderr
+    assert json.loads(read.stdout) == json.loads(asked.stdout)
