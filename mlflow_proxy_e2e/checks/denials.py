@@ -21,7 +21,7 @@ IDENTITY_HEADERS = ("X-Auth-User", "X-Auth-Key-Id")  # what the proxy tells MLfl
 
 
 class Refused(NamedTuple):
-    """Somebody who may not make a call: the HTTP session to try it with, and the refusal that must come of it."""
+    """An identity that must be refused: its HTTP session, and the refusal to expect."""
 
     rest: Rest
     denial: Denial

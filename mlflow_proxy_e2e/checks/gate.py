@@ -23,9 +23,9 @@ WRITE = "/api/2.0/mlflow/runs/set-tag"
 
 @dataclass(frozen=True)
 class Subject:
-    """What is behind the gate: an experiment and a run of it, both with a word that only those know who may read.
+    """What the gate protects: an experiment and one of its runs, both carrying a word that only readers can learn.
 
-    ``truth`` is who sees what MLflow holds of them, whatever the gate makes of requests.
+    ``truth`` is a caller that sees their actual state in MLflow, whatever the gate does to requests.
     """
 
     experiment_id: str
@@ -152,13 +152,13 @@ class Gate:
         self.attempts.append(Attempt(mark, wire, shown or request, came, harmless, denial, trace or mark, after))
 
     def assert_shut(self) -> None:
-        """Assert that none of the attempts got past the gate, and that it is still open to those who may."""
+        """Assert that no attempt got past the gate, and that identities with access still get through."""
         assert self.attempts
         evidence = self._evidence()
         assert_none_wrong([self._judge(attempt, evidence) for attempt in self.attempts])
 
     def assert_no_server_failed(self) -> None:
-        """Assert that each attempt was refused, and not answered with a server's error."""
+        """Assert that no attempt was answered with a server error."""
         failed = (isinstance(attempt.came, Answer) and attempt.came.status >= 500 for attempt in self.attempts)
         wrong = zip(self.attempts, failed, strict=True)
         assert_none_wrong([self._told(attempt, "a refusal, but no server's error") if bad else None for attempt, bad in wrong])

@@ -174,7 +174,7 @@ def clock_is_off(test: Callable[[float], bool]) -> Sign:
     return Sign(read)
 
 
-# Of what is let in for want of a check, what has a cause of its own. Without logs, nobody can tell who has decided about the rest.
+# These kinds of bad key have causes of their own. For any other, only logs show whether the proxy or the auth service let it in.
 OF_THEIR_OWN = ("revoked", "expired")
 _other_key_let_in = wrongly_let_in(lambda who: who.refused == "unauthenticated" and who.name not in OF_THEIR_OWN)
 accepted_by_auth = _other_key_let_in & ~only_without_logs

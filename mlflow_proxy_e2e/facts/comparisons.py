@@ -55,14 +55,14 @@ def unless(request: Request, right: Callable[[Reply], bool]) -> Test:
 
 
 def by_mlflow(reply: Reply) -> bool:
-    """Tell whether a 404 is MLflow's own, for a path that it does not have: the page of the framework that it is made with."""
+    """Tell whether a 404 is MLflow's own, for an unknown path: its web framework's default page."""
     return reply.status == 404 and b"The requested URL was not found on the server" in reply.body
 
 
 def unrouted(request: Request) -> Test:
-    """Return what finds out whether a path is not forwarded that MLflow has: who has no rule says 404 in words of their own.
+    """Return a test for an MLflow path that is not forwarded: a hop without a rule for it answers with a 404 of its own.
 
-    MLflow's own words prove that it was asked, and does not have the path, unless it says otherwise when it is asked directly.
+    MLflow's own 404 means that the request arrived and MLflow lacks the path, unless a direct request shows otherwise.
     """
 
     def wrong(facts: Facts, route: Route) -> Reply | None:

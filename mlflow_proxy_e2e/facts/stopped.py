@@ -1,4 +1,4 @@
-"""A good key that does not get through: on which route, with what reply, and who may be at fault."""
+"""Calls with a valid key that fail: on which route, with what reply, and at which hop."""
 
 from __future__ import annotations
 
@@ -169,9 +169,9 @@ def logged(hop: str, field: str, test: Callable[[list[str]], bool]) -> Sign:
 
 
 def fails_too(facts: Facts, seen: Stopped) -> Reply | None:
-    """Return what becomes of the same call with a key that is none, if it fails in the same way: it should be refused.
+    """Return the reply to the same call with an unknown key if it fails in the same way, where a refusal is expected.
 
-    Who shows no key at all may be refused by whoever would have to ask about one.
+    A call with no key would prove nothing: the proxy can refuse it without asking the auth service.
     """
     if facts.stranger is None:
         return None

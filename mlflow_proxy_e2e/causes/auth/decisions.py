@@ -39,7 +39,7 @@ ACTING_READ = Request("GET", "/ajax-api/2.0/mlflow/gateway-proxy?gateway_path=ap
 
 
 def _of_readers(test: Callable[[Facts, Route, Identity], Reply | None]) -> Sign:
-    """Return the sign that something is wrong with what somebody may do who may read and not write."""
+    """Return the sign that a read-only identity is allowed something it should be refused."""
 
     def wrong(facts: Facts, route: Route) -> Reply | None:
         if is_open_to_everybody(facts):
@@ -87,7 +87,7 @@ def _let_upload(facts: Facts, route: Route, own: Sandbox) -> Reply | None:
 
 
 def _let_behind_read(facts: Facts, route: Route, reader: Identity) -> Reply | None:
-    """A write whose path begins as that of a search, and leads elsewhere to who follows the dots in it."""
+    """A write whose path starts like a search but resolves to something else once its dot segments are followed."""
     if _let_write(facts, route, reader):
         return None
     requests = [replace(HARMLESS_WRITE, path=f"{API}/runs/search{dots}delete") for dots in DOTS]
@@ -96,7 +96,7 @@ def _let_behind_read(facts: Facts, route: Route, reader: Identity) -> Reply | No
 
 
 def _let_unlisted(facts: Facts, route: Route, reader: Identity) -> Reply | None:
-    """A call that MLflow has no endpoint for, and was asked for all the same, of somebody who may not write."""
+    """A read-only identity's call to an endpoint that MLflow does not have, forwarded to MLflow instead of refused."""
     if "basic" in facts.target.carriers or _let_write(facts, route, reader):
         return None  # MLflow's own users are refused where there is something to refuse
     reply = facts.ask(route, UNLISTED, reader)

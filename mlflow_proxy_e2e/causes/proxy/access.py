@@ -166,13 +166,13 @@ def _options_of_mlflow(facts: Facts, route: Route) -> Reply | None:
 
 
 def _rewritten(*requests: Request) -> Sign:
-    """Return the sign that a read of somebody who may only read is answered as another call, by a header that asks for that."""
+    """Return the sign that a header turns a read-only identity's read into a different call."""
 
     def wrong(facts: Facts, route: Route) -> Reply | None:
         for reader in readers(facts)[:1]:
             for request in requests:
                 reply = facts.ask(route, request, reader)
-                # Who refuses such a header may call that a method that is not allowed: of that, MLflow's own words alone are proof.
+                # A hop that refuses the header may itself answer 405, so only MLflow's own wording proves that MLflow saw it.
                 honoured = reply.status == 404 or (reply.status == 405 and NOT_ALLOWED.search(reply.body))
                 if honoured and facts.again(facts.question(route, READ, reader)).works:
                     return reply

@@ -38,7 +38,7 @@ def test_of_a_target_that_is_well(start_front: StartFront, tmp_path: Path) -> No
 
     said = diagnosis(f"--target={tmp_path / 'target.toml'}", **variables)
 
-    assert said.stdout == "Nothing is wrong, as far as questions show.\n", said.stderr
+    assert said.stdout == "The diagnostic requests found no problem.\n", said.stderr
     assert said.returncode == 0
 
 
