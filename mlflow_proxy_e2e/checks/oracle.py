@@ -51,6 +51,7 @@ OTHER_ANSWERS = (
 # Of one connection (RFC 9110, 7.6.1): a proxy has its own. MLflow on gunicorn writes the first two.
 OF_ONE_CONNECTION = ("connection", "keep-alive", "transfer-encoding")
 
+VARY = "vary"  # a list, to which a hop that chooses between answers adds what it chooses by
 SHOWN = 5  # of what went wrong, in one message
 BEFORE_DIFFERENCE, FROM_DIFFERENCE = 40, 160  # bytes shown of bodies that differ
 TIMES = 2  # in a row that a difference must come
@@ -90,10 +91,11 @@ def _from_difference(was: bytes, became: bytes) -> tuple[str, str]:
 
 
 def values(answer: Answer) -> dict[str, list[str]]:
-    """Return the values of each header, in the order in which they came."""
+    """Return the values of each header, in the order in which they came: of ``Vary`` each name that it lists."""
     found: dict[str, list[str]] = {}
     for name, value in answer.headers:
-        found.setdefault(name.lower(), []).append(value)
+        parts = [part.strip().lower() for part in value.split(",")] if name.lower() == VARY else [value]
+        found.setdefault(name.lower(), []).extend(parts)
     return found
 
 

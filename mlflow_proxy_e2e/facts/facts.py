@@ -239,9 +239,9 @@ class Facts:
         """Tell whether the hops' logs can be read."""
         return bool(self.target.hops)
 
-    def lines(self, request_id: str) -> list[LogLine]:
-        """Return what the hops' logs say of a request, in the order of the hops. Raises NotAskedError."""
-        return self._lines(f"log {request_id}", lambda: lines_about(request_id, self.target.hops))
+    def lines(self, request_id: str, reached: str = "") -> list[LogLine]:
+        """Return what the hops' logs say of a request that has reached one of them. Raises NotAskedError."""
+        return self._lines(f"log {request_id}", lambda: lines_about(request_id, self.target.hops, reached))
 
     def lines_at(self, hop: str, request_id: str) -> list[LogLine]:
         """Return the same of one hop, or of the several servers of that hop."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import zlib
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,6 +12,8 @@ from mlflow_proxy_e2e.wire import Answer, Request
 
 SHOWN_CHARACTERS = 90  # of a path
 SHOWN_BODY = 160  # characters of an answer's body
+DECODABLE = ("gzip", "deflate")
+EITHER_HEADER = zlib.MAX_WBITS | 32  # has zlib tell the two formats apart
 
 NoAnswer = Literal[
     "unresolved",
@@ -69,8 +73,8 @@ class Reply:
 
     @property
     def body(self) -> bytes:
-        """Return the answer's body, which is empty if no answer came."""
-        return self.came.body if isinstance(self.came, Answer) else b""
+        """Return the answer's body without its content coding, as clients read it. It is empty if no answer came."""
+        return _decoded(self.came) if isinstance(self.came, Answer) else b""
 
     def header(self, name: str) -> str | None:
         """Return the answer's first header of that name."""
@@ -79,7 +83,7 @@ class Reply:
     def json(self) -> Any:
         """Return what the body says, or None if it is not JSON."""
         try:
-            return self.came.json() if isinstance(self.came, Answer) else None
+            return json.loads(self.body)
         except ValueError:
             return None
 
@@ -102,3 +106,13 @@ class Reply:
             location = f", Location {self.header('Location')}" if self.header("Location") else ""
             came += f" {kind}{location} {text[:SHOWN_BODY]!r}"
         return f"{self.question}: {came} after {self.seconds:.1f} s"
+
+
+def _decoded(answer: Answer) -> bytes:
+    """Return the body as it was before it was compressed, or as it came if it cannot be decompressed."""
+    if answer.header("Content-Encoding") not in DECODABLE:
+        return answer.body
+    try:
+        return zlib.decompress(answer.body, EITHER_HEADER)
+    except zlib.error:
+        return answer.body

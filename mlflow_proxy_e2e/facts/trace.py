@@ -37,10 +37,17 @@ class LogLine:
         return f"{self.hop}: {shown or self.line.strip()}"
 
 
-def lines_about(request_id: str, hops: Sequence[Hop]) -> list[LogLine]:
-    """Return the lines with an id, in the order of the hops. Waits for a moment until they are written."""
+def lines_about(request_id: str, hops: Sequence[Hop], reached: str = "") -> list[LogLine]:
+    """Return the lines with an id, in the order of the hops. Waits for a moment until they are written.
+
+    Args:
+        request_id: what is looked for.
+        hops: whose logs are read.
+        reached: a hop that the request is known to have reached, so that its line is waited for.
+    """
+    first = [hop for hop in hops if hop.name.startswith(reached)]
     end = time.monotonic() + timeouts.WRITTEN
-    while not lines_with([request_id], hops) and time.monotonic() < end:
+    while not lines_with([request_id], first) and time.monotonic() < end:
         time.sleep(POLL_SECONDS)
     time.sleep(timeouts.WRITTEN_BY_ALL)  # one hop has written: now every other has, too
     return lines_with([request_id], hops)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import zlib
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -50,19 +49,19 @@ def _bare_word(facts: Facts, route: Route, own: Sandbox) -> Reply | None:
 def _unpacks_to_another(facts: Facts, route: Route) -> Reply | None:
     """An answer that was compressed for a client that takes that, and is not MLflow's once it is unpacked."""
     reply, plain = facts.ask(route, ASKS_FOR_GZIP), facts.ask(route, UNCODED)
-    if reply.status != 200 or plain.status != 200 or reply.header("Content-Encoding") != "gzip":
-        return None
-    try:
-        return reply if gzip.decompress(reply.body) != plain.body else None
-    except (OSError, EOFError, zlib.error):
-        return reply
+    is_coded = reply.status == plain.status == 200 and _coding(reply) == "gzip" and _is_plain(plain)
+    return reply if is_coded and reply.body != plain.body else None
 
 
 def _coding(reply: Reply) -> object:
     return reply.header("Content-Encoding")
 
 
-# Then nobody who does not unpack it can read MLflow's answer.
+def _is_plain(reply: Reply) -> bool:
+    return _coding(reply) is None
+
+
+# Even a client that decompresses answers may not know the coding.
 coded_for_everybody = status(200) & stops(lambda _, seen: _coding(seen.reply) is not None)
 
 
@@ -189,7 +188,7 @@ CAUSES = (
         symptom="answers arrive compressed at clients that have not asked for that, or cannot be unpacked",
         what="the proxy compresses answers whatever the client accepts, or breaks what is compressed",
         remedy="compress only what a client accepts compressed, or leave the content coding of answers to MLflow",
-        shows=coded_for_everybody | on_routes(differs(UNCODED, _coding)) | on_routes(_unpacks_to_another),
+        shows=coded_for_everybody | on_routes(unless(UNCODED, _is_plain)) | on_routes(_unpacks_to_another),
         reddens=(
             CONVERSATIONS,
             ENDPOINTS,
