@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from mlflow_proxy_e2e.causes.catalogue import CATALOGUE
 from mlflow_proxy_e2e.causes.cause import CauseId
 from mlflow_proxy_e2e.diagnosis.verdict import Finding, Unexplained
-from mlflow_proxy_e2e.facts.facts import EDGE_ROUTE, Facts, together
+from mlflow_proxy_e2e.facts.facts import EDGE_ROUTE, PROXY_ROUTE, Facts, together
 from mlflow_proxy_e2e.facts.trace import LogLine
 
 DESCRIBED = ("sent", "came", "expected", "wrong", "again")  # the parts of a failed test's message, each the first word of a line
@@ -27,6 +27,7 @@ class FailedTest:
         request_ids: of the requests that it sent last, oldest first.
         about: its subject.
         message: why it failed.
+        passed_on: the names of other routes on which the same test passed.
     """
 
     id: str
@@ -34,6 +35,7 @@ class FailedTest:
     request_ids: tuple[str, ...]
     about: str = ""
     message: str = ""
+    passed_on: frozenset[str] = frozenset()
 
     @property
     def kind(self) -> str:
@@ -87,17 +89,21 @@ def _example(facts: Facts, test: FailedTest) -> tuple[str, ...]:
 
 
 def _hops(facts: Facts, tests: Sequence[FailedTest]) -> tuple[str, ...]:
-    """Return where tests fail that nothing accounts for: at the edge only if the same test was made behind it, and did not fail."""
-    somewhere = together(*facts.behind(facts.target.routes), "auth", "mlflow")
-    routes = {test.route for test in tests}
-    if routes == {EDGE_ROUTE} and len(facts.target.routes) > 1:
+    """Return where tests fail that nothing accounts for: at the edge only if the same tests passed behind it."""
+    if all(test.route == EDGE_ROUTE and PROXY_ROUTE in test.passed_on for test in tests):
         return ("edge",)
-    return _last_word(facts, tests) if facts.has_logs else somewhere
+    if facts.has_logs:
+        return _last_word(facts, tests)
+    is_behind_edge = any(test.route == PROXY_ROUTE for test in tests)
+    return together(*(() if is_behind_edge else ("edge",)), "proxy", "auth", "mlflow")
 
 
 def _last_word(facts: Facts, tests: Sequence[FailedTest]) -> tuple[str, ...]:
-    """Return who had the last word on the last request of a failed test: MLflow, if all hops passed its answer on."""
-    for line in _trace(facts, next((test for test in tests if test.request_ids), tests[0])):
+    """Return which hop decided on the last request of a failed test: MLflow, if all hops passed its answer on."""
+    lines = _trace(facts, next((test for test in tests if test.request_ids), tests[0]))
+    if {line.hop for line in lines} == {"edge"}:
+        return ("edge",)
+    for line in lines:
         details = str(line.said.get("details", ""))
         if line.hop == "proxy" and details:
             if details.startswith("ext_authz"):

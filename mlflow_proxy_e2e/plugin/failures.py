@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,7 +25,7 @@ def diagnosed(reporter: pytest.TerminalReporter, target: Target) -> Verdict | No
     try:
         from mlflow_proxy_e2e.diagnosis import diagnose  # takes its time, and a run without failures needs none of it
 
-        failed = list(_failed(reporter, {route.name for route in target.routes}))
+        failed = list(_failed(reporter, [route.name for route in target.routes]))
         return diagnose(target, failed) if failed else None
     except Exception as error:  # an error of ours must not take the report of the run with it
         said = without(target.secrets, repr(error))
@@ -32,13 +33,26 @@ def diagnosed(reporter: pytest.TerminalReporter, target: Target) -> Verdict | No
         return None
 
 
-def _failed(reporter: pytest.TerminalReporter, routes: set[str]) -> Iterator[FailedTest]:
+def _failed(reporter: pytest.TerminalReporter, routes: Collection[str]) -> Iterator[FailedTest]:
     from mlflow_proxy_e2e.diagnosis.failed import FailedTest
 
+    passed = {report.nodeid for report in reporter.stats.get("passed", ())}
     for outcome in ("failed", "error"):
         for report in reporter.stats.get(outcome, ()):
             if isinstance(report, pytest.TestReport):
                 said = {name: str(value) for name, value in report.user_properties}
-                ids = tuple(str(value) for name, value in report.user_properties if name == REQUESTS)
-                route = said.get(ROUTE)
-                yield FailedTest(report.nodeid, route if route in routes else None, ids, said.get(CAPABILITY, ""), reason(report))
+                elsewhere = {other: same_test_on(report.nodeid, said.get(ROUTE, ""), other) for other in routes}
+                yield FailedTest(
+                    report.nodeid,
+                    route=said[ROUTE] if said.get(ROUTE) in routes else None,
+                    request_ids=tuple(str(value) for name, value in report.user_properties if name == REQUESTS),
+                    about=said.get(CAPABILITY, ""),
+                    message=reason(report),
+                    passed_on=frozenset(other for other, test in elsewhere.items() if test in passed),
+                )
+
+
+def same_test_on(test: str, route: str, other: str) -> str:
+    """Return the id of the same test on another route."""
+    name, bracket, parameters = test.partition("[")
+    return name + bracket + re.sub(rf"(?<![^-]){re.escape(route)}(?![^\]-])", other, parameters, count=1)
