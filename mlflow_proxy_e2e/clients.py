@@ -6,7 +6,8 @@ import base64
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
+from weakref import WeakKeyDictionary
 
 import mlflow
 import requests
@@ -34,12 +35,23 @@ ON_THE_WAY = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_pro
 NOT_ON_THE_WAY = ("NO_PROXY", "no_proxy")
 
 
+class Sender(NamedTuple):
+    """The identity that sent a request, on which route, and how it sent its key. ``identity`` is None if it sent none."""
+
+    route: Route
+    identity: Identity | None = None
+    carrier: Carrier | None = None
+
+
+_SENDERS: WeakKeyDictionary[requests.Response, Sender] = WeakKeyDictionary()
+
+
 class Rest(requests.Session):
     """An HTTP session of one identity on one route. Paths are MLflow's own, such as ``/api/2.0/mlflow/runs/create``."""
 
     def __init__(self, route: Route, identity: Identity | None = None, carrier: Carrier | None = None) -> None:
         super().__init__()
-        self._base = route.url
+        self._base, self._sender = route.url, Sender(route, identity, carrier)
         self.trust_env = False  # no .netrc, proxy variable or CA bundle of this machine has a say in what is sent
         self.verify = route.ca or True
         if route.proxy:
@@ -51,7 +63,14 @@ class Rest(requests.Session):
         path = url.decode() if isinstance(url, bytes) else url
         options.setdefault("timeout", timeouts.ANSWER)
         options["allow_redirects"] = False  # requests' own get() asks for redirects to be followed
-        return super().request(method, self._base + path, *args, **options)
+        answer = super().request(method, self._base + path, *args, **options)
+        _SENDERS[answer] = self._sender
+        return answer
+
+
+def sender_of(answer: requests.Response) -> Sender:
+    """Return which identity sent the request that a ``Rest`` got this answer to."""
+    return _SENDERS[answer]
 
 
 def key_headers(identity: Identity | None, carrier: Carrier | None = None) -> dict[str, str]:

@@ -6,12 +6,13 @@ import functools
 import http.client
 import io
 import json
+import re
 import select
 import shlex
 import socket
 import ssl
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, cast
@@ -33,6 +34,11 @@ HEADERS_THAT_MATTER = (
     *("access-control-allow-credentials", "access-control-allow-headers", "access-control-allow-methods"),
     *("access-control-allow-origin", "access-control-expose-headers"),
 )
+
+DESCRIBED = ("sent", "came", "expected", "wrong", "again")  # the parts of a message about a call, each the first word of a line
+SHOWN_OF_PART = 120  # characters by which messages are compared
+# What differs between messages of one kind: ids, numbers, and what is quoted.
+VARYING = re.compile(r"[0-9a-f]{8,}|\d+|'[^']*'|\"[^\"]*\"")
 
 FORBIDS_STORING = {"no-store", "no-cache", "private", "max-age=0", "must-revalidate"}
 
@@ -371,3 +377,15 @@ def describe(wire: Wire, request: Request, came: object, expected: object, wrong
             f"again     {as_curl(wire, request)}",
         ]
     )
+
+
+def described(message: str) -> Mapping[str, str]:
+    """Return the parts of a message that ``describe`` has made, by the words that they begin with. Of any other: nothing."""
+    return dict(reversed(re.findall(rf"^({'|'.join(DESCRIBED)}) +(.+)$", message, re.MULTILINE)))
+
+
+def kind_of(message: str) -> str:
+    """Return what messages have in common that say the same of different calls: what came, and how it was wrong."""
+    said = described(message)
+    parts = [said[name] for name in ("came", "expected", "wrong") if name in said] or [message.partition("\n")[0]]
+    return " ".join(VARYING.sub("…", part)[:SHOWN_OF_PART] for part in parts)

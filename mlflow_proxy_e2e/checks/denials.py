@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 import requests
 from mlflow.exceptions import MlflowException
 from urllib3.exceptions import InvalidHeader, ResponseError
 from urllib3.util import Retry
 
-from mlflow_proxy_e2e.clients import Rest
-from mlflow_proxy_e2e.target import Denial, Identity, Route
+from mlflow_proxy_e2e.clients import Rest, sender_of
+from mlflow_proxy_e2e.target import Denial, Identity
 from mlflow_proxy_e2e.wire import Answer, Request, Wire, describe
 
 NO_KEY = Identity("no-key", refused="unauthenticated")  # who shows none
@@ -31,16 +30,15 @@ def assert_denied(answer: requests.Response, denial: Denial) -> None:
     """Assert the exact refusal: status, MLflow's JSON shape with the error code and a message, and the header that goes with it."""
     came = Answer(answer.status_code, tuple(answer.headers.items()), answer.content)
     wrong = wrong_in_denial(came, denial, str(answer.request.method))
-    assert not wrong, _message(answer.request, came, denial, wrong)
+    assert not wrong, _message(answer, came, denial, wrong)
     assert_discreet(answer)
 
 
-def _message(sent: requests.PreparedRequest, came: Answer, denial: Denial, wrong: Sequence[str]) -> str:
-    url = urlsplit(sent.url or "")
-    carriers = (("Authorization", "Bearer $KEY"), ("X-API-Key", "$KEY"))
-    shown = tuple((name, value) for name, value in carriers if name in sent.headers)
-    request = Request(str(sent.method), str(sent.path_url), shown, sent.body if isinstance(sent.body, bytes) else b"")
-    return describe(Wire(Route("this route", f"{url.scheme}://{url.netloc}")), request, came, denial, wrong)
+def _message(answer: requests.Response, came: Answer, denial: Denial, wrong: Sequence[str]) -> str:
+    sent, sender = answer.request, sender_of(answer)
+    path = str(sent.url).removeprefix(sender.route.url)
+    request = Request(str(sent.method), path, body=sent.body if isinstance(sent.body, bytes) else b"")
+    return describe(Wire(*sender), request, came, denial, wrong)
 
 
 def wrong_in_denial(answer: Answer, denial: Denial, method: str = "GET") -> list[str]:

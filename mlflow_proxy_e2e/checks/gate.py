@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import uuid
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
@@ -62,6 +63,10 @@ class Marks:
     def new(self) -> str:
         """Return a word that has not been used."""
         return f"{self._beginning}-{next(self._numbers)}-"
+
+    def within(self, text: str) -> list[str]:
+        """Return the words that are in a text."""
+        return re.findall(rf"{self._beginning}-\d+-", text)
 
     def logged(self, last: str) -> list[str]:
         """Return the lines of MLflow's log with any of the words, once it has one with the last word that was sent."""

@@ -7,7 +7,7 @@ from functools import partial
 from typing import NamedTuple
 
 from mlflow_proxy_e2e.version import VERSION
-from mlflow_proxy_e2e.wire import HEADERS_THAT_MATTER, Answer, Request, Wire, describe, matters
+from mlflow_proxy_e2e.wire import HEADERS_THAT_MATTER, Answer, Request, Wire, describe, kind_of, matters
 
 
 class Excuse(NamedTuple):
@@ -52,7 +52,7 @@ OTHER_ANSWERS = (
 OF_ONE_CONNECTION = ("connection", "keep-alive", "transfer-encoding")
 
 VARY = "vary"  # a list, to which a hop that chooses between answers adds what it chooses by
-SHOWN = 5  # of what went wrong, in one message
+SHOWN = 8  # ways in which calls went wrong, in one message
 BEFORE_DIFFERENCE, FROM_DIFFERENCE = 40, 160  # bytes shown of bodies that differ
 TIMES = 2  # in a row that a difference must come
 ATTEMPTS = 10  # to get the same answer from MLflow before and after, while others write
@@ -100,10 +100,14 @@ def values(answer: Answer) -> dict[str, list[str]]:
 
 
 def assert_none_wrong(outcomes: Sequence[str | None]) -> None:
-    """Assert that no outcome of many calls is a message of what went wrong."""
+    """Assert that no outcome of many calls is a message of what went wrong. Messages of one kind are shown by one of them."""
     wrong = [outcome for outcome in outcomes if outcome]
-    shown = "\n\n".join(wrong[:SHOWN])
-    assert not wrong, f"{len(wrong)} of {len(outcomes)} calls went wrong. The first of them:\n\n{shown}"
+    kinds: dict[str, list[str]] = {}
+    for message in wrong:
+        kinds.setdefault(kind_of(message), []).append(message)
+    most = sorted(kinds.values(), key=len, reverse=True)[:SHOWN]
+    shown = "\n\n".join(f"{len(messages)} like this:\n{messages[0]}" for messages in most)
+    assert not wrong, f"{len(wrong)} of {len(outcomes)} calls went wrong, in {len(kinds)} way{'s'[: len(kinds) != 1]}.\n\n{shown}"
 
 
 class Oracle:

@@ -11,10 +11,7 @@ from mlflow_proxy_e2e.causes.cause import CauseId
 from mlflow_proxy_e2e.diagnosis.verdict import Finding, Unexplained
 from mlflow_proxy_e2e.facts.facts import EDGE_ROUTE, PROXY_ROUTE, Facts, together
 from mlflow_proxy_e2e.facts.trace import LogLine
-
-DESCRIBED = ("sent", "came", "expected", "wrong", "again")  # the parts of a failed test's message, each the first word of a line
-# What differs between messages of one kind: ids, numbers, and what is quoted.
-VARYING = re.compile(r"[0-9a-f]{8,}|\d+|'[^']*'|\"[^\"]*\"")
+from mlflow_proxy_e2e.wire import DESCRIBED, described, kind_of
 
 
 @dataclass(frozen=True)
@@ -36,19 +33,6 @@ class FailedTest:
     about: str = ""
     message: str = ""
     passed_on: frozenset[str] = frozenset()
-
-    @property
-    def kind(self) -> str:
-        """Return what tests have in common that fail alike."""
-        said = self.described
-        parts = [said[name] for name in ("came", "expected", "wrong") if name in said] or [self.message.partition("\n")[0]]
-        return " ".join(VARYING.sub("…", part)[:120] for part in parts)
-
-    @property
-    def described(self) -> Mapping[str, str]:
-        """Return the parts of the message: what was sent, what came, what was expected. Empty for one in another form."""
-        words = "|".join(DESCRIBED)
-        return dict(reversed(re.findall(rf"^({words}) +(.+)$", self.message, re.MULTILINE)))
 
 
 def account(findings: Sequence[Finding], routes: Mapping[Finding, frozenset[str]], tests: Sequence[FailedTest]) -> list[Finding]:
@@ -77,13 +61,13 @@ def group(facts: Facts, tests: Iterable[FailedTest]) -> list[Unexplained]:
     """Return tests that nothing accounts for, those together that fail alike: the largest group first."""
     alike: dict[str, list[FailedTest]] = {}
     for test in tests:
-        alike.setdefault(test.kind, []).append(test)
+        alike.setdefault(kind_of(test.message), []).append(test)
     groups = sorted(alike.values(), key=len, reverse=True)
     return [Unexplained(tuple(test.id for test in each), _hops(facts, each), _example(facts, each[0])) for each in groups]
 
 
 def _example(facts: Facts, test: FailedTest) -> tuple[str, ...]:
-    said = test.described
+    said = described(test.message)
     lines = [f"{name:<9} {said[name]}" for name in DESCRIBED if name in said] or test.message.splitlines()[:3]
     return (*lines, *map(str, _trace(facts, test)))
 

@@ -89,11 +89,13 @@ class Refusals:
 
     def __init__(self, contract: Contract, marks: Marks) -> None:
         self._contract, self._marks = contract, marks
-        self._mark = marks.new()
+        self._sent: dict[str, tuple[Wire, Request]] = {}
 
     def flaw(self, request: Request, wire: Wire) -> str | None:
         """Make a call that must be refused, and say what is wrong with the answer, if anything is."""
-        marked, denial = request.marked(self._mark), self._contract.denial(wire.identity or NO_KEY)
+        mark, denial = self._marks.new(), self._contract.denial(wire.identity or NO_KEY)
+        marked = request.marked(mark)
+        self._sent[mark] = (wire, marked)
         answer = wire.ask(marked)
         wrong = wrong_in_denial(answer, denial, marked.method)
         return describe(wire, marked, answer, denial, wrong) if wrong else None
@@ -102,8 +104,9 @@ class Refusals:
         """Assert that MLflow has logged none of the calls, once it has logged a later one that the insider may make."""
         last = self._marks.new()
         insider.ask(A_READ.marked(last))
-        reached = [_logged(line) for line in self._marks.logged(last) if self._mark in line]
-        assert_none_wrong([describe(Wire(insider.route), request, "a refusal, and to MLflow", "a refusal") for request in reached])
+        logged = {mark for line in self._marks.logged(last) for mark in self._marks.within(line)}
+        reached = [sent for mark, sent in self._sent.items() if mark in logged]
+        assert_none_wrong([describe(*sent, "a refusal, and to MLflow", "a refusal") for sent in reached])
 
 
 class Judge:
@@ -283,9 +286,3 @@ def _neither_refused_nor_of_mlflow(request: Request, wire: Wire, oracle: Oracle,
     if not wrong_in_denial(wire.ask(request), refusal, request.method):
         return None
     return oracle.difference(request, wire)
-
-
-def _logged(line: str) -> Request:
-    """Return the request that a line of MLflow's access log is about."""
-    method, path, _ = line.split('"')[1].split(" ")
-    return Request(method, path)

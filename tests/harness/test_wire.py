@@ -14,6 +14,7 @@ import pytest
 
 from fixtures.services.edge.certificates import Authority
 from mlflow_proxy_e2e import timeouts
+from mlflow_proxy_e2e.checks.oracle import assert_none_wrong
 from mlflow_proxy_e2e.exchanges import EXCHANGES, REQUEST_ID
 from mlflow_proxy_e2e.target import Identity, Route, Secret
 from mlflow_proxy_e2e.wire import Answer, Request, Wire, describe
@@ -147,3 +148,25 @@ def test_message_names_everything_but_the_key() -> None:
         *("--header", "X-Empty;", "--header", "X-Quote: it's", "--header", "X-API-Key: $E2E_KEY_READER"),
         *("--data-binary", "{}", "https://127.0.0.1:1/api/mlflow/a b?c=1"),
     ]
+
+
+def test_kinds_of_messages() -> None:
+    """Calls that went wrong in the same way are shown by one of them, with how many there are."""
+    messages = [f"sent      GET /{n} as reader (bearer) on internal\ncame      500 after {n} s\nexpected  200" for n in range(3)]
+
+    with pytest.raises(AssertionError) as failure:
+        assert_none_wrong([None, *messages, "sent      GET /x\ncame      200\nexpected  404"])
+
+    said = str(failure.value)
+    assert said.startswith("4 of 5 calls went wrong, in 2 ways.\n\n3 like this:\nsent      GET /0 as reader")
+    assert "1 like this:\nsent      GET /x" in said
+    assert "GET /1" not in said
+
+
+def test_queries_of_last_requests() -> None:
+    """Of the last requests the query is kept, but for values that may be keys."""
+    with EXCHANGES.of("test_x"):
+        EXCHANGES.note("id", "GET", f"http://localhost/mlflow/get?run_id={0:032x}&max_results=1&key={'k' * 32}", 200)
+        (last,) = EXCHANGES.last
+
+    assert last.url == f"http://localhost/mlflow/get?run_id={0:032x}&max_results=1&key=…"
