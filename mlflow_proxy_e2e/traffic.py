@@ -233,7 +233,7 @@ def controlled(target: Target, seen: set[tuple[str, str]]) -> Iterator[None]:
         EXCHANGES.note(request_id, method, whole, answer.status)
         if base and routes[base] != target.direct and answer.status < requests.codes.bad_request:
             seen.add((method, urlsplit(whole.removeprefix(base)).path))
-        return _unpacked_within_bounds(answer)
+        return _unpacked_within_bounds(answer, request_id)
 
     with patch.object(HTTPConnectionPool, "urlopen", noted), patch.object(HTTPConnection, "response_class", _BoundedAnswer):
         yield
@@ -250,13 +250,18 @@ def _is_silence(error: Exception) -> bool:
     return isinstance(why, (TimeoutError, PoolTimeoutError))
 
 
-def _unpacked_within_bounds(answer: BaseHTTPResponse) -> BaseHTTPResponse:
-    """Have an answer end where it becomes too large when it is unpacked: a small one may be packed a thousandfold."""
+def _unpacked_within_bounds(answer: BaseHTTPResponse, request_id: str) -> BaseHTTPResponse:
+    """Have an answer end where it becomes too large when it is unpacked: a small one may be packed a thousandfold.
+
+    The beginning of an error is kept, to be shown if the test fails.
+    """
     stream = answer.stream
 
     def bounded(*arguments: Any, **options: Any) -> Iterator[bytes]:
         size = 0
         for part in stream(*arguments, **options):
+            if not size and answer.status >= requests.codes.bad_request:
+                EXCHANGES.quote(request_id, part)
             size += len(part)
             if size > TRAFFIC.most_bytes:
                 raise EndlessAnswerError(f"an answer has more than {TRAFFIC.most_bytes >> 20} MiB when it is unpacked")

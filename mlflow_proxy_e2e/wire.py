@@ -182,6 +182,8 @@ class Wire:
             EXCHANGES.note(request_id, request.method, url, type(error).__name__)
             raise
         EXCHANGES.note(request_id, request.method, url, answer.status)
+        if answer.status >= http.client.BAD_REQUEST:
+            EXCHANGES.quote(request_id, answer.body)
         return answer
 
     def _exchange(self, data: bytes, method: str) -> Answer:

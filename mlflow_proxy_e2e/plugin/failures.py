@@ -10,7 +10,7 @@ import pytest
 
 from mlflow_proxy_e2e.exchanges import REQUESTS
 from mlflow_proxy_e2e.redaction import without
-from mlflow_proxy_e2e.report.recorder import CAPABILITY, ROUTE, reason
+from mlflow_proxy_e2e.report.recorder import CAPABILITY, ROUTE, failure
 from mlflow_proxy_e2e.target import Target
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def _failed(reporter: pytest.TerminalReporter, routes: Collection[str]) -> Itera
                     route=said[ROUTE] if said.get(ROUTE) in routes else None,
                     request_ids=tuple(str(value) for name, value in report.user_properties if name == REQUESTS),
                     about=said.get(CAPABILITY, ""),
-                    message=reason(report),
+                    message=failure(report),
                     passed_on=frozenset(other for other, test in elsewhere.items() if test in passed),
                 )
 

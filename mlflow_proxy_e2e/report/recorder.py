@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mlflow_proxy_e2e.errors import SuiteError
+from mlflow_proxy_e2e.exchanges import SENT_LAST, last_call
 from mlflow_proxy_e2e.redaction import without
 from mlflow_proxy_e2e.report.blame import BLAME, SUITE
 from mlflow_proxy_e2e.report.result import REACHABLE, Check, Outcome, Result, Trouble, reachable, subject_of
 from mlflow_proxy_e2e.target import Target
+from mlflow_proxy_e2e.wire import described
 
 if TYPE_CHECKING:
     from mlflow_proxy_e2e.diagnosis.verdict import Verdict
@@ -41,7 +43,7 @@ class Recorder:
         """Take down one phase of a test."""
         properties = {name: str(value) for name, value in report.user_properties}
         if report.when == CRASHED or properties.get(BLAME) == SUITE:
-            self._fail(report.nodeid, self._message(report))
+            self._fail(report.nodeid, self._shown(reason(report)))
             self._checks.pop(report.nodeid, None)
         elif report.nodeid not in self._errors:
             check = Check(
@@ -51,7 +53,7 @@ class Recorder:
                 properties.get(CAPABILITY) or subject_of(report.nodeid.partition("::")[0]),
                 _outcome(report),
                 report.duration,
-                "" if report.passed else self._message(report),
+                "" if report.passed else self._shown(failure(report)),
             )
             known = self._checks.get(report.nodeid)
             self._checks[report.nodeid] = known.then(check) if known else check
@@ -59,7 +61,7 @@ class Recorder:
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Take down what could not be collected."""
         if report.failed:
-            self._fail(report.nodeid, self._message(report))
+            self._fail(report.nodeid, self._shown(reason(report)))
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
@@ -117,8 +119,8 @@ class Recorder:
     def _fail(self, where: str, why: str) -> None:
         self._errors.setdefault(where, Trouble(where, self._clean(why)))
 
-    def _message(self, report: pytest.TestReport | pytest.CollectReport) -> str:
-        return self._clean(reason(report))[:MESSAGE_LENGTH]  # in this order: half a key is a secret too
+    def _shown(self, text: str) -> str:
+        return self._clean(text)[:MESSAGE_LENGTH]  # in this order: half a key is a secret too
 
     def _clean(self, text: str) -> str:
         return without(self.target.secrets, text)
@@ -140,6 +142,13 @@ def reason(report: pytest.TestReport | pytest.CollectReport) -> str:
         return str(crash.message)
     lines = report.longreprtext.splitlines()
     return "\n".join([line[1:].strip() for line in lines if line.startswith("E ")] or lines[-3:])
+
+
+def failure(report: pytest.TestReport) -> str:
+    """Return the same of a test of the target, with its last request and the answer to it unless the message has them."""
+    message = reason(report)
+    sent_last = dict(report.sections).get(SENT_LAST)
+    return f"{message}\n{last_call(sent_last)}" if sent_last and not described(message) else message
 
 
 def _outcome(report: pytest.TestReport) -> Outcome:

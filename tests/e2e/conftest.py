@@ -24,7 +24,7 @@ from mlflow_proxy_e2e.checks.gate import Gate, Marks, Subject
 from mlflow_proxy_e2e.clients import Rest, client_of, signed_in
 from mlflow_proxy_e2e.endpoints.coverage import COVERAGE, Coverage
 from mlflow_proxy_e2e.endpoints.served import as_served, served
-from mlflow_proxy_e2e.exchanges import EXCHANGES, REQUESTS
+from mlflow_proxy_e2e.exchanges import EXCHANGES, REQUESTS, SENT_LAST
 from mlflow_proxy_e2e.options import selected
 from mlflow_proxy_e2e.report.recorder import CAPABILITY, IDENTITY, ROUTE
 from mlflow_proxy_e2e.report.result import subject_of
@@ -118,7 +118,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     """Say which requests a failed test has sent last, and by which ids the logs of all hops know them."""
     report = yield
     if report.failed and EXCHANGES.last:
-        report.sections.append(("requests sent last", "\n".join(map(str, EXCHANGES.last))))
+        report.sections.append((SENT_LAST, "\n".join(map(str, EXCHANGES.last))))
         for properties in (report.user_properties, item.user_properties):  # which later reports are given, and JUnit's among them
             properties.extend((REQUESTS, exchange.request_id) for exchange in EXCHANGES.last)
     return report

@@ -15,7 +15,7 @@ import pytest
 from fixtures.services.edge.certificates import Authority
 from mlflow_proxy_e2e import timeouts
 from mlflow_proxy_e2e.checks.oracle import assert_none_wrong
-from mlflow_proxy_e2e.exchanges import EXCHANGES, REQUEST_ID
+from mlflow_proxy_e2e.exchanges import EXCHANGES, REQUEST_ID, last_call
 from mlflow_proxy_e2e.target import Identity, Route, Secret
 from mlflow_proxy_e2e.wire import Answer, Request, Wire, describe
 
@@ -170,3 +170,13 @@ def test_queries_of_last_requests() -> None:
         (last,) = EXCHANGES.last
 
     assert last.url == f"http://localhost/mlflow/get?run_id={0:032x}&max_results=1&key=…"
+
+
+def test_errors_of_last_requests() -> None:
+    """Of an answer that is an error the beginning is kept, without a word that was cut off."""
+    with EXCHANGES.of("test_x"):
+        EXCHANGES.note("id", "POST", "http://localhost/mlflow/runs/create", 400)
+        EXCHANGES.quote("id", b"Invalid value " + b"x" * 200)
+        section = "\n".join(map(str, EXCHANGES.last))
+
+    assert last_call(section) == "sent      POST http://localhost/mlflow/runs/create\ncame      400 'Invalid value'"

@@ -105,7 +105,7 @@ CAUSES = (
         remedy="forward the bodies of all methods",
         shows=needing("registry", scope="write") & on_routes(unless(DELETE, repeats(NO_MODEL))),
         reddens=(
-            r"test_(registered_models|prompts|scorers|datasets)\.py::test_\w*delete",
+            r"test_(registered_models|prompts|scorers|datasets)\.py::test_(\w*delete|mistake\w*\[.*-delete)",
             r"test_patch_and_delete_with_body",
             r"denied_write\[.*-delete",
         ),
