@@ -1,4 +1,4 @@
-"""Tests that have failed: which finding accounts for each, and how those fail alike that none accounts for."""
+"""Failed tests: which finding accounts for each, and the rest, grouped by how they fail."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from mlflow_proxy_e2e.diagnosis.verdict import Finding, Unexplained
 from mlflow_proxy_e2e.facts.facts import EDGE_ROUTE, Facts, together
 from mlflow_proxy_e2e.facts.trace import LogLine
 
-DESCRIBED = ("sent", "came", "expected", "wrong", "again")  # the parts of a failed test's message, each the first word of a line
-# What differs between messages of one kind: ids, numbers, and what is quoted.
+DESCRIBED = ("sent", "came", "expected", "wrong", "again")  # the parts of a failed test's message, by the first word of their line
+# What differs between messages of the same kind: ids, numbers, and quoted text.
 VARYING = re.compile(r"[0-9a-f]{8,}|\d+|'[^']*'|\"[^\"]*\"")
 
 
@@ -23,7 +23,7 @@ class FailedTest:
 
     Args:
         id: pytest's.
-        route: the name of its route, if it has one.
+        route: the name of its route, or None.
         request_ids: of the requests that it sent last, oldest first.
         about: its subject.
         message: why it failed.
@@ -37,25 +37,25 @@ class FailedTest:
 
     @property
     def kind(self) -> str:
-        """Return what tests have in common that fail alike."""
+        """Return what tests that fail in the same way have in common."""
         said = self.described
         parts = [said[name] for name in ("came", "expected", "wrong") if name in said] or [self.message.partition("\n")[0]]
         return " ".join(VARYING.sub("…", part)[:120] for part in parts)
 
     @property
     def described(self) -> Mapping[str, str]:
-        """Return the parts of the message: what was sent, what came, what was expected. Empty for one in another form."""
+        """Return the parts of the message: what was sent, what came, what was expected. Empty if the message has another format."""
         words = "|".join(DESCRIBED)
         return dict(reversed(re.findall(rf"^({words}) +(.+)$", self.message, re.MULTILINE)))
 
 
 def account(findings: Sequence[Finding], routes: Mapping[Finding, frozenset[str]], tests: Sequence[FailedTest]) -> list[Finding]:
-    """Return the findings with the tests that each accounts for: the first one that does, in this order.
+    """Return the findings, each with the failed tests that it accounts for. A test goes to the first finding that fits.
 
     Args:
         findings: what was found, worst first.
-        routes: the names of the routes that each concerns. Empty: all.
-        tests: what has failed.
+        routes: the names of the routes that each finding affects. Empty: all.
+        tests: the failed tests.
     """
     taken: dict[Finding, list[str]] = {finding: [] for finding in findings}
     for test in tests:
@@ -72,7 +72,7 @@ def _reddens(finding: Finding, routes: frozenset[str], test: FailedTest) -> bool
 
 
 def group(facts: Facts, tests: Iterable[FailedTest]) -> list[Unexplained]:
-    """Return tests that nothing accounts for, those together that fail alike: the largest group first."""
+    """Return the tests that no finding accounts for, grouped by how they fail, the largest group first."""
     alike: dict[str, list[FailedTest]] = {}
     for test in tests:
         alike.setdefault(test.kind, []).append(test)
@@ -87,7 +87,7 @@ def _example(facts: Facts, test: FailedTest) -> tuple[str, ...]:
 
 
 def _hops(facts: Facts, tests: Sequence[FailedTest]) -> tuple[str, ...]:
-    """Return where tests fail that nothing accounts for: at the edge only if the same test was made behind it, and did not fail."""
+    """Return the hops where such tests fail. It is the edge only if the same test ran behind the edge and passed."""
     somewhere = together(*facts.behind(facts.target.routes), "auth", "mlflow")
     routes = {test.route for test in tests}
     if routes == {EDGE_ROUTE} and len(facts.target.routes) > 1:
@@ -96,7 +96,7 @@ def _hops(facts: Facts, tests: Sequence[FailedTest]) -> tuple[str, ...]:
 
 
 def _last_word(facts: Facts, tests: Sequence[FailedTest]) -> tuple[str, ...]:
-    """Return who had the last word on the last request of a failed test: MLflow, if all hops passed its answer on."""
+    """Return the hop that answered the last request of a failed test: MLflow, if all hops passed its answer on."""
     for line in _trace(facts, next((test for test in tests if test.request_ids), tests[0])):
         details = str(line.said.get("details", ""))
         if line.hop == "proxy" and details:

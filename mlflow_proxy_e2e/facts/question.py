@@ -9,7 +9,7 @@ from mlflow_proxy_e2e.target import Carrier, Identity, Route
 from mlflow_proxy_e2e.wire import Answer, Request
 
 SHOWN_CHARACTERS = 90  # of a path
-SHOWN_BODY = 160  # characters of an answer's body
+SHOWN_BODY = 160  # characters of a body
 
 NoAnswer = Literal[
     "unresolved",
@@ -30,7 +30,7 @@ NoAnswer = Literal[
 
 @dataclass(frozen=True)
 class Question:
-    """A request of somebody on a route. ``who`` is None for a caller without a key."""
+    """A request by an identity on a route. ``who`` is None for a caller without a key."""
 
     route: Route
     request: Request
@@ -39,7 +39,7 @@ class Question:
 
     @property
     def by(self) -> str:
-        """Return the caller as reports name it: the identity and, where it shows a key, how that is sent."""
+        """Return the caller as reports name it: the identity and, if it has a key, the carrier."""
         if self.who is None:
             return "nobody"
         return f"{self.who} ({self.carrier or self.who.carrier})" if self.who.key else f"{self.who}"
@@ -50,7 +50,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Reply:
-    """What came of a question: an answer, or why there is none. ``request_id`` is what the logs of all hops know it by."""
+    """The reply to a question: an answer, or why there is none. Hops log the request under ``request_id``."""
 
     question: Question
     request_id: str
@@ -73,11 +73,11 @@ class Reply:
         return self.came.body if isinstance(self.came, Answer) else b""
 
     def header(self, name: str) -> str | None:
-        """Return the answer's first header of that name."""
+        """Return the answer's first header with that name, or None."""
         return self.came.header(name) if isinstance(self.came, Answer) else None
 
     def json(self) -> Any:
-        """Return what the body says, or None if it is not JSON."""
+        """Return the body as JSON, or None if it is not JSON."""
         try:
             return self.came.json() if isinstance(self.came, Answer) else None
         except ValueError:
@@ -85,7 +85,7 @@ class Reply:
 
     @property
     def error_code(self) -> str | None:
-        """Return the error code, if the body is an error in MLflow's shape."""
+        """Return the error code if the body is an error in MLflow's format, or None."""
         said = self.json()
         return str(said["error_code"]) if isinstance(said, dict) and {"error_code", "message"} <= set(said) else None
 
