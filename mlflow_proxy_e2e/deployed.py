@@ -52,7 +52,7 @@ class DeployedStack:
 
     def until_ready(self) -> Iterator[ReadyService]:
         """Report each route that can be reached, and remove what earlier runs have left. Raises UnreachableError if none can."""
-        self._check_that_somebody_answers()
+        self._check_reachable()
         seconds = time.monotonic() - self._began
         yield from (ReadyService(route.name, seconds) for route in self._routes if route not in self._unreachable)
         for reason in TRAFFIC.given_up.values():
@@ -63,7 +63,7 @@ class DeployedStack:
             for line in swept.lines():
                 self.say(f"Left by a killed run: {line}")
 
-    def _check_that_somebody_answers(self) -> None:
+    def _check_reachable(self) -> None:
         if all(route in self._unreachable for route in self._target.routes):
             lines = (f"  {route.name:<9} {route.url}: {self._unreachable[route]}." for route in self._target.routes)
             raise UnreachableError("\n".join([f"The target '{self._target.name}' cannot be reached:", *lines]))
@@ -97,7 +97,7 @@ class DeployedStack:
         if not self._target.who_may("write"):
             raise BadOptionError("--sweep needs an identity that is allowed to write: others cannot remove anything.")
         self.start()
-        self._check_that_somebody_answers()
+        self._check_reachable()
         with TRAFFIC.uncounted():
             return sweep(self._target)
 

@@ -124,7 +124,7 @@ def dead_runs(folder: Path) -> Iterator[Path]:
         try:
             file = os.open(journal, os.O_RDWR)
         except OSError:
-            continue  # somebody else has just removed it
+            continue  # another process has just removed it
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

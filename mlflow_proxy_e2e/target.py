@@ -268,7 +268,7 @@ class Target:
 
     @property
     def truth(self) -> Caller:
-        """Return who is asked what MLflow holds: MLflow itself or, if it cannot be reached, the insider on a route."""
+        """Return the source for what MLflow holds: MLflow itself or, if it cannot be reached, the insider on a route."""
         return Caller(self.direct, None) if self.direct else Caller(self.routes[0], self.insider)
 
     def who_may(self, scope: Scope) -> tuple[Identity, ...]:

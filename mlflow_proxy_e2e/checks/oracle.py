@@ -15,7 +15,7 @@ class Excuse(NamedTuple):
 
     Args:
         what: the name of a header, or a part of a body.
-        path: the beginning of the paths to whose answers it applies.
+        path: the prefix of the paths that it applies to.
         capabilities: the capabilities that the request needs.
     """
 
@@ -98,7 +98,7 @@ def values(answer: Answer) -> dict[str, list[str]]:
 
 
 def assert_none_wrong(outcomes: Sequence[str | None]) -> None:
-    """Assert that none of the outcomes of many calls is an error message."""
+    """Assert that no call of many went wrong; each outcome is an error message or None."""
     wrong = [outcome for outcome in outcomes if outcome]
     shown = "\n\n".join(wrong[:SHOWN])
     assert not wrong, f"{len(wrong)} of {len(outcomes)} calls went wrong. The first of them:\n\n{shown}"

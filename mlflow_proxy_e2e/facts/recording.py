@@ -114,7 +114,7 @@ def _decoded(value: Any) -> Any:
     return Reply(NO_QUESTION, came["id"], Answer(came["status"], headers, body), came["seconds"])
 
 
-NO_QUESTION = Question(Route("", ""), request=None)  # type: ignore[arg-type]  # whoever asks has it
+NO_QUESTION = Question(Route("", ""), request=None)  # type: ignore[arg-type]  # the caller knows it
 
 
 def named(question: Question, secrets: Iterable[Secret]) -> str:

@@ -75,7 +75,7 @@ def _outcome(facts: Facts, route: Route, call: Callable[[Wire], str]) -> str:
 
 
 def _ended(call: Outcome, what: str, test: Callable[[str], bool]) -> Sign:
-    """Return the sign that a hop ends such a call in such a way."""
+    """Return the sign that a hop ends such a call, and that its outcome is such."""
 
     def read(facts: Facts) -> Reading:
         if not facts.target.capabilities >= NEEDED or not (own := sandbox(facts)) or not own.is_there:

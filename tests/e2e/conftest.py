@@ -179,7 +179,7 @@ def insider(target: Target) -> Identity:
 
 @pytest.fixture(scope="session")
 def witness(target: Target) -> Caller:
-    """Return who is asked what MLflow holds: MLflow itself or, if it cannot be reached, an identity that can see everything."""
+    """Return the source for what MLflow holds: MLflow itself or, if it cannot be reached, an identity that can see everything."""
     return target.truth
 
 

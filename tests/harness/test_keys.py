@@ -152,7 +152,7 @@ def test_a_key_without_a_limit_is_never_limited(store: KeyStore) -> None:
 
 
 def test_a_key_is_limited(store: KeyStore, clock: Clock) -> None:
-    """A key over its hourly limit is told when new calls are available, and then has all of them again."""
+    """A key over its hourly limit learns when new calls are available, and then has all of them again."""
     key, _ = create(store, rate_limit_per_hour=3)
     for second in range(3):
         clock.now = NOW + second

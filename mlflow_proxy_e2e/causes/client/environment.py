@@ -20,7 +20,7 @@ from mlflow_proxy_e2e.facts.facts import READ, Facts
 from mlflow_proxy_e2e.facts.sign import NO, Reading, Shows, Sign, holds
 from mlflow_proxy_e2e.target import Route
 
-WRITE_AND_READ = r"test_own_client\.py::test_write_and_read"  # the test that runs in the user's environment as it is
+WRITE_AND_READ = r"test_own_client\.py::test_write_and_read"  # the test that runs in the user's environment unchanged
 OWN_CLIENT = "own-client"  # the subject of the tests of the user's own client: all other tests ignore the environment
 PATIENCE = (MLFLOW_HTTP_REQUEST_MAX_RETRIES, MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR)
 LOGIN = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
