@@ -468,7 +468,7 @@ def test_denied_get_that_acts(
 
 @pytest.mark.capability("scopes")
 def test_denied_unlisted_endpoint(refused_writer: Refused, truth_rest: Rest, target: Target) -> None:
-    """Endpoints that MLflow does not have yet are not open: a read-only identity gets a refusal, or a 404 that is not MLflow's."""
+    """Endpoints that MLflow lacks are not open: without write permission, there is a refusal, or a 404 that is not MLflow's."""
     if "basic" in target.carriers:
         pytest.skip("MLflow refuses its own users only what it has")
     path = f"{API}/runs/no-such-endpoint"

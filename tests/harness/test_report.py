@@ -412,7 +412,7 @@ def test_file_that_cannot_be_written(option: str, start_run: StartRun, given: Pa
     run = smoke(start_run, given, f"{option}={place}")
 
     assert run.wait() == ReportError.exit_code, run.output
-    assert f"{place} cannot be written: No such file or directory. Name another place" in run.output
+    assert f"{place} cannot be written: No such file or directory. Choose another place" in run.output
     assert "Traceback" not in run.output
     assert "collected" not in run.output
 
