@@ -1,4 +1,4 @@
-"""What a clone adds to the plugin: stacks of its own to run against, and faults to break them with."""
+"""What a clone adds to the plugin: stacks of its own, and faults to break them with."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ def pytest_mlflow_tests() -> Mapping[str, Path]:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Have the stack outlive the run, if that was asked for, before the plugin stops it."""
+    """Keep the stack running after the run, if requested, before the plugin stops it."""
     if config.option.keep_stack and (stack := config.stash.get(STACK, None)):
-        say(config, f"What is left running:\n{stack.keep()}")
+        say(config, f"Still running:\n{stack.keep()}")
 
 
 def _docker_log(container: str) -> str:
-    from fixtures.stack import engine  # takes its time, and most runs need none of it
+    from fixtures.stack import engine  # slow to import, and most runs do not need it
 
     return engine.log(container)

@@ -1,7 +1,7 @@
-"""Lets the MLflow client send an API key as ``X-API-Key``, for deployments that take keys that way.
+"""Lets the MLflow client send an API key as ``X-API-Key``, for deployments that expect it there.
 
-MLflow by itself can send a bearer token (``MLFLOW_TRACKING_TOKEN``) or a user name and password. With this package installed it
-also sends what is in ``MLFLOW_TRACKING_API_KEY``. As with MLflow's own credentials, it is sent to whatever tracking or registry
+MLflow by itself can send a bearer token (``MLFLOW_TRACKING_TOKEN``) or a user name and password. With this package installed, it
+also sends the value of ``MLFLOW_TRACKING_API_KEY``. As with MLflow's own credentials, it is sent to whatever tracking or registry
 server the client is pointed at, so set it together with ``MLFLOW_TRACKING_URI``.
 """
 

@@ -1,4 +1,4 @@
-"""What MLflow's own access log says: which requests have reached it. Only for stacks whose logs can be read from here."""
+"""MLflow's access log: which requests have reached it. Only for stacks whose logs can be read from here."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from mlflow_proxy_e2e import timeouts
 from mlflow_proxy_e2e.waiting import wait_until
 
-# How a log is read, by the scheme of its place. Whoever runs services elsewhere adds a scheme of their own.
+# How a log is read, by the scheme of its place. A stack that runs services elsewhere adds its own scheme.
 READERS: dict[str, Callable[[str], str]] = {"file": lambda path: Path(path).read_text(errors="replace")}
 
 
@@ -23,16 +23,16 @@ class AccessLog:
         self._places = places
 
     def lines_with(self, mark: str) -> list[str]:
-        """Return the lines in which a word occurs."""
+        """Return the lines that contain a word."""
         return [line for place in self._places for line in _lines_with(mark, _read(place))]
 
     def await_line_with(self, mark: str) -> None:
-        """Wait until a word occurs. Raises TimeoutError."""
+        """Wait until a line contains a word. Raises TimeoutError."""
         wait_until(lambda: self.lines_with(mark), timeouts.LOGGED, "a request that MLflow has answered is to be in its access log")
 
 
 def _lines_with(mark: str, text: str) -> Iterator[str]:
-    # Of a log of many megabytes only the lines that are asked for are cut out.
+    # Only the requested lines are split off, as a log may have many megabytes.
     position = text.find(mark)
     while position >= 0:
         start, end = text.rfind("\n", 0, position) + 1, text.find("\n", position)

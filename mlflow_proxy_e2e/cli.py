@@ -1,4 +1,4 @@
-"""The command ``mlflow-proxy-e2e``: what can be done with a deployed target, from an installed package or from a clone."""
+"""The command ``mlflow-proxy-e2e``: everything that can be done with a deployed target, from an installed package or a clone."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
     from mlflow_proxy_e2e.facts.facts import Facts
     from mlflow_proxy_e2e.target import Target
 
-# What the commands do imports MLflow's client, which takes seconds: each imports its own, so that --help takes none.
+# Each command imports what it needs by itself: importing MLflow's client takes seconds, which --help should not.
 
 DISTRIBUTION = "mlflow-proxy-e2e"
 EXTRA = "suite"
-OWN_TESTS = "tests/e2e"  # what the ids of tests begin with
-WELL, WRONG, UNKNOWN = 0, 1, 3  # exit codes of check: nothing is wrong, a cause has a name, something is wrong that has none
+OWN_TESTS = "tests/e2e"  # the folder in the ids of tests
+WELL, WRONG, UNKNOWN = 0, 1, 3  # exit codes of check: nothing found, known cause, unknown cause
 OTHERS = "Others are listed in README.md: 11 a bad option, 12 missing packages, 23 a bad profile, 24 an unreachable target."
 
 
 class _Commands(click.Group):
-    """Commands that end with one message and an exit code where the suite cannot do its work."""
+    """Commands that end with one message and an exit code if the suite cannot do its work."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command that was asked for."""
+        """Run the requested command."""
         try:
             return super().invoke(ctx)
         except SuiteError as error:
@@ -67,17 +67,17 @@ def main() -> None:
     "--facts",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Write what was observed to FILE, without keys. Without --target: read it from there, and ask nobody.",
+    help="Write all observations to FILE, without keys. Without --target: read them from FILE, without a network.",
 )
 def check(target: Path | None, facts: Path | None, *, as_json: bool) -> None:
-    """Ask a deployed target what is wrong with it, without running any test."""
+    """Say what is wrong with a deployed target, without running any test."""
     from mlflow_proxy_e2e import profile
     from mlflow_proxy_e2e.diagnosis import conclude
     from mlflow_proxy_e2e.facts.facts import Facts
     from mlflow_proxy_e2e.facts.recording import Recording
 
     if target is None and facts is None:
-        raise BadOptionError("check needs --target=FILE, the profile of the target, or --facts=FILE, what was observed of one.")
+        raise BadOptionError("check needs --target=FILE, the profile of the target, or --facts=FILE, earlier observations.")
     if target is None:
         assert facts
         observed = Facts.recorded(Recording.read(facts))
@@ -116,9 +116,9 @@ def _runs_tests(command: Callable[..., None]) -> Callable[..., None]:
 
 @_runs_tests
 def smoke(target: str, pytest_arguments: Sequence[str]) -> None:
-    """Test what must work for anybody to work at all, in seconds.
+    """Test the essentials, in seconds.
 
-    Two tests run at a time; -n 4 or any other argument of pytest's may follow, such as the id of a test, -k, or --report-json=FILE.
+    Two tests run at a time. Any arguments of pytest's may follow, such as -n 4, -k, the id of a test, or --report-json=FILE.
     """
     _run_tests("smoke", "2", target, pytest_arguments)
 
@@ -127,14 +127,14 @@ def smoke(target: str, pytest_arguments: Sequence[str]) -> None:
 def e2e(target: str, pytest_arguments: Sequence[str]) -> None:
     """Test everything that the target's profile promises.
 
-    As many tests run at a time as there are processors; -n 2 or any other argument of pytest's may follow, such as the id of a
-    test, -k, or --report-json=FILE.
+    One test per processor runs at a time. Any arguments of pytest's may follow, such as -n 2, -k, the id of a test,
+    or --report-json=FILE.
     """
     _run_tests("e2e", "auto", target, pytest_arguments)
 
 
 def _run_tests(mark: str, workers: str, target: str, arguments: Sequence[str]) -> NoReturn:
-    """Become the run of pytest, which gets signals and ends with its exit code as if the user had started it."""
+    """Replace this process with pytest, which gets signals and exits as if the user had started it."""
     if missing := _missing_packages():
         raise SuiteMissingError(missing)
     located = [_located(argument) for argument in arguments]
@@ -144,17 +144,17 @@ def _run_tests(mark: str, workers: str, target: str, arguments: Sequence[str]) -
 
 
 def _located(argument: str) -> str:
-    """Return the id of a test as pytest finds it from any folder, and any other argument as it is."""
+    """Return the id of a test so that pytest finds it from any folder, and any other argument unchanged."""
     file = argument.partition("::")[0]
     return f"{ROOT}/{argument}" if file.startswith(OWN_TESTS) and (ROOT / file).exists() else argument
 
 
 def _missing_packages() -> list[str]:
-    """Return which packages are not installed, of those that tests need."""
+    """Return the packages that tests need and that are not installed."""
     try:
         wanted = map(Requirement, metadata.requires(DISTRIBUTION) or ())
     except metadata.PackageNotFoundError:
-        return []  # it runs from a checkout that is not installed
+        return []  # run from a checkout that is not installed
     needed = [each.name for each in wanted if not each.marker or each.marker.evaluate({"extra": EXTRA})]
     return [name for name in needed if not _is_installed(name)]
 
@@ -167,10 +167,10 @@ def _is_installed(name: str) -> bool:
     return True
 
 
-@main.command(epilog=f"Exit codes: 0 all of it is removed, 26 something cannot be removed. {OTHERS}")
+@main.command(epilog=f"Exit codes: 0 everything is removed, 26 something cannot be removed. {OTHERS}")
 @_target
 def sweep(target: str) -> None:
-    """Remove from a target what runs that were killed have left there."""
+    """Remove from a target what killed runs have left there."""
     from mlflow_proxy_e2e import profile
     from mlflow_proxy_e2e.deployed import DeployedStack
 
@@ -189,12 +189,12 @@ def sweep(target: str) -> None:
     show_default=True,
     help="The environment variable with a key, or with user:password.",
 )
-@click.option("--ca", metavar="FILE", help="The authority that the target's certificate is checked against.")
-@click.option("--proxy", metavar="URL", help="An HTTP proxy on the way.")
+@click.option("--ca", metavar="FILE", help="The file of the authority that the target's certificate is checked against.")
+@click.option("--proxy", metavar="URL", help="The URL of an HTTP proxy on the way.")
 def init(url: str, variable: str, ca: str | None, proxy: str | None) -> None:
-    """Print a profile to begin with, for the target at URL, which is as in MLFLOW_TRACKING_URI.
+    """Print a first profile for the target at URL, given as in MLFLOW_TRACKING_URI.
 
-    The target is asked what it is, and nothing is changed there. Review the profile before you use it.
+    The target is only read from; nothing is changed there. Review the profile before you use it.
     """
     from mlflow_proxy_e2e.init import first_profile
 

@@ -1,4 +1,4 @@
-"""What calls a target: an HTTP session or an MLflow client, for one identity on one route."""
+"""Clients of a target: an HTTP session or an MLflow client, for one identity on one route."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from mlflow.tracking._tracking_service import utils as tracking
 from mlflow_proxy_e2e import timeouts
 from mlflow_proxy_e2e.target import Caller, Carrier, Identity, Route
 
-# The MLflow client retries eight kinds of failure for four minutes by default: a failure is to be reported when it happens.
+# By default, the MLflow client retries eight kinds of failure for four minutes. Tests need to see a failure when it happens.
 FAIL_AT_ONCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": f"{timeouts.ANSWER:.0f}"}
-# What it does unless it is told otherwise, whatever this machine's user has told it.
+# MLflow's defaults, whatever is set on this machine.
 MLFLOW_DEFAULTS = dict.fromkeys(
     (
         *("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT", "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER"),
         *("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "MLFLOW_HTTP_REQUEST_BACKOFF_JITTER"),
     )
 )
-# Each of these takes the place of the key that is meant to be sent.
+# Each of these replaces the key that a test means to send.
 LOGIN = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
 SHADOWING = (*LOGIN, "MLFLOW_TRACKING_AUTH", "MLFLOW_TRACKING_AWS_SIGV4")
-SET_BY_MLFLOW = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")  # along with what its setters are called for
+SET_BY_MLFLOW = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")  # and those that its setters set
 VARIABLE: dict[Carrier, str] = {"bearer": "MLFLOW_TRACKING_TOKEN", "x-api-key": "MLFLOW_TRACKING_API_KEY"}
-ON_THE_WAY = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")  # both spellings are heeded
+ON_THE_WAY = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")  # both spellings are used
 NOT_ON_THE_WAY = ("NO_PROXY", "no_proxy")
 
 
 class Sender(NamedTuple):
-    """The identity that sent a request, on which route, and how it sent its key. ``identity`` is None if it sent none."""
+    """The route and the identity of a request, and how the key was sent. ``identity`` is None if there was no key."""
 
     route: Route
     identity: Identity | None = None
@@ -52,29 +52,29 @@ class Rest(requests.Session):
     def __init__(self, route: Route, identity: Identity | None = None, carrier: Carrier | None = None) -> None:
         super().__init__()
         self._base, self._sender = route.url, Sender(route, identity, carrier)
-        self.trust_env = False  # no .netrc, proxy variable or CA bundle of this machine has a say in what is sent
+        self.trust_env = False  # no .netrc, proxy variable or CA bundle of this machine may change what is sent
         self.verify = route.ca or True
         if route.proxy:
             self.proxies = dict.fromkeys(("http", "https"), route.proxy)
         self.headers.update(key_headers(identity, carrier))
 
     def request(self, method: str | bytes, url: str | bytes, *args: Any, **options: Any) -> requests.Response:
-        """Send a request to ``url``, a path within MLflow. Redirects are answers, not something to follow."""
+        """Send a request to ``url``, a path within MLflow. Redirects are returned, not followed."""
         path = url.decode() if isinstance(url, bytes) else url
         options.setdefault("timeout", timeouts.ANSWER)
-        options["allow_redirects"] = False  # requests' own get() asks for redirects to be followed
+        options["allow_redirects"] = False  # requests' own get() would follow redirects
         answer = super().request(method, self._base + path, *args, **options)
         _SENDERS[answer] = self._sender
         return answer
 
 
 def sender_of(answer: requests.Response) -> Sender:
-    """Return which identity sent the request that a ``Rest`` got this answer to."""
+    """Return the sender of the request that a ``Rest`` got this answer to."""
     return _SENDERS[answer]
 
 
 def key_headers(identity: Identity | None, carrier: Carrier | None = None) -> dict[str, str]:
-    """Return the header that carries the identity's key: none for a caller that shows no key. By default, in the identity's way."""
+    """Return the header with the identity's key, or none for a caller without one. By default, the identity's carrier is used."""
     if identity is None or identity.key is None:
         return {}
     key = identity.key.reveal()
@@ -97,9 +97,9 @@ def signed_in(
 ) -> Iterator[MlflowClient]:
     """Within the block, MLflow in this process talks to ``route`` as ``identity``: the client that it yields and the fluent API.
 
-    ``patience`` is what of the environment says how MLflow's client bears failures: FAIL_AT_ONCE, or MLFLOW_DEFAULTS.
+    ``patience`` has the environment variables for how long MLflow's client retries: FAIL_AT_ONCE, or MLFLOW_DEFAULTS.
 
-    MLflow takes URL and credentials from the process, so blocks may be nested, the inner one counting, but not interleaved.
+    MLflow reads URL and credentials from the process, so blocks may be nested (the inner one counts), but not interleaved.
     """
     wanted: dict[str, str | None] = dict.fromkeys((*SHADOWING, *VARIABLE.values()))
     wanted |= {**patience, "MLFLOW_TRACKING_SERVER_CERT_PATH": route.ca}
@@ -121,12 +121,12 @@ def signed_in(
 
 
 def client_of(caller: Caller) -> MlflowClient:
-    """Return an MLflow client of somebody on a route. Several can be used in turn: each call is made within ``signed_in``."""
+    """Return an MLflow client for a caller. Several can be used in turn: each call is made within ``signed_in``."""
     return cast(MlflowClient, _ClientOf(caller))
 
 
 class _ClientOf:
-    """Makes each call of MlflowClient's as its caller."""
+    """Makes each MlflowClient call as its caller."""
 
     def __init__(self, caller: Caller) -> None:
         self._caller = caller
@@ -140,7 +140,7 @@ class _ClientOf:
 
 
 def credentials(identity: Identity | None, carrier: Carrier | None = None) -> dict[str, str]:
-    """Return the environment variables by which MLflow's client sends the identity's key: by default, in the identity's way."""
+    """Return the environment variables for MLflow's client to send the identity's key. By default, its carrier is used."""
     if identity is None or identity.key is None:
         return {}
     carrier, key = carrier or identity.carrier, identity.key.reveal()
@@ -151,7 +151,7 @@ def credentials(identity: Identity | None, carrier: Carrier | None = None) -> di
 
 
 def _forget_routes_to_artifacts() -> None:
-    """Have MLflow reach a run's artifacts by the URL that counts now: it goes on with the one by which it first did."""
+    """Make MLflow use the current URL for a run's artifacts: it would otherwise keep using the first one."""
     getattr(tracking, "_artifact_repos_cache", {}).clear()
 
 

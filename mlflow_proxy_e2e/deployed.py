@@ -1,4 +1,4 @@
-"""The deployed stack: somebody else's, which a profile describes. It is neither started nor ended."""
+"""The deployed stack: a system that is already running, described by a profile. It is neither started nor stopped."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from mlflow_proxy_e2e.target import Identity, Route, Target
 from mlflow_proxy_e2e.traffic import TRAFFIC, EndlessAnswerError
 from mlflow_proxy_e2e.wire import Request, UnfinishedError, Wire
 
-READ = Request("GET", "/api/2.0/mlflow/experiments/search?max_results=1")  # any answer shows that somebody is there
+READ = Request("GET", "/api/2.0/mlflow/experiments/search?max_results=1")  # any answer shows that the target can be reached
 
 
 class DeployedStack:
-    """A target that is there already."""
+    """A target that is already running."""
 
     say: Callable[[str], None] = staticmethod(lambda _: None)
     client: Mapping[str, str] = MappingProxyType({})
@@ -38,7 +38,7 @@ class DeployedStack:
         return self._target
 
     def start(self) -> Target:
-        """Return the target, the routes that can be used first, and give the others up."""
+        """Return the target, usable routes first, and give up the other routes."""
         TRAFFIC.limit(self._target, 1)
         self._began = time.monotonic()
         with ThreadPoolExecutor(len(self._routes)) as threads:
@@ -51,8 +51,8 @@ class DeployedStack:
         return self._target
 
     def until_ready(self) -> Iterator[ReadyService]:
-        """Tell of each route on which somebody answers, and remove what runs have left. Raises UnreachableError if nobody does."""
-        self._check_that_somebody_answers()
+        """Report each route that can be reached, and remove what earlier runs have left. Raises UnreachableError if none can."""
+        self._check_reachable()
         seconds = time.monotonic() - self._began
         yield from (ReadyService(route.name, seconds) for route in self._routes if route not in self._unreachable)
         for reason in TRAFFIC.given_up.values():
@@ -61,9 +61,9 @@ class DeployedStack:
             with TRAFFIC.uncounted():
                 swept = sweep_dead_runs(self._target)
             for line in swept.lines():
-                self.say(f"Of a run that was killed: {line}")
+                self.say(f"Left by a killed run: {line}")
 
-    def _check_that_somebody_answers(self) -> None:
+    def _check_reachable(self) -> None:
         if all(route in self._unreachable for route in self._target.routes):
             lines = (f"  {route.name:<9} {route.url}: {self._unreachable[route]}." for route in self._target.routes)
             raise UnreachableError("\n".join([f"The target '{self._target.name}' cannot be reached:", *lines]))
@@ -76,16 +76,16 @@ class DeployedStack:
         return why_unreachable(route, None if route == self._target.direct else self._target.insider)
 
     def begin(self) -> Run:
-        """Begin a run with a journal, where there is anybody who could create something. Raises StateFolderUnusableError."""
+        """Begin a run, with a journal if any identity can create something. Raises StateFolderUnusableError."""
         return Run.begin(state_folder(self._target) if self._target.who_may("write") else None)
 
     def end(self, run: Run) -> Sequence[str]:
-        """Remove what tests have not, of workers that died and where it failed the first time, and what a diagnosis has not."""
+        """Remove what tests have not removed, because their worker died or it failed, and what a diagnosis has created."""
         run.end()
         return self.clean_up()
 
     def clean_up(self) -> Sequence[str]:
-        """Remove what the journals of runs have that are over, and return what cannot be removed, in lines for people."""
+        """Remove what the journals of ended runs have, and return what cannot be removed, as lines for people."""
         left = left_by_dead_runs(self._target) if self._target.who_may("write") else ()
         with TRAFFIC.uncounted():
             if left and (reason := why_unreachable(*self._target.truth)):
@@ -93,20 +93,20 @@ class DeployedStack:
             return sweep_dead_runs(self._target).failed if left else ()
 
     def sweep(self) -> Swept:
-        """Remove what earlier runs have left. Raises UnreachableError, and BadOptionError where no key may write."""
+        """Remove what earlier runs have left. Raises UnreachableError, and BadOptionError if no key can write."""
         if not self._target.who_may("write"):
-            raise BadOptionError("--sweep needs an identity that may write: nobody else may remove anything there.")
+            raise BadOptionError("--sweep needs an identity that is allowed to write: others cannot remove anything.")
         self.start()
-        self._check_that_somebody_answers()
+        self._check_reachable()
         with TRAFFIC.uncounted():
             return sweep(self._target)
 
     def logs(self) -> Iterator[tuple[str, str]]:
-        """Return no logs: they are somebody else's."""
+        """Return no logs: a deployed target's are out of reach."""
         return iter(())
 
     def keep(self) -> str:
-        """Return what there is to say: it outlives every run."""
+        """Return what the user needs to know: the target outlives every run."""
         return f"  {self._target.name}: it was not started by this run."
 
     def stop(self) -> None:
@@ -114,22 +114,22 @@ class DeployedStack:
 
 
 def why_unreachable(route: Route, who: Identity | None = None) -> str | None:
-    """Return why nobody answers a read on a route, be it with a refusal, or None if somebody does."""
+    """Return why a read on a route gets no answer, not even a refusal, or None if it gets one."""
     try:
         with Wire(route, who, timeout=timeouts.REACH, whole=timeouts.REACH) as wire:
             wire.ask(READ)
     except socket.gaierror:
-        return "its host's name is not known to DNS"
+        return "its host name does not resolve"
     except ssl.SSLCertVerificationError as error:
         return f"its certificate is not accepted: {error.verify_message}"
     except ssl.SSLError as error:
-        return f"no TLS connection comes about: {error.reason or 'no reason given'}"
+        return f"no TLS connection can be established: {error.reason or 'no reason given'}"
     except TimeoutError:
-        return f"nobody answers within {timeouts.REACH:g} s"
+        return f"there is no answer within {timeouts.REACH:g} s"
     except (UnfinishedError, EndlessAnswerError) as error:
         return f"its answer does not end: {error}"
     except OSError as error:
         return f"{error.strerror or error}"
     except http.client.HTTPException:
-        return "what answers does not speak HTTP"
+        return "the server does not speak HTTP"
     return None

@@ -1,4 +1,4 @@
-"""The hooks by which others give the plugin what it does not know itself: a clone implements them in its conftest."""
+"""Hooks for what the plugin does not know itself: a clone implements them in its conftest."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mlflow_proxy_e2e.stack import Stack
 
 @pytest.hookspec(firstresult=True)
 def pytest_mlflow_stack(config: pytest.Config) -> Stack | None:
-    """Return the stack to run against, not yet started, or None to leave that to others: in the end to ``--target``.
+    """Return the stack to test, not yet started, or None to leave that to another hook, and finally to ``--target``.
 
     Raises SuiteError.
     """
@@ -20,4 +20,4 @@ def pytest_mlflow_stack(config: pytest.Config) -> Stack | None:
 
 @pytest.hookspec
 def pytest_mlflow_tests(config: pytest.Config) -> Mapping[str, Path]:  # type: ignore[empty-body]
-    """Return, by the marker of tests that need a stack, the folder that they are in."""
+    """Return the folder of the tests that need a stack, by their marker."""

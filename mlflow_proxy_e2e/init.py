@@ -1,6 +1,6 @@
-"""Writes the profile that a deployed target may begin with, by asking it what it is: for a person to review.
+"""Makes a first profile of a deployed target, by asking the target, for a person to review.
 
-Nothing is created or changed: what is called are reads, and writes that name nothing.
+Nothing is created or changed: the calls are reads, and writes to nothing.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from mlflow_proxy_e2e.target import CAPABILITIES, PERMISSIONS, Carrier, Contract
 from mlflow_proxy_e2e.toml import Table
 from mlflow_proxy_e2e.wire import JSON, Answer, Request, Wire
 
-WRITE = Request("POST", "/api/2.0/mlflow/runs/set-tag", JSON, b"{}")  # of no run: who may write is told that there is none
+WRITE = Request("POST", "/api/2.0/mlflow/runs/set-tag", JSON, b"{}")  # a caller that can write gets MLflow's error
 VERSION = Request("GET", "/version")
 PREFLIGHT = replace(READ, method="OPTIONS", headers=(("Origin", "https://example.com"), ("Access-Control-Request-Method", "GET")))
 NUMBER = re.compile(r"\d+\.[\w.+-]{1,30}")
 MADE_UP = Secret("e2e-no-such-key")
-UNKNOWN = "Whether the key may write is not known: a write was neither refused nor answered as MLflow does."
+UNKNOWN = "It is not known whether the key can write: a write was neither refused nor answered by MLflow."
 
 
 def _is_there(answer: Answer) -> bool:
-    """Tell whether MLflow knows the endpoint: it has done what was asked, or has missed what to do it with."""
+    """Tell whether MLflow knows the endpoint: it has done what was asked, or has complained that something is missing."""
     return answer.status in (200, 400, 422)
 
 
@@ -42,13 +42,13 @@ def _has_one_workspace(answer: Answer) -> bool:
     return answer.status == 200 and b'"workspaces_enabled": false' in answer.body.replace(b'":false', b'": false')
 
 
-# What shows that a target can do something. The other capabilities are promises that no harmless call shows.
+# Calls that show that a target has a capability. No harmless call shows the others: they are promises.
 SHOWN_BY: Mapping[str, tuple[Request, Callable[[Answer], bool]]] = {
     "registry": (Request("GET", "/api/2.0/mlflow/registered-models/search?max_results=1"), _is_there),
     "artifacts": (Request("GET", "/api/2.0/mlflow-artifacts/artifacts?path=e2e-nobody"), lambda answer: answer.status == 200),
     "logged-models": (Request("POST", "/api/2.0/mlflow/logged-models/search", JSON, b"{}"), _is_there),
     "traces": (Request("POST", "/api/3.0/mlflow/traces/search", JSON, b"{}"), _is_there),
-    "otlp": (Request("POST", "/v1/traces", JSON, b"{}"), _is_there),  # it names no experiment, and no span
+    "otlp": (Request("POST", "/v1/traces", JSON, b"{}"), _is_there),  # without experiment and spans
     "datasets": (Request("POST", "/api/3.0/mlflow/datasets/search", JSON, b'{"max_results": 1}'), _is_there),
     "prompts": (Request("GET", "/api/2.0/mlflow/registered-models/search?filter=prompt%3D%27true%27&max_results=1"), _is_there),
     "scorers": (Request("GET", "/api/3.0/mlflow/scorers/list?experiment_id=0"), _is_there),
@@ -62,7 +62,7 @@ SHOWN_BY: Mapping[str, tuple[Request, Callable[[Answer], bool]]] = {
 
 @dataclass(frozen=True)
 class Seen:
-    """What a target has shown of itself."""
+    """What was observed of a target."""
 
     carriers: tuple[Carrier, ...]
     version: str | None
@@ -73,7 +73,7 @@ class Seen:
 
 
 def look(route: Route, key: Secret) -> Seen:
-    """Return what a target shows to who has that key. Raises UnreachableError, BadOptionError if the key opens nothing."""
+    """Return what a target shows to a caller with that key. Raises UnreachableError, BadOptionError if the key does not work."""
     if reason := why_unreachable(route):
         raise UnreachableError(f"{route.url} cannot be reached: {reason}.")
     nobody = _ask(route, None, READ)
@@ -107,7 +107,7 @@ def _can(route: Route, who: Identity, capability: str, refused: Answer | None) -
 
 
 def _may_be_there(answer: Answer, refused: Answer | None) -> bool:
-    """Tell whether MLflow knows the endpoint, as far as who may not write can see: they are refused before MLflow is asked."""
+    """Tell whether MLflow may know the endpoint. A caller that cannot write is refused before MLflow is asked."""
     if refused and answer.status == refused.status:
         return True
     return not is_missing(answer) and (answer.status != 404 or _is_mlflows_error(answer))
@@ -128,11 +128,11 @@ def _contract(nobody: Answer | None, refused: Answer | None, preflight: Answer |
 
 def _remarks(nobody: Answer | None, made_up: Answer | None) -> Iterator[str]:
     if nobody and _is_mlflows(nobody):
-        yield "It answers WITHOUT A KEY: nothing stands in front of MLflow, or it lets everybody in."
+        yield "It answers WITHOUT A KEY: there is no gate in front of MLflow, or it lets everybody in."
     elif nobody and nobody.status < 400:
-        yield f"Without a key it answers {nobody.status}, which is no refusal: a page to sign in at?"
+        yield f"Without a key it answers {nobody.status}, which is not a refusal: is it a login page?"
     if nobody and made_up and made_up.status != nobody.status:
-        yield f"It refuses no key with {nobody.status}, and a key that there is not with {made_up.status}: one of them is expected."
+        yield f"It refuses a missing key with {nobody.status}, but an unknown key with {made_up.status}: they should be the same."
 
 
 def _ask(route: Route, who: Identity | None, request: Request) -> Answer | None:
@@ -144,7 +144,7 @@ def _ask(route: Route, who: Identity | None, request: Request) -> Answer | None:
 
 
 def _is_mlflows(answer: Answer | None) -> bool:
-    """Tell whether this is what MLflow answers to who searches for experiments."""
+    """Tell whether this is MLflow's answer to a search for experiments."""
     try:
         return answer is not None and answer.status == 200 and isinstance(answer.json(), dict)
     except ValueError:
@@ -160,12 +160,12 @@ def _is_mlflows_error(answer: Answer) -> bool:
 
 
 def _is_mlflows_own(write: Answer) -> bool:
-    """Tell whether MLflow itself has answered a write that names nothing: so whoever made it may write."""
+    """Tell whether MLflow itself has answered a write to nothing, which means that the caller is allowed to write."""
     return write.status == 400 and _is_mlflows_error(write) and write.json()["error_code"] == "INVALID_PARAMETER_VALUE"
 
 
 def profile(route: Route, seen: Seen, variable: str) -> str:
-    """Return the profile, with what is to be reviewed in comments."""
+    """Return the profile, with comments on what to review."""
     expected = Contract()
     differs = {name: value for name, value in vars(seen.contract).items() if value != getattr(expected, name)}
     hidden = [name for name in SHOWN_BY if name not in seen.capabilities]
@@ -173,15 +173,15 @@ def profile(route: Route, seen: Seen, variable: str) -> str:
     promised = [*seen.capabilities, *([] if seen.may_write else ["scopes"])]
     unknown = [name for name in CAPABILITIES if name not in (*SHOWN_BY, *PERMISSIONS, *promised)]
     lines = [
-        f"# What {route.url} showed of itself to mlflow-proxy-e2e init. Review it:",
-        "# what is declared is a promise, and a test fails where it is not kept. docs/profiles.md says what else there is.",
+        f"# What {route.url} showed to mlflow-proxy-e2e init. Review it:",
+        "# what is declared is a promise, and tests fail where it is not kept. docs/profiles.md has all entries.",
         *(f"# {remark}" for remark in seen.remarks),
-        f"# MLflow {seen.version or 'of a version that it does not tell'}",
+        f"# MLflow {seen.version or 'of an unknown version'}",
         f"name = {_text(urlsplit(route.url).hostname or 'target')}",
         f"carriers = {_texts(seen.carriers)}",
         "",
         *(f"# Not seen: {name}: {CAPABILITIES[name]}." for name in hidden),
-        *(f"# Nothing shows it: {name}: {CAPABILITIES[name]}." for name in unknown),
+        *(f"# Cannot be checked: {name}: {CAPABILITIES[name]}." for name in unknown),
         f"capabilities = {_texts(promised)}",
         "",
         "[routes.external]",
@@ -193,7 +193,7 @@ def profile(route: Route, seen: Seen, variable: str) -> str:
         *_credentials(seen, variable),
         f"scopes = {_texts(scopes)}",
         "",
-        "# Add those of whom something else is expected: who may only read, whose key was revoked or is another service's.",
+        "# Add identities with other permissions: a read-only key, a revoked key, a key for another service.",
         "# [identities.revoked]",
         *_another(seen),
         '# denied = "unauthenticated"',
@@ -206,7 +206,7 @@ def profile(route: Route, seen: Seen, variable: str) -> str:
 def _credentials(seen: Seen, variable: str) -> Iterable[str]:
     if seen.carriers == ("basic",):
         user = os.environ[variable].partition(":")[0]
-        return f"user = {_text(user)}", 'password = "env:E2E_PASSWORD_PLATFORM"   # the variable with the password alone'
+        return f"user = {_text(user)}", 'password = "env:E2E_PASSWORD_PLATFORM"   # the variable with just the password'
     return (f"key = {_text(f'env:{variable}')}",)
 
 
@@ -225,7 +225,7 @@ def _texts(values: Iterable[str]) -> str:
 
 
 def _route(said: Mapping[str, str | None]) -> Route:
-    """Return the route that the command line describes. Raises BadOptionError."""
+    """Return the route described on the command line. Raises BadOptionError."""
     table = Table({name: value for name, value in said.items() if value is not None})
     route = profiles.route("external", table, Path())
     table.finish("The command line", BadOptionError)
@@ -233,7 +233,7 @@ def _route(said: Mapping[str, str | None]) -> Route:
 
 
 def first_profile(url: str, variable: str, ca: str | None = None, proxy: str | None = None) -> str:
-    """Return the profile of what answers at a URL.
+    """Return the profile of the target at a URL.
 
     Args:
         url: the base URL, as in MLFLOW_TRACKING_URI.
@@ -246,5 +246,5 @@ def first_profile(url: str, variable: str, ca: str | None = None, proxy: str | N
     route = _route({"url": url, "ca": ca, "proxy": proxy})
     key = os.environ.get(variable, "")
     if not (TEXT if ":" in key else VISIBLE).fullmatch(key):
-        raise BadOptionError(f"The environment variable {variable} should have a key without white space, or user:password.")
+        raise BadOptionError(f"The environment variable {variable} must contain a key without white space, or user:password.")
     return profile(route, look(route, Secret(key)), variable)

@@ -1,4 +1,4 @@
-"""Issues and revokes API keys, where somebody lets the suite do that: see ``KeyService``."""
+"""Issues and revokes API keys, if the suite is given access to that: see ``KeyService``."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ KEYS = "/api/v1/keys"
 
 
 class IssuedKey(NamedTuple):
-    """A key, and the id by which it is revoked."""
+    """A key, and the id to revoke it by."""
 
     key_id: str
     secret: Secret
 
 
 class Keys:
-    """The keys of a service, in the hands of who may issue them. Its methods raise requests.RequestException."""
+    """A service's keys, issued and revoked through its API. Methods raise requests.RequestException."""
 
     def __init__(self, service: KeyService) -> None:
         self._service_id = service.service_id
@@ -41,10 +41,10 @@ class Keys:
         """Issue a key to a user.
 
         Args:
-            user, scopes: whose it is, and what it permits.
-            service_id: where it permits that, if not where the suite tests.
-            expires_at: from when on it permits nothing more; None: never. With a time zone.
-            rate_limit_per_hour: how many calls it permits in an hour; None: any number.
+            user, scopes: the key's owner, and its scopes.
+            service_id: the service that it is for, if not the one under test.
+            expires_at: when it expires, with a time zone; None: never.
+            rate_limit_per_hour: the number of calls allowed in an hour; None: no limit.
         """
         wish: dict[str, Any] = {"user_id": user, "service_id": service_id or self._service_id, "scopes": sorted(scopes)}
         if expires_at is not None:
@@ -55,7 +55,7 @@ class Keys:
         return IssuedKey(created["key_id"], Secret(created["key"]))
 
     def revoke(self, key_id: str) -> None:
-        """Revoke a key for good. To revoke one twice is no error."""
+        """Revoke a key for good. Revoking one twice is not an error."""
         self._call("DELETE", f"{KEYS}/{key_id}")
 
     def _call(self, method: str, path: str, **body: Any) -> requests.Response:

@@ -1,4 +1,4 @@
-"""What the command line says of a target: which one, which part of it, and where the result is to go."""
+"""Options about a target: which one, which part of it, and where the result goes."""
 
 from __future__ import annotations
 
@@ -13,43 +13,41 @@ from mlflow_proxy_e2e.errors import BadOptionError
 from mlflow_proxy_e2e.target import Identity, Route, Target
 
 Named = TypeVar("Named", Route, Identity)
-GROUP = "mlflow-proxy-e2e"  # what pytest's --help lists all options of the suite under
+GROUP = "mlflow-proxy-e2e"  # the heading of the suite's options in pytest's --help
 
 
 def declare(parser: pytest.Parser) -> None:
     """Add the options to pytest's."""
     group = parser.getgroup(GROUP)
     group.addoption("--target", metavar="FILE", help="the profile of a deployed target (TOML)")
-    group.addoption(
-        "--sweep", action="store_true", help="remove what runs that were killed have left on the target, and do nothing else"
-    )
+    group.addoption("--sweep", action="store_true", help="remove what killed runs left on the target, and do nothing else")
     group.addoption("--route", metavar="NAME", action="append", help="only this route; may be repeated (default: all)")
     group.addoption("--identity", metavar="NAME", action="append", help="only this identity; may be repeated (default: all)")
     group.addoption("--endpoints", metavar="FILE", help="write which endpoints of MLflow were exercised, and by what (Markdown)")
     group.addoption("--report-json", metavar="FILE", help="write the result as JSON (docs/report.schema.json)")
     group.addoption("--report-prometheus", metavar="FILE", help="write the result for node_exporter's textfile collector")
-    group.addoption("--report-emf", metavar="FILE", help="append the result to a log for CloudWatch; - for what is printed")
-    group.addoption("--history", metavar="FOLDER", help="keep the result there, and print what is broken, fixed or flaky since")
+    group.addoption("--report-emf", metavar="FILE", help="append the result to a log for CloudWatch; - for standard output")
+    group.addoption("--history", metavar="FOLDER", help="keep the result there, and print what is newly broken, fixed or flaky")
 
 
 def deployed(config: pytest.Config) -> DeployedStack:
-    """Return the deployed target that was asked for. Raises BadOptionError if none was, BadProfileError."""
+    """Return the requested deployed target. Raises BadOptionError if there is none, BadProfileError."""
     file = config.getoption("--target")
     if not file:
-        raise BadOptionError("Nothing says what to run against. Give the profile of a deployed target: --target=FILE.")
+        raise BadOptionError("There is nothing to run against. Give the profile of a deployed target: --target=FILE.")
     return DeployedStack(profile.load(config.invocation_params.dir / file))
 
 
 def check_selection(config: pytest.Config, target: Target) -> None:
-    """Raise BadOptionError if a route or an identity was asked for that the target does not have."""
+    """Raise BadOptionError if the target lacks a requested route or identity."""
     for option, there_are in (("--route", target.routes), ("--identity", target.identities)):
         for name in config.getoption(option) or ():
             if name not in map(str, there_are):
                 names = ", ".join(sorted(map(str, there_are)))
-                raise BadOptionError(f"{option} {name}: the target has none of that name. It has: {names}.")
+                raise BadOptionError(f"{option} {name}: the target has none with that name. It has: {names}.")
 
 
 def selected(config: pytest.Config, option: str, there_are: Iterable[Named]) -> list[Named]:
-    """Return those that ``option`` asked for, or all, by name."""
+    """Return those that ``option`` names, or all."""
     asked = config.getoption(option)
     return sorted((one for one in there_are if not asked or str(one) in asked), key=str)

@@ -1,6 +1,6 @@
-"""The profile of a deployed target: a TOML file that says where it is, who calls it with which keys, and what it promises.
+"""The profile of a deployed target: a TOML file with its routes, its identities and their keys, and what it promises.
 
-``docs/profiles.md`` has every entry. Keys are in environment variables, which the file names.
+``docs/profiles.md`` describes every entry. Keys are in environment variables that the file names.
 """
 
 from __future__ import annotations
@@ -35,21 +35,21 @@ from mlflow_proxy_e2e.target import (
 )
 from mlflow_proxy_e2e.toml import Table
 
-ENVIRONMENT = "env:"  # begins the name of a variable in the place of a key
-REQUESTS_PER_SECOND = 50  # of a target whose profile says nothing of it
-PURPOSE = "--target wants the profile of a deployed target: docs/profiles.md says what is in it."
+ENVIRONMENT = "env:"  # the prefix of a variable's name where a key is expected
+REQUESTS_PER_SECOND = 50  # the default for a target
+PURPOSE = "--target needs the profile of a deployed target: docs/profiles.md describes it."
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]*")
-VISIBLE = re.compile(r"[!-~]+")  # what a header can carry whatever is between
-TEXT = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]+")  # what a password can be, which travels as base64 of UTF-8
+VISIBLE = re.compile(r"[!-~]+")  # what a header can carry through any hop
+TEXT = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]+")  # what a password can be: it is sent as base64 of UTF-8
 STATUSES = ("unauthenticated", "forbidden", "throttled", "auth_outage")
-ANONYMOUS = Identity("anonymous", refused="unauthenticated")  # who shows no key: every target has to refuse it
+ANONYMOUS = Identity("anonymous", refused="unauthenticated")  # sends no key: every target must refuse it
 
 
 def load(file: Path) -> Target:
     """Return the target that a profile describes. Nothing is sent.
 
-    Raises BadProfileError, which names every entry that is wrong and what to do about it, and shows no key.
+    Raises BadProfileError, which names every wrong entry and how to fix it, and shows no key.
     """
     table = Table.read(file, BadProfileError, PURPOSE)
     reader = _Reader(file, table)
@@ -60,7 +60,7 @@ def load(file: Path) -> Target:
 
 @dataclass
 class _Reader:
-    """Takes a target out of a file's table, and takes note in it of what is wrong."""
+    """Reads a target from a file's table, and notes there what is wrong."""
 
     file: Path
     table: Table
@@ -70,12 +70,12 @@ class _Reader:
         table = self.table
         name = table.take("name", str)
         if not NAME.fullmatch(name) and "name" in table:
-            table.note("name", "should be a word of letters, digits, '.', '_' and '-': it is in reports")
+            table.note("name", "should be a word of letters, digits, '.', '_' and '-': reports use it")
         carriers: tuple[Carrier, ...] = table.words("carriers", get_args(Carrier))
         if not carriers:
-            table.note("carriers", f"should have one at least of {', '.join(get_args(Carrier))}")
+            table.note("carriers", f"should have at least one of {', '.join(get_args(Carrier))}")
         if "basic" in carriers and len(carriers) > 1:
-            table.note("carriers", "has 'basic' among others: a user's password is no key that could travel in another way")
+            table.note("carriers", "has 'basic' among others: a user's password cannot be sent in another way")
         promised = frozenset(table.words("capabilities", [known for known in CAPABILITIES if known not in PERMISSIONS]))
         routes = self.routes()
         identities = self.identities(promised, carriers)
@@ -98,11 +98,11 @@ class _Reader:
         tables = self.table.tables("routes")
         routes = tuple(route(name, table, self.file.parent) for name, table in tables.items())
         if not any(route.name != DIRECT for route in routes):
-            self.table.note("routes", "should have one at least besides 'direct', such as [routes.external] with its url")
+            self.table.note("routes", "should have at least one besides 'direct', such as [routes.external] with its url")
         self.names("routes", routes)
         for one, other in combinations(routes, 2):
             if one.url == other.url and one.url:
-                tables[other.name].note("url", f"is that of routes.{one.name}, too: give each route once")
+                tables[other.name].note("url", f"is the same as that of routes.{one.name}: give each route once")
         return routes
 
     def identities(self, promised: frozenset[str], carriers: tuple[Carrier, ...]) -> tuple[Identity, ...]:
@@ -112,24 +112,24 @@ class _Reader:
         self.names("identities", identities)
         for one, other in combinations(identities, 2):
             if one.key and one.key == other.key and (one.scopes, one.refused) != (other.scopes, other.refused):
-                tables[other.name].note("key", f"is the key of identities.{one.name}, of whom something else is expected")
+                tables[other.name].note("key", f"is the key of identities.{one.name}, which has other permissions")
         if not any(identity.may("read") for identity in identities):
-            self.table.note("identities", 'should have one with a key and scopes = ["read"] at least: nobody may call the target')
+            self.table.note("identities", 'should have at least one with a key and scopes = ["read"]: nobody can call the target')
         return identities if any(identity.key is None for identity in identities) else (*identities, ANONYMOUS)
 
     def identity(self, name: str, table: Table, promised: frozenset[str], carrier: Carrier) -> Identity:
         scopes: tuple[Scope, ...] = table.words("scopes", get_args(Scope), ())
         refused: Refusal | None = table.word("denied", get_args(Refusal), "forbidden") if "denied" in table else None
         if refused and scopes:
-            table.note("scopes", "should not be there: who is denied may do nothing")
+            table.note("scopes", "should be left out: a denied identity has no scopes")
         elif not refused and not scopes:
             table.note("scopes", 'is missing: ["read"], or ["read", "write"], or denied = "unauthenticated"')
         elif scopes == ("write",):
-            table.note("scopes", 'should be ["read", "write"]: who may write reads back what is written')
+            table.note("scopes", 'should be ["read", "write"]: tests read back what they have written')
         elif scopes == ("read",) and "scopes" not in promised:
-            table.note("scopes", "is limited to reading, which takes the capability 'scopes'")
+            table.note("scopes", "is limited to reading, which requires the capability 'scopes'")
         if refused == "throttled" and "rate-limit" not in promised:
-            table.note("denied", "is 'throttled', which takes the capability 'rate-limit'")
+            table.note("denied", "is 'throttled', which requires the capability 'rate-limit'")
         key = self.login(table) if carrier == "basic" else self.key(table)
         entry = "password" if carrier == "basic" else "key"
         if entry not in table and not refused:
@@ -161,13 +161,13 @@ class _Reader:
         variable = said.removeprefix(ENVIRONMENT)
         value = os.environ.get(variable, "")
         if not said.startswith(ENVIRONMENT) or not re.fullmatch(r"[A-Za-z_]\w*", variable, re.ASCII):
-            table.note(name, f'should name an environment variable, as in "{ENVIRONMENT}E2E_KEY_PLATFORM": keys are not in files')
+            table.note(name, f'should name an environment variable, as in "{ENVIRONMENT}E2E_KEY_PLATFORM": keep keys out of files')
         elif not value:
             table.note(name, f"names {variable}, which is {'empty' if variable in os.environ else 'not set'}")
         elif value != value.strip():
-            table.note(name, f"names {variable}, whose value begins or ends with white space or a newline: set it without")
+            table.note(name, f"names {variable}, whose value begins or ends with white space or a newline: remove that")
         elif not allowed.fullmatch(value):
-            table.note(name, f"names {variable}, whose value has white space or characters in it that no header carries")
+            table.note(name, f"names {variable}, whose value contains white space or characters that headers cannot carry")
         else:
             return Secret(value)
         return None
@@ -185,14 +185,14 @@ class _Reader:
         said = {name: table.take(name, int) for name in ("requests_per_second", "requests") if name in table}
         for name, number in said.items():
             if number < 1:
-                table.note(name, "should be 1 at least")
+                table.note(name, "should be at least 1")
         table.close()
         return Limits(said.get("requests_per_second", REQUESTS_PER_SECOND), said.get("requests"))
 
     def keys(self, promised: frozenset[str]) -> KeyService | None:
         if "keys" not in self.table:
             if "key-lifetime" in promised:
-                self.table.note("keys", "is missing, which the capability 'key-lifetime' takes: who issues keys")
+                self.table.note("keys", "is missing: the capability 'key-lifetime' requires a service that issues keys")
             return None
         table = self.table.table("keys")
         url, service, token = usable_url(table, "url"), table.take("service_id", str), self.secret(table, "token")
@@ -200,27 +200,27 @@ class _Reader:
         return KeyService(url, service, token or Secret(""))
 
     def names(self, kind: str, there_are: Iterable[Route | Identity]) -> None:
-        """Take note of names that are none, and of those that cannot be told apart in test ids and variables."""
+        """Note names that are invalid, or too similar to be told apart in test ids and variables."""
         known: dict[str, str] = {}
         for name in map(str, there_are):
             folded = re.sub(r"[._-]", "-", name.lower())
             if not NAME.fullmatch(name):
                 self.table.note(kind, "has a name that is not a word of letters, digits, '.', '_' and '-'")
             if folded in known:
-                self.table.note(f"{kind}.{name}", f"is too much like {kind}.{known[folded]} to be told apart")
+                self.table.note(f"{kind}.{name}", f"is too similar to {kind}.{known[folded]} to be told apart")
             known[folded] = name
 
 
 def route(name: str, table: Table, folder: Path) -> Route:
-    """Return a route, and take note of what is wrong with it. Its authority's file is looked for from ``folder`` on."""
+    """Return a route, and note what is wrong with it. A relative ``ca`` starts at ``folder``."""
     url = usable_url(table, "url")
     ca = table.optional("ca")
     path = str(folder / ca) if ca is not None else None
     if path:
         if url and not url.startswith("https:"):
-            table.note("ca", "is of no use: the route's url does not begin with https://")
+            table.note("ca", "has no effect: the route's url does not begin with https://")
         elif "\0" in path:
-            table.note("ca", "has a NUL in it, which no file's name has")
+            table.note("ca", "contains a NUL, which no file name can")
         elif reason := _why_no_authority(path):
             table.note("ca", f"cannot be used: {path}: {reason}")
     proxy = usable_url(table, "proxy") if "proxy" in table else None
@@ -237,7 +237,7 @@ def contract(table: Table) -> Contract:
         if said[name] not in range(400, 600):
             table.note(name, "should be a status from 400 to 599")
     if said["revocation_seconds"] < 0:
-        table.note("revocation_seconds", "should be 0 at least")
+        table.note("revocation_seconds", "should be at least 0")
     for name in ("unauthenticated_header", "throttled_header"):
         said[name] = table.take(name, str, getattr(Contract, name))
         if not HEADER.fullmatch(said[name]):
@@ -247,7 +247,7 @@ def contract(table: Table) -> Contract:
 
 
 def usable_url(table: Table, name: str) -> str:
-    """Return a base URL, without the slash at its end. It is not shown in messages: it may have a password in it."""
+    """Return a base URL without a trailing slash. Messages do not show it, as it may contain a password."""
     said = table.take(name, str)
     for what in wrong_in_url(said) if name in table else ():
         table.note(name, what)
@@ -256,7 +256,7 @@ def usable_url(table: Table, name: str) -> str:
 
 
 def wrong_in_url(said: str) -> Iterator[str]:
-    """Tell what is wrong with a URL as the base of a route, without showing it."""
+    """Yield what is wrong with a URL as the base of a route, without showing it."""
     try:
         url = urlsplit(said)
         port = url.port
@@ -268,24 +268,24 @@ def wrong_in_url(said: str) -> Iterator[str]:
     elif url.scheme not in ("http", "https") or not said.lower().startswith(("http://", "https://")):
         yield "should begin with http:// or https://"
     elif not url.hostname or port == 0:
-        yield "has no host, or no port that could be called"
+        yield "has no host, or an invalid port"
     yield from _superfluous_in_url(url, said)
 
 
 def _superfluous_in_url(url: SplitResult, said: str) -> Iterator[str]:
     if "@" in url.netloc:
-        yield "has a user or a password in it: it takes the place of the key, and shows in logs. Give identities their keys"
+        yield "contains a user or a password, which would replace the key and appear in logs. Put keys under identities"
     elif "?" in said or "#" in said:
         yield "has a query or a fragment: it should be a base, to which MLflow's paths are added"
     elif re.search(r"/(ajax-)?api/\d\.\d(/|$)", url.path):
-        yield "has a part of MLflow's own paths: leave /api/2.0/… out, as in MLFLOW_TRACKING_URI"
+        yield "includes a part of MLflow's own paths: leave out /api/2.0/…, as in MLFLOW_TRACKING_URI"
 
 
 def _why_no_authority(path: str) -> str | None:
     try:
         ssl.create_default_context(cafile=path)
     except ssl.SSLError:
-        return "it has no certificate in PEM"
+        return "it has no PEM certificate"
     except OSError as error:
         return error.strerror or type(error).__name__
     return None

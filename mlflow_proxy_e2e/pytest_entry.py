@@ -1,6 +1,6 @@
-"""What pytest loads in every run where this package is installed: it looks at what is to be run, and at nothing else.
+"""Loaded by every pytest run where this package is installed: it only looks at which tests are requested.
 
-The plugin itself is registered where tests of this suite are asked for. Other runs get no option and no hook of it.
+The plugin itself is registered if tests of this suite are requested. Other runs get none of its options and hooks.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ PACKAGED = f"{os.path.realpath(os.path.dirname(__file__))}{os.sep}suite"  # noqa
 
 
 def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) -> None:
-    """Register the plugin if the run is in the folder of this suite, or its tests are named: by path, or with ``--pyargs``."""
+    """Register the plugin if the run is in this suite's folder, or its tests are named by path or with ``--pyargs``."""
     named = [argument.partition("::")[0] for argument in args]
     by_module = "--pyargs" in args and any(f"{name}.".startswith(f"{PACKAGE}.") for name in named)
     if by_module or any(_is_packaged(path) for path in (os.curdir, *named)):
-        early_config.pluginmanager.import_plugin(PLUGIN)  # which does nothing where a conftest has registered it
+        early_config.pluginmanager.import_plugin(PLUGIN)  # no effect if a conftest has registered it
 
 
 def _is_packaged(path: str) -> bool:

@@ -1,4 +1,4 @@
-"""Keeps keys out of what people read, whatever a library puts into its errors and a traceback shows of its variables."""
+"""Keeps keys out of what people read, including libraries' errors and the variables in tracebacks."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from urllib.parse import quote, quote_plus
 from mlflow_proxy_e2e.target import Secret
 
 INSTEAD = "[key]"
-PART = 12  # characters of a key that nobody needs to see: what is left of a key without them still cannot be guessed
+PART = 12  # characters: a key without so many of them still cannot be guessed
 
 
 def without(secrets: Iterable[Secret], text: str) -> str:
-    """Return the text with something else in place of each secret, and of each part of one that is worth anything.
+    """Return the text with a replacement for each secret, and for each part of one that is worth protecting.
 
-    Parts are what is left where somebody has shortened the text. A secret is also found as it is written in a URL, JSON, HTML or
+    Parts remain where a text was truncated. Secrets are also found as they are written in a URL, JSON, HTML or
     Python.
     """
     short, parts = _hidden(tuple(secrets))
@@ -37,7 +37,7 @@ def without(secrets: Iterable[Secret], text: str) -> str:
 
 @lru_cache
 def _hidden(secrets: tuple[Secret, ...]) -> tuple[Sequence[str], Set[str]]:
-    """Return the forms of secrets that are too short for parts, the longest first, and the parts of all others."""
+    """Return the forms of secrets that are too short for parts, longest first, and the parts of all others."""
     forms = {form for secret in secrets for form in _forms(secret.reveal())} - {""}
     parts = {form[start : start + PART] for form in forms for start in range(len(form) - PART + 1)}
     return sorted((form for form in forms if len(form) < PART), key=len, reverse=True), parts

@@ -1,4 +1,4 @@
-"""What a test creates: under names of its own, noted before it is created, and removed with it."""
+"""What a test creates: under unique names, recorded before creation, and removed afterwards."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from mlflow_proxy_e2e.run import Run
 from mlflow_proxy_e2e.target import Identity, Route
 from mlflow_proxy_e2e.traffic import TRAFFIC
 
-PAGE = 50  # of what is searched for: the most that every MLflow takes
-CANNOT = (MlflowException, requests.RequestException)  # what comes of a removal that fails
+PAGE = 50  # of a search: the largest that every MLflow accepts
+CANNOT = (MlflowException, requests.RequestException)  # the errors of a failed removal
 
 
 class Scratch:
-    """Hands out names that nobody else uses, and removes what came to be under them.
+    """Hands out unique names, and removes everything that was created under them.
 
     Args:
-        route, identity: who removes it. Not the route under test, if there is another: a broken one would leave everything behind.
+        route, identity: used to remove it. If possible not the route under test: a broken one would leave everything behind.
         run: gives the names, and has them in its journal.
     """
 
     def __init__(self, route: Route, identity: Identity | None, run: Run) -> None:
         self._owner = (route, identity)
         self._run = run
-        self.beginning = run.new_names()  # of all names that it gives, and of no other
+        self.beginning = run.new_names()  # the prefix of all names that it gives, and of no others
         self._numbers = itertools.count(1)
         self._kinds: set[str] = set()
 
@@ -58,7 +58,7 @@ class Scratch:
         return self._name("webhook", "")
 
     def clean(self) -> None:
-        """Remove everything under a name of this scratch. What cannot be is left to the end of the run, which tells of it."""
+        """Remove everything under this scratch's names. What cannot be removed is left to the end of the run, which reports it."""
         with suppress(*CANNOT), TRAFFIC.uncounted(), signed_in(*self._owner) as client:
             for kind in (kind for kind in FINDERS if kind in self._kinds):
                 remove(client, kind, f"{self.beginning}-")
@@ -71,14 +71,14 @@ class Scratch:
         return name
 
 
-Found = tuple[str, Callable[[], object]]  # a name, and what removes what has it
+Found = tuple[str, Callable[[], object]]  # a name, and the function that removes the object
 Entity = TypeVar("Entity")
 
 
 def remove(client: MlflowClient, kind: str, beginning: str, is_ours: Callable[[str], bool] = bool) -> list[str]:
-    """Remove everything of a kind that has a name which begins so and is ours, and return the names.
+    """Remove everything of a kind whose name has this prefix and is ours, and return the names.
 
-    An experiment goes with all that is in it, as far as MLflow removes experiments: it hides them, until ``mlflow gc``.
+    An experiment goes with its contents, as far as MLflow removes experiments: it hides them until ``mlflow gc``.
     """
     found = [(name, take_away) for name, take_away in FINDERS[kind](client, beginning) if name.startswith(beginning)]
     ours = [(name, take_away) for name, take_away in found if is_ours(name)]
@@ -93,7 +93,7 @@ def _models(client: MlflowClient, beginning: str) -> Iterator[Found]:
 
 
 def _prompts(client: MlflowClient, beginning: str) -> Iterator[Found]:
-    # MLflow keeps prompts as registered models, and leaves them out where it lists those.
+    # MLflow stores prompts as registered models, and leaves them out of lists of models.
     for prompt in _all(partial(client.search_prompts, _begins(beginning))):
         yield prompt.name, partial(client.delete_prompt, prompt.name)
 

@@ -1,4 +1,4 @@
-"""Under which keys pytest's configuration holds what tests of a target need."""
+"""Keys under which pytest's configuration holds what tests of a target need."""
 
 from __future__ import annotations
 

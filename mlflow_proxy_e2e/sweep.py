@@ -1,4 +1,4 @@
-"""Removes from a target what runs have left there that were killed."""
+"""Removes from a target what killed runs have left there."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from mlflow_proxy_e2e.run import PREFIX, dead_runs, is_old, left_of, state_folde
 from mlflow_proxy_e2e.scratch import FINDERS, NEEDS, remove
 from mlflow_proxy_e2e.target import Target
 
-SHOWN = 200  # characters of an error: it may have an answer in it, of any length
+SHOWN = 200  # characters of an error: it may contain an answer of any length
 
 
 @dataclass
 class Swept:
-    """What was removed, and what could not be, each in a line for people."""
+    """What was removed and what could not be, one line each."""
 
     removed: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
 
     def lines(self) -> list[str]:
-        """Return all of it, in lines for people."""
+        """Return all of it, as lines for people."""
         return [*(f"removed {what}" for what in self.removed), *(f"not removed: {why}" for why in self.failed)]
 
     def __str__(self) -> str:
@@ -31,11 +31,11 @@ class Swept:
 
     @property
     def exit_code(self) -> int:
-        """Return the exit code of whoever did nothing else."""
+        """Return the exit code of a command that does nothing else."""
         return SweepError.exit_code if self.failed else 0
 
     def take_away(self, target: Target, kinds: Iterable[str], beginning: str, is_ours: Callable[[str], bool] = bool) -> bool:
-        """Remove what has a name that begins so, and return whether all of that is gone."""
+        """Remove everything whose name has this prefix, and return whether all of it is gone."""
         failures = len(self.failed)
         with signed_in(*target.truth) as client:
             for kind in (kind for kind in FINDERS if kind in set(kinds)):
@@ -48,13 +48,13 @@ class Swept:
 
 
 def left_by_dead_runs(target: Target) -> list[str]:
-    """Return what journals of this user's runs against the target have, of runs that are over, in lines for people."""
+    """Return what this user's ended runs have left on the target, by their journals, as lines for people."""
     journals = dead_runs(state_folder(target))
     return [f"{kind} {journal.stem}-*" for journal in journals for kind in sorted(left_of(journal))]
 
 
 def sweep_dead_runs(target: Target) -> Swept:
-    """Remove what the journals of this user's runs against the target have, of runs that are over, and then the journals."""
+    """Remove what this user's ended runs have left on the target, by their journals, and then the journals."""
     swept = Swept()
     for journal in dead_runs(state_folder(target)):
         if swept.take_away(target, left_of(journal), f"{journal.stem}-"):
@@ -63,7 +63,7 @@ def sweep_dead_runs(target: Target) -> Swept:
 
 
 def sweep(target: Target) -> Swept:
-    """Remove, besides that, what has the name that a run gave more than a day ago, on whatever machine."""
+    """Remove also everything named by a run that began more than a day ago, on any machine."""
     swept = sweep_dead_runs(target)
     kinds = [kind for kind in FINDERS if kind not in NEEDS or NEEDS[kind] in target.capabilities]
     swept.take_away(target, kinds, f"{PREFIX}-", is_old)

@@ -15,34 +15,34 @@ Refusal = Literal["unauthenticated", "forbidden", "throttled"]
 Preflight = Literal["refused", "open"]
 ErrorBodies = Literal["mlflow", "any"]
 
-CARRIERS: tuple[Carrier, ...] = ("bearer", "x-api-key")  # of the reference proxy; ``basic`` is of MLflow's own users
+CARRIERS: tuple[Carrier, ...] = ("bearer", "x-api-key")  # of the reference proxy; ``basic`` is for MLflow's own users
 DIRECT = "direct"
 CAPABILITIES: Mapping[str, str] = {
-    "scopes": "keys may be limited to reading",
-    "rate-limit": "a key over its limit is told so, and when to come again",
-    "key-lifetime": "the suite may issue keys that expire or are limited, and revoke them",
+    "scopes": "keys can be limited to reading",
+    "rate-limit": "a key over its limit gets a refusal that says when to retry",
+    "key-lifetime": "the suite is allowed to issue keys that expire or are limited, and to revoke them",
     "registry": "models can be registered",
     "artifacts": "artifacts are served through the tracking server",
-    "whole-artifacts": "the artifact store takes files in one piece only, and says so to who uploads in parts",
+    "whole-artifacts": "the artifact store accepts files only in one piece, and says so to clients that upload in parts",
     "logged-models": "models are entities of their own (MLflow 3)",
     "traces": "traces can be logged and assessed",
-    "otlp": "spans are taken over OTLP, at /v1/traces",
-    "datasets": "data sets for evaluation are kept",
-    "prompts": "prompts are kept in the registry",
-    "scorers": "scorers are kept in an experiment",
-    "graphql": "queries can be made in GraphQL, at /graphql",
-    "webhooks": "MLflow can be told to call others, if their addresses are public ones",
-    "gateway": "what MLflow's model gateway offers and has been given can be looked up",
+    "otlp": "spans are accepted over OTLP, at /v1/traces",
+    "datasets": "data sets for evaluation can be stored",
+    "prompts": "prompts can be stored in the registry",
+    "scorers": "scorers can be stored in an experiment",
+    "graphql": "GraphQL queries can be made, at /graphql",
+    "webhooks": "MLflow can call webhooks at public addresses",
+    "gateway": "the endpoints and providers of MLflow's model gateway can be listed",
     "single-workspace": "MLflow runs without workspaces, and says so",
-    "ui": "MLflow's pages are served, and what they call under /ajax-api",
-    "large-bodies": "bodies of many megabytes may be sent to it",
-    "destructive": "calls may be made that can harm others' requests or data, or have keys come to be in logs",
+    "ui": "MLflow's pages are served, and the endpoints under /ajax-api that they call",
+    "large-bodies": "bodies of many megabytes may be sent",
+    "destructive": "calls may be made that can harm others' requests or data, or that put keys into logs",
 }
-PERMISSIONS = ("large-bodies", "destructive")  # what a target can take is one thing, what its owner allows another
+PERMISSIONS = ("large-bodies", "destructive")  # what the owner of a target allows, rather than what the target can do
 
 
 class Secret:
-    """A string that shows itself only when asked to: not in a repr, a log, a test id or a traceback's variables."""
+    """A string that is shown only on request: not in a repr, a log, a test id or a traceback's variables."""
 
     __slots__ = ("_value",)
 
@@ -69,7 +69,7 @@ class Secret:
 class Route:
     """A base URL that a client can use.
 
-    ``ca`` is the file with the authority that its certificate is checked against, ``proxy`` the URL of an HTTP proxy on the way.
+    ``ca`` is the file of the authority that its certificate is checked against, ``proxy`` the URL of an HTTP proxy on the way.
     """
 
     name: str
@@ -83,7 +83,7 @@ class Route:
 
 @dataclass(frozen=True)
 class Denial:
-    """How a call is refused: the exact status, MLflow's error code unless any body will do, and the header that comes with it."""
+    """How a call is refused: the exact status, MLflow's error code unless any body will do, and the header that is required."""
 
     status: int
     error_code: str | None
@@ -96,11 +96,11 @@ class Denial:
 
 @dataclass(frozen=True)
 class Identity:
-    """A named API key with what it may do.
+    """A named API key and its permissions.
 
-    ``key`` is None for a caller that shows none, and ``user:password`` where the carrier is ``basic``. ``refused`` says why a key
-    is turned away at the door; a key that is not turned away may do what is in ``scopes``. ``carrier`` is how the key is sent where
-    nothing else is asked for, and ``source`` the environment variable that it came from.
+    ``key`` is None for a caller without one, and ``user:password`` for the carrier ``basic``. ``refused`` says why a key is refused
+    altogether; any other key is allowed the calls in its ``scopes``. ``carrier`` is how the key is sent by default,
+    and ``source`` the environment variable that it came from.
     """
 
     name: str
@@ -115,12 +115,12 @@ class Identity:
 
     @property
     def variable(self) -> str:
-        """Return the name of the environment variable that holds the key, where people use it."""
+        """Return the name of the environment variable that holds the key in commands shown to people."""
         return self.source or f"E2E_KEY_{self.name.upper().replace('-', '_')}"
 
     @property
     def user(self) -> str:
-        """Return the name of MLflow's user, where the carrier is ``basic``."""
+        """Return the name of MLflow's user, for the carrier ``basic``."""
         return self.key.reveal().partition(":")[0] if self.key and self.carrier == "basic" else ""
 
     @property
@@ -134,12 +134,12 @@ class Identity:
                 yield Secret(pair.partition(":")[2])
 
     def may(self, scope: Scope) -> bool:
-        """Tell whether the identity may make calls of that scope."""
+        """Tell whether the identity is allowed calls of that scope."""
         return self.refused is None and scope in self.scopes
 
 
 class Caller(NamedTuple):
-    """Somebody on a route: what ``Rest`` and ``signed_in`` are called with."""
+    """An identity, or nobody, on a route: the arguments of ``Rest`` and ``signed_in``."""
 
     route: Route
     identity: Identity | None
@@ -151,11 +151,11 @@ class Contract:
 
     Args:
         unauthenticated, forbidden, throttled: the statuses.
-        auth_outage: the status while what checks keys is down.
-        revocation_seconds: how long a key may be let in after it was revoked or has expired, by a target that remembers answers.
+        auth_outage: the status while keys cannot be checked.
+        revocation_seconds: how long a key may still work after it was revoked or has expired, if the target caches decisions.
         preflight: whether browsers' preflight requests (OPTIONS) are refused without a key, or open.
-        errors: whether the bodies of refusals are in MLflow's shape, with its error codes.
-        unauthenticated_header, throttled_header: what comes with these refusals. Empty: no header need.
+        errors: whether the bodies of refusals are in MLflow's format, with its error codes.
+        unauthenticated_header, throttled_header: the header that these refusals must have. Empty: none.
     """
 
     unauthenticated: int = 401
@@ -173,7 +173,7 @@ class Contract:
         return method == "OPTIONS" and self.preflight == "open"
 
     def denial(self, identity: Identity) -> Denial:
-        """Say how ``identity`` is refused what it may not do."""
+        """Return how ``identity`` is refused a call that it is not allowed."""
         status, code, header = {
             "unauthenticated": (self.unauthenticated, "UNAUTHENTICATED", self.unauthenticated_header),
             "forbidden": (self.forbidden, "PERMISSION_DENIED", ""),
@@ -184,7 +184,7 @@ class Contract:
 
 @dataclass(frozen=True)
 class Limits:
-    """How much may be asked of a target in one run, over all its processes. None: as much as it takes."""
+    """The limits on a run's requests, over all its processes. None: no limit."""
 
     requests_per_second: float | None = None
     requests: int | None = None
@@ -192,14 +192,14 @@ class Limits:
 
 @dataclass(frozen=True)
 class Hop:
-    """A service on a request's way that can be asked by itself, and whose log can be read: of a stack that we own.
+    """A service on a request's way that can be called directly and whose log can be read, in the lab's own stack.
 
     Args:
         name: of the service; MLflow's further servers are ``mlflow-2`` and so on.
-        url: where it is reached, if that is known.
-        health: the path that answers without a key as long as the service runs.
+        url: its URL, if known.
+        health: the path that answers without a key while the service runs.
         log: as ``mlflow_proxy_e2e.access_log`` reads it.
-        ca: the file with the authority that its certificate is checked against.
+        ca: the file of the authority that its certificate is checked against.
     """
 
     name: str
@@ -211,7 +211,7 @@ class Hop:
 
 @dataclass(frozen=True)
 class KeyService:
-    """Where keys are issued and revoked for as long as a test needs them: ``token`` permits that, for the service of that id."""
+    """Where the suite issues and revokes keys: ``token`` permits that, for the service with that id."""
 
     url: str
     service_id: str
@@ -220,10 +220,10 @@ class KeyService:
 
 @dataclass(frozen=True)
 class Target:
-    """The system under test. ``direct``, where it is known, is MLflow itself: the oracle, never under test.
+    """The system under test. ``direct``, if known, is MLflow itself: the oracle, never under test.
 
-    ``hops`` are known of a stack that we own, ``keys`` where somebody lets the suite issue keys, ``mlflow_version`` where the
-    stack is made of it; else it is asked for.
+    ``hops`` are known for the lab's own stack, ``keys`` if the suite is allowed to issue keys, ``mlflow_version`` if the stack
+    was started with one; otherwise MLflow is asked.
     """
 
     name: str
@@ -239,12 +239,12 @@ class Target:
     mlflow_version: str | None = None
 
     def __repr__(self) -> str:
-        """Return what a report of a failure says of it: not all of the above."""
+        """Return what reports of failures show: not all of the above."""
         return f"<target {self.name}>"
 
     @property
     def access_logs(self) -> tuple[str, ...]:
-        """Return the logs of MLflow's servers, as far as they can be read."""
+        """Return the access logs of MLflow's servers, as far as they can be read."""
         return tuple(hop.log for hop in self.hops if hop.name.startswith("mlflow"))
 
     @property
@@ -263,20 +263,20 @@ class Target:
 
     @property
     def insider(self) -> Identity:
-        """Return an identity that may do as much as anybody."""
+        """Return an identity with all the scopes that any identity has."""
         return (*self.who_may("write"), *self.who_may("read"))[0]
 
     @property
     def truth(self) -> Caller:
-        """Return who knows what MLflow holds, and on which route: MLflow itself, or else who may do as much as anybody."""
+        """Return the source for what MLflow holds: MLflow itself or, if it cannot be reached, the insider on a route."""
         return Caller(self.direct, None) if self.direct else Caller(self.routes[0], self.insider)
 
     def who_may(self, scope: Scope) -> tuple[Identity, ...]:
-        """Return the identities that may make calls of that scope."""
+        """Return the identities that are allowed calls of that scope."""
         return tuple(i for i in self.identities if i.may(scope))
 
     def who_may_not(self, scope: Scope) -> tuple[Identity, ...]:
-        """Return the identities that may not make calls of that scope."""
+        """Return the identities that are not allowed calls of that scope."""
         return tuple(i for i in self.identities if not i.may(scope))
 
     def to_data(self) -> dict[str, Any]:
@@ -292,7 +292,7 @@ class Target:
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> Target:
-        """Return the target that ``to_data`` made plain."""
+        """Return the target from the data of ``to_data``."""
         return cls(
             name=data["name"],
             routes=tuple(Route(**route) for route in data["routes"]),

@@ -1,6 +1,6 @@
-"""Every time-out that the suite holds itself and targets to, in one table.
+"""Every timeout of the suite, for itself and for targets, in one table.
 
-``python -m mlflow_proxy_e2e.timeouts`` prints the table as it stands in docs/timeouts.md.
+``python -m mlflow_proxy_e2e.timeouts`` prints the table for docs/timeouts.md.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ class Timeout(float):
     """A number of seconds.
 
     Args:
-        seconds: how many.
-        what: what they are for.
+        seconds: the number.
+        what: what is limited.
         source: where the figure comes from.
     """
 
@@ -19,7 +19,7 @@ class Timeout(float):
     source: str
 
     def __new__(cls, seconds: float, what: str, source: str) -> Timeout:
-        """Return the number, which knows what it is for."""
+        """Return the number, which knows what it limits."""
         timeout = super().__new__(cls, seconds)
         timeout.what, timeout.source = what, source
         return timeout
@@ -28,91 +28,83 @@ class Timeout(float):
 # What a target promises.
 REVOCATION = Timeout(
     5,
-    "until a key that counts no more, because it was revoked or has expired, is refused; a profile may promise another number",
-    "the reference proxy asks about every call, so that it takes no time; 5 s are for those that remember an answer for a moment",
+    "until a key that was revoked or has expired is refused; a profile may promise another number",
+    "the reference proxy asks about every call, so that it takes no time; 5 s are for proxies that cache decisions briefly",
 )
-CLOCK = Timeout(
-    1, "by which clocks of a target and of the suite may differ", "chosen: a clock that is kept over a network does better"
-)
-KEY_LIFE = Timeout(5, "from the issue of a key to its expiry, where a test waits for that", "chosen: a busy machine gets to use it")
-RETRY_AFTER = Timeout(3600, "the longest that a key over its limit may be told to wait", "limits are by the hour")
-AT_ONCE = Timeout(15, "for a refusal that nothing is waited for", "5 s to connect, and as much again on a busy machine")
+CLOCK = Timeout(1, "by which the clocks of the target and the suite may differ", "chosen: synchronised clocks differ by less")
+KEY_LIFE = Timeout(5, "from issuing a key to its expiry, where a test waits for it", "chosen: enough to use it on a busy machine")
+RETRY_AFTER = Timeout(3600, "the longest Retry-After for a key over its limit", "limits are by the hour")
+AT_ONCE = Timeout(15, "for a refusal that does not have to wait for anything", "5 s to connect, and more on a busy machine")
 RECOVERY = Timeout(
     120,
     "from the end of an outage until calls succeed again",
-    "that of READY, since MLflow may have to start; 5 s are for a name's old address, which a proxy may know for so long",
+    "that of READY, since MLflow may have to start; 5 s are for a name's old address, which a proxy may cache that long",
 )
 CLIENT_RECOVERY = Timeout(
     240,
-    "from an outage of MLflow's until MLflow's client, as it is set up by default, goes on by itself",
-    "twice the time to recover: the client doubles the time for which it waits before it asks again",
+    "from an outage of MLflow until MLflow's client, with its default settings, recovers by itself",
+    "twice the time to recover: the client doubles its waiting time with each retry",
 )
 
-# What the reference proxy and edge wait for. What is slower than that is an outage.
-AUTH_SILENCE = Timeout(3, "for which the proxy waits for the auth service, until it answers 503", "the proxy's envoy.yaml")
-MLFLOW_SILENCE = Timeout(60, "for which the proxy waits for a word of MLflow, until it answers 504", "the proxy's envoy.yaml")
-PROXY_SILENCE = Timeout(70, "for which the edge waits for a word of the proxy, until it answers 504", "the edge's envoy.yaml")
+# Timeouts of the reference proxy and edge. Anything slower is an outage.
+AUTH_SILENCE = Timeout(3, "that the proxy waits for the auth service before it answers 503", "the proxy's envoy.yaml")
+MLFLOW_SILENCE = Timeout(60, "that the proxy waits for a byte from MLflow before it answers 504", "the proxy's envoy.yaml")
+PROXY_SILENCE = Timeout(70, "that the edge waits for a byte from the proxy before it answers 504", "the edge's envoy.yaml")
 
-# What one call may take.
+# Limits for one call.
 ANSWER = Timeout(
     30,
-    "for any one answer to begin",
-    "half of what the reference proxy waits for MLflow: no test asks for more",
+    "for any answer to begin",
+    "half the time that the reference proxy waits for MLflow: no test needs more",
 )
-SMOKE_ANSWER = Timeout(
-    5, "the same, where -m smoke asks a deployed target", "as REACH: what takes longer there does not work, for those who use it"
-)
+SMOKE_ANSWER = Timeout(5, "the same, for -m smoke on a deployed target", "as REACH: to its users, anything slower does not work")
 WHOLE_ANSWER = Timeout(
-    120, "for any one answer to end, however slowly it comes", "chosen: the largest that a test asks for takes a few seconds"
+    120, "for any answer to end, however slowly it comes", "chosen: the largest answer in a test takes a few seconds"
 )
-REACH = Timeout(5, "for a deployed target to answer at all, before the first test", "a person waits no longer for a page")
-ATTEMPT = Timeout(
-    5, "for an answer to an attempt to get past the gate", "who says nothing for so long has let nothing through either"
-)
-KEY_SERVICE = Timeout(10, "for a call to whoever issues keys", "chosen: it has shown that it is ready")
+REACH = Timeout(5, "for a deployed target to answer at all, before the first test", "people do not wait longer for a page")
+ATTEMPT = Timeout(5, "for an answer to an attempt to get past the gate", "a hop that is silent for so long has let nothing through")
+KEY_SERVICE = Timeout(10, "for a call to the service that issues keys", "chosen: the service is known to be ready")
 IDLE = Timeout(
     2, "after which a connection is not used again", "MLflow's uvicorn closes one that is idle for 5 s, and other servers earlier"
 )
 PAUSE = Timeout(
     3,
-    "in which nothing of a slow call is sent, or taken, and for which nobody may end it",
-    "chosen: any limit that makes sense is longer",
+    "of a pause in a slow call, in either direction, that no hop may end",
+    "chosen: any sensible limit is longer",
 )
-BESIDE = Timeout(10, "for the answer to a call while somebody else's slow one goes on", "chosen: nobody has to wait for it at all")
-PROGRAM = Timeout(60, "for a program of the user's own to end", "it imports MLflow anew, 2 s and ten times that on a busy machine")
-LOGGED = Timeout(
-    10, "until a request that was answered is in MLflow's log", "chosen: it is there at once on all but very busy machines"
-)
+BESIDE = Timeout(10, "for the answer to a call while another is slow", "chosen: calls should not block each other")
+PROGRAM = Timeout(60, "for a user's own program to end", "it imports MLflow, which takes 2 s, and ten times that on a busy machine")
+LOGGED = Timeout(10, "until a request that was answered is in MLflow's log", "chosen: immediate, except on very busy machines")
 
-# What a diagnosis may take.
+# Limits for a diagnosis.
 PROBE = Timeout(
     4,
     "for the answer to one question of a diagnosis",
     "longer than the reference proxy waits for the auth service",
 )
-DIAGNOSIS = Timeout(9, "for all questions of a diagnosis together", "a verdict is on the screen 10 s after the last test")
+DIAGNOSIS = Timeout(9, "for all questions of a diagnosis together", "the verdict is printed within 10 s of the last test")
 UNNAMED = Timeout(
     1.5,
-    "of that kept for what no cause has a name for, if nothing that has one was found",
-    "chosen: a tenth of a second for each of the calls that are then held against MLflow's own",
+    "of that, kept for problems without a name, if no known cause was found",
+    "chosen: a tenth of a second for each call whose answer is then compared with MLflow's own",
 )
 PATIENCE = Timeout(
-    2.5, "in which nothing of a slow call is sent, or taken, by a diagnosis", "as PAUSE, within what a diagnosis may take"
+    2.5, "of a pause in a slow call, in either direction, by a diagnosis", "as PAUSE, within the time of a diagnosis"
 )
-KEPT_WAITING = Timeout(2, "within which MLflow answers a read while somebody else uploads", "a hundred times what it takes")
+KEPT_WAITING = Timeout(2, "for MLflow to answer a read while another client uploads", "a hundred times as long as usual")
 NO_TIME_OUT = Timeout(
-    0.9, "within which an error is no time-out", "no limit that makes sense is shorter, and a refusal takes milliseconds"
+    0.9, "within which an error cannot be a timeout", "no sensible limit is shorter, and a refusal takes milliseconds"
 )
 HEALTH_CHECK = Timeout(
     2,
     "until an edge that checks its target's health has done so again",
-    "most check every second or few",
+    "most check every few seconds",
 )
-WRITTEN = Timeout(1, "until a hop's log has what a diagnosis looks for", "an Envoy of ours writes its log every 0.05 s")
+WRITTEN = Timeout(1, "until a hop's log has what a diagnosis looks for", "the lab's Envoys write their logs every 0.05 s")
 WRITTEN_BY_ALL = Timeout(0.1, "until every hop has written what the first has", "as above")
-SKEW = Timeout(60, "by which clocks differ that nobody keeps", "a kept one is off by less than a second")
+SKEW = Timeout(60, "by which clocks that are not synchronised differ", "a synchronised clock is off by less than a second")
 
-# What a run may take.
+# Limits for a run.
 READY = Timeout(
     120, "for all services to become ready (--ready-timeout)", "10 s is usual; a cold disk on a busy machine has taken 60"
 )
@@ -127,13 +119,13 @@ GONE_FROM_DOCKER = Timeout(30, "until nothing of a run is left in Docker", "prom
 TABLE = {name: value for name, value in vars().copy().items() if isinstance(value, Timeout)}
 
 HEAD = """\
-# Time-outs
+# Timeouts
 
-What the suite holds itself and targets to, in seconds. In code, `mlflow_proxy_e2e/timeouts.py` has each by its name.
+The limits for the suite and for targets, in seconds. In code, they are in `mlflow_proxy_e2e/timeouts.py`.
 
-This page is what `python -m mlflow_proxy_e2e.timeouts` prints.
+`python -m mlflow_proxy_e2e.timeouts` prints this page.
 
-| name | seconds | what for | where from |
+| name | seconds | for what | source |
 |---|---|---|---|
 """
 

@@ -1,4 +1,4 @@
-"""TOML that people write: entries are taken one by one, and everything that is wrong with a file is told at once."""
+"""TOML that people write: entries are taken one by one, and all errors in a file are reported together."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ else:
     import tomli as tomllib
 
 Kind = TypeVar("Kind")
-WORDS: Mapping[type, str] = {bool: "true or false", int: "a whole number", str: "a text in quotes", dict: "a table", list: "a list"}
+WORDS: Mapping[type, str] = {bool: "true or false", int: "an integer", str: "a string in quotes", dict: "a table", list: "a list"}
 
 
 class Table:
     """A table of a TOML file.
 
-    Each entry is taken by its name; what is not as it should be is noted, and a harmless value taken in its place. ``finish``
-    raises what was noted. No message has a value of the file in it: it may be a key.
+    Each entry is taken by name. If it is wrong, that is noted and a harmless value returned instead. ``finish``
+    raises all notes. Messages contain no values from the file, as they may be keys.
 
     Args:
-        data: what the table says.
+        data: the table's entries.
         place: its name in the file, empty for the file itself.
-        wrong: where what is wrong is noted, for all tables of a file.
+        wrong: the errors so far, shared by all tables of a file.
     """
 
     def __init__(self, data: Mapping[str, Any], place: str = "", wrong: list[str] | None = None) -> None:
@@ -37,7 +37,7 @@ class Table:
 
     @classmethod
     def read(cls, file: Path, error: type[SuiteError], purpose: str) -> Table:
-        """Return what ``file`` says. Raises ``error`` if it cannot be read or is not TOML: ``purpose`` says what is wanted."""
+        """Read ``file``. Raises ``error`` if it cannot be read or is not TOML; ``purpose`` says what the file should be."""
         try:
             return cls(tomllib.loads(file.read_text("utf-8")))
         except OSError as reason:
@@ -50,7 +50,7 @@ class Table:
         return name in self._data
 
     def take(self, name: str, kind: type[Kind], default: Kind | None = None) -> Kind:
-        """Return an entry of that kind, or ``default``. Without a default it must be there."""
+        """Return an entry of that kind, or ``default``. Without a default, the entry must exist."""
         if name not in self and default is not None:
             return default
         found = self._data.get(name)
@@ -60,21 +60,21 @@ class Table:
         return found
 
     def optional(self, name: str) -> str | None:
-        """Return a text, or None where there is none."""
+        """Return a string, or None if the entry is missing."""
         return self.take(name, str) if name in self else None
 
     def words(self, name: str, known: Collection[Kind], default: Collection[Kind] | None = None) -> tuple[Kind, ...]:
-        """Return a list of some of the words that are known, each once."""
+        """Return a list of known words without repetition."""
         said = self.take(name, list, None if default is None else list(default))
         if unknown := [word for word in said if word not in known]:
             places = ", ".join(str(said.index(word) + 1) for word in unknown)
-            self.note(name, f"has what is not known, at place {places}: there are {', '.join(map(str, known))}")
+            self.note(name, f"has unknown values, at position {places}: valid are {', '.join(map(str, known))}")
         if len(set(map(str, said))) != len(said):
-            self.note(name, "has something twice")
+            self.note(name, "has repeated values")
         return tuple(cast(Kind, word) for word in dict.fromkeys(map(str, said)) if word in known)
 
     def word(self, name: str, known: Collection[Kind], default: Kind) -> Kind:
-        """Return one of the words that are known."""
+        """Return one of the known words."""
         said = self.take(name, str, str(default))
         if said not in known:
             self.note(name, f"should be one of {', '.join(map(str, known))}")
@@ -82,7 +82,7 @@ class Table:
         return cast(Kind, said)
 
     def table(self, name: str) -> Table:
-        """Return a table within this one: empty, where there is none."""
+        """Return a table within this one, empty if it is missing."""
         return Table(self.take(name, dict, {}), f"{self._place}{name}.", self._wrong)
 
     def tables(self, name: str) -> Mapping[str, Table]:
@@ -91,15 +91,15 @@ class Table:
         return {inner: outer.table(inner) for inner in outer._data}
 
     def note(self, name: str, what: str) -> None:
-        """Take note that something is wrong with an entry, or with the table itself where ``name`` is empty."""
+        """Note that something is wrong with an entry, or with the table itself if ``name`` is empty."""
         self._wrong.append(f"{(self._place + name).rstrip('.') or 'the file'} {what}")
 
     def close(self) -> None:
-        """Take note of the entries that nobody has asked for."""
+        """Note all entries that were not taken."""
         for name in self._data.keys() - self._known:
-            self.note(name, f"is not known: there are {', '.join(sorted(self._known))}")
+            self.note(name, f"is unknown: valid are {', '.join(sorted(self._known))}")
 
     def finish(self, source: Path | str, error: type[SuiteError]) -> None:
-        """Raise ``error`` with everything that is wrong, if anything is. ``source`` is the file, or what else has said it."""
+        """Raise ``error`` with everything that is wrong, if anything is. ``source`` is the file, or another origin of the data."""
         if self._wrong:
             raise error("\n".join([f"{source}:", *(f"  {line}." for line in sorted(set(self._wrong)))]))

@@ -1,4 +1,4 @@
-"""What this process sends to a target, no more and no faster than is allowed; and what it takes from it, which has an end."""
+"""Limits on what this process sends to a target, and on the size and time of answers."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ from mlflow_proxy_e2e.errors import RequestLimitError
 from mlflow_proxy_e2e.exchanges import EXCHANGES
 from mlflow_proxy_e2e.target import Target
 
-SAVED = 0.1  # seconds, within which what was not sent may be sent at once later
-BYTES = 64 << 20  # of an answer, as it came and as it is once it is unpacked
+SAVED = 0.1  # seconds: requests that were not sent within it may be sent later at once
+BYTES = 64 << 20  # of an answer, both as it came and decompressed
 LARGE_BYTES = 1 << 30  # the same, where large bodies are allowed
-CALLS = 3  # in a row, that had no answer: then further ones have none either
+CALLS = 3  # consecutive calls without an answer: then further ones will not be answered either
 PORTS = {"http": 80, "https": 443}
 
 
 class EndlessAnswerError(OSError):
-    """An answer is longer than any that is right, or takes longer."""
+    """An answer is larger, or takes longer, than any correct one."""
 
 
 class GivenUpError(OSError):
-    """A request was not sent, since nobody answers on its route."""
+    """A request was not sent, since its route does not answer."""
 
 
 class Traffic:
     """What this process may still send.
 
-    ``given_up`` has, by the URL of a route, why nothing is sent there any more. ``answer`` is for how many seconds an answer to a
-    client is waited for, and ``delayed_until`` when the last request may be sent that had to wait for its turn.
+    ``given_up`` says, by a route's URL, why nothing more is sent there. ``answer`` is how many seconds to wait for a client's
+    answer, and ``delayed_until`` when the last request that has to wait for its turn may be sent.
     """
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ class Traffic:
         self._limit: int | None = None
         self._counts = True
         self._gives_up = False
-        self._unanswered: Counter[str] = Counter()  # calls in a row, by the URL of a route
+        self._unanswered: Counter[str] = Counter()  # consecutive calls, by the URL of a route
         self._waited = threading.local()
         self.delayed_until = 0.0
         self.given_up: dict[str, str] = {}
@@ -61,9 +61,9 @@ class Traffic:
         self.most_bytes = BYTES
 
     def limit(self, target: Target, processes: int, answer: float = timeouts.ANSWER) -> None:
-        """Keep to the limits of a target, of which this is one of so many processes: it has its share.
+        """Apply a target's limits to this process, one of so many: it gets its share.
 
-        A stack of our own is waited for as long as may be: its services are made to fall silent, and to come back.
+        On the lab's own stack there is no limit on waiting: tests make its services fall silent, and come back.
         """
         self._gives_up = not target.hops
         self.answer = answer if self._gives_up else timeouts.ANSWER
@@ -74,11 +74,11 @@ class Traffic:
 
     @property
     def is_exhausted(self) -> bool:
-        """Tell whether a request was not sent since it would have been one too many."""
+        """Tell whether a request was not sent because it was one too many."""
         return self._left is not None and self._left < 0
 
     def admit(self, route: str = "") -> None:
-        """Wait until a request may be sent on a route, known by its URL. Raises RequestLimitError, GivenUpError if none may."""
+        """Wait until a request may be sent on a route with this URL. Raises RequestLimitError, GivenUpError if none may."""
         if reason := self.given_up.get(route):
             raise GivenUpError(reason)
         with self._lock:
@@ -96,12 +96,12 @@ class Traffic:
             self._waited.seconds = time.monotonic() - now + getattr(self._waited, "seconds", 0.0)
 
     def clock(self) -> float:
-        """Return the time, as a clock has it that stands still while this thread waits for its turn: that is not the answer's."""
+        """Return the time of a clock that stops while this thread waits for its turn, which is not part of an answer's time."""
         return time.monotonic() - float(getattr(self._waited, "seconds", 0.0))
 
     @contextmanager
     def awaiting(self, route: str, seconds: float) -> Iterator[None]:
-        """Within the block, a call on a route, known by its URL, waits so long for an answer. After some that had none, give up."""
+        """Within the block, a call on a route waits this long for an answer. After several without one, give up the route."""
         try:
             yield
         except Exception as error:
@@ -114,7 +114,7 @@ class Traffic:
         self._unanswered[route] = 0
 
     def hope_again(self) -> None:
-        """Let everything be asked again that was given up."""
+        """Allow requests again on all routes that were given up."""
         self.given_up.clear()
         self._unanswered.clear()
 
@@ -124,7 +124,7 @@ class Traffic:
 
     @property
     def exhaustion(self) -> RequestLimitError:
-        """Return what is to be said of a run that would send too much."""
+        """Return the message about a run that would send too much."""
         return RequestLimitError(
             f"The run would send more than the {self._limit} requests that its profile allows. Select fewer tests, or raise "
             "'requests' in [limits]."
@@ -132,7 +132,7 @@ class Traffic:
 
     @contextmanager
     def uncounted(self) -> Iterator[None]:
-        """Within the block, requests do not count towards the total: what was created has to be removed."""
+        """Within the block, requests do not count towards the total: what was created must be removed."""
         before, self._counts = self._counts, False
         try:
             yield
@@ -144,10 +144,10 @@ TRAFFIC = Traffic()  # of this process, as its connection pools are
 
 
 class Incoming(io.RawIOBase):
-    """What comes in on a connection: neither more nor longer than an answer may be.
+    """What arrives on a connection: an answer may be neither too large nor too slow.
 
     Args:
-        connection: whose time-out is for a single read.
+        connection: its timeout is for a single read.
         seconds: for everything until ``begin`` is called again.
     """
 
@@ -157,15 +157,15 @@ class Incoming(io.RawIOBase):
         self.begin()
 
     def begin(self) -> None:
-        """Have another answer begin."""
+        """Begin another answer."""
         self._end, self._bytes = time.monotonic() + self._seconds, 0
 
     def readable(self) -> bool:
-        """Return that it can be read from."""
+        """Return that it can be read."""
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        """Read what has come. Raises TimeoutError if nothing has, EndlessAnswerError if it is too much or goes on for too long."""
+        """Read what has arrived. Raises TimeoutError if nothing has, EndlessAnswerError if it is too much or takes too long."""
         patience, left = self._connection.gettimeout(), self._end - time.monotonic()
         try:
             if left <= 0:
@@ -180,7 +180,7 @@ class Incoming(io.RawIOBase):
             self._connection.settimeout(patience)
         self._bytes += count or 0
         if self._bytes > TRAFFIC.most_bytes:
-            raise EndlessAnswerError(f"an answer has more than {TRAFFIC.most_bytes >> 20} MiB")
+            raise EndlessAnswerError(f"an answer is larger than {TRAFFIC.most_bytes >> 20} MiB")
         return count
 
     def close(self) -> None:
@@ -190,7 +190,7 @@ class Incoming(io.RawIOBase):
 
 
 class _Bounded:
-    """A connection as ``http.client.HTTPResponse`` wants it, so that it reads an answer that has an end."""
+    """A connection as ``http.client.HTTPResponse`` expects it, for an answer with limits."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
@@ -206,16 +206,16 @@ class _BoundedAnswer(http.client.HTTPResponse):
 
 @contextmanager
 def controlled(target: Target, seen: set[tuple[str, str]]) -> Iterator[None]:
-    """Within the block, all that is sent with urllib3, as all clients do, keeps to the rules.
+    """Within the block, everything sent with urllib3, as all clients do, keeps to the limits.
 
-    It is signed and keeps to the limits, and answers have an end. ``seen`` takes the method and path of what is called through the
-    routes and answered well.
+    Requests are signed and limited, and answers have limits. ``seen`` gets the method and path of calls that were answered
+    successfully on a route.
     """
     open_url = HTTPConnectionPool.urlopen
     routes = {_with_port(route.url): route for route in (*target.routes, *([target.direct] if target.direct else []))}
 
     def noted(pool: Any, method: str, url: str, body: Any = None, headers: Any = None, *rest: Any, **options: Any) -> Any:
-        # A retry comes round here again, with the rest in its place.
+        # A retry comes through here again, with what is left of the time.
         whole = f"{pool.scheme}://{pool.host}:{pool.port}{url}" if url.startswith("/") else _with_port(url)
         base = max((base for base in routes if whole.startswith(f"{base}/")), key=len, default="")
         route = routes[base].url if base else ""
@@ -240,21 +240,18 @@ def controlled(target: Target, seen: set[tuple[str, str]]) -> Iterator[None]:
 
 
 def _with_port(url: str) -> str:
-    """Return a URL with its port in it, as connections have it."""
+    """Return a URL with an explicit port, as connections have it."""
     parts = urlsplit(url)
     return parts._replace(netloc=f"{parts.hostname}:{parts.port or PORTS[parts.scheme]}").geturl()
 
 
 def _is_silence(error: Exception) -> bool:
-    why = getattr(error, "reason", error)  # urllib3's, once it does not try again
+    why = getattr(error, "reason", error)  # urllib3's, once it stops retrying
     return isinstance(why, (TimeoutError, PoolTimeoutError))
 
 
 def _unpacked_within_bounds(answer: BaseHTTPResponse, request_id: str) -> BaseHTTPResponse:
-    """Have an answer end where it becomes too large when it is unpacked: a small one may be packed a thousandfold.
-
-    The beginning of an error is kept, to be shown if the test fails.
-    """
+    """Limit an answer's size while it is decompressed: it may grow a thousandfold. The beginning of an error is recorded."""
     stream = answer.stream
 
     def bounded(*arguments: Any, **options: Any) -> Iterator[bytes]:
@@ -264,7 +261,7 @@ def _unpacked_within_bounds(answer: BaseHTTPResponse, request_id: str) -> BaseHT
                 EXCHANGES.quote(request_id, part)
             size += len(part)
             if size > TRAFFIC.most_bytes:
-                raise EndlessAnswerError(f"an answer has more than {TRAFFIC.most_bytes >> 20} MiB when it is unpacked")
+                raise EndlessAnswerError(f"an answer is larger than {TRAFFIC.most_bytes >> 20} MiB when decompressed")
             yield part
 
     answer.stream = bounded  # type: ignore[method-assign]

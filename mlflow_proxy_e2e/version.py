@@ -1,4 +1,4 @@
-"""Which MLflow a target serves, and which is installed here."""
+"""The version of MLflow that a target serves, and the installed one."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from mlflow_proxy_e2e.target import Target
 from mlflow_proxy_e2e.wire import Request, Wire
 
 VERSION = Request("GET", "/version")
-NUMBER = re.compile(rb"\d+\.\d+[\w.+-]{0,20}")  # else it is not MLflow that answers
-SECONDS = 2.0  # for the answer: a report can do without
+NUMBER = re.compile(rb"\d+\.\d+[\w.+-]{0,20}")  # anything else is not MLflow's answer
+SECONDS = 2.0  # for the answer: a report can do without it
 
 
 def installed() -> str:
-    """Return the version of MLflow in this environment: of its client, which has the same version as the server."""
+    """Return the version of MLflow in this environment, which is that of the client and of the server."""
     return metadata.version("mlflow-skinny")
 
 
 def mlflow_version(target: Target, seconds: float = SECONDS) -> str | None:
-    """Return what MLflow itself says, or says through the first route to who may read; None if nobody does within ``seconds``."""
+    """Return the version of MLflow by its own answer, or through the first route; None without an answer within ``seconds``."""
     reader = next(iter(target.who_may("read")), None)
     route, identity = (target.direct, None) if target.direct else (target.routes[0], reader)
     try:

@@ -1,4 +1,4 @@
-"""HTTP/1.1 as it is on the wire: requests that no client library would send, and answers before one has tidied them up."""
+"""HTTP/1.1 on the wire: requests that no client library would send, and answers before a library has normalized them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from mlflow_proxy_e2e.traffic import TRAFFIC, Incoming
 Headers = tuple[tuple[str, str], ...]
 JSON: Headers = (("Content-Type", "application/json"),)
 
-# Headers of an answer by which a client acts: a proxy may add others, such as Via, but none of these.
+# Response headers that change a client's behaviour. A proxy may add others, such as Via, but none of these.
 HEADERS_THAT_MATTER = (
     *("cache-control", "content-disposition", "content-encoding", "content-range", "content-type", "etag", "last-modified"),
     *("location", "retry-after", "set-cookie", "www-authenticate"),
@@ -35,8 +35,8 @@ HEADERS_THAT_MATTER = (
     *("access-control-allow-origin", "access-control-expose-headers"),
 )
 
-DESCRIBED = ("sent", "came", "expected", "wrong", "again")  # the parts of a message about a call, each the first word of a line
-SHOWN_OF_PART = 120  # characters by which messages are compared
+DESCRIBED = ("sent", "came", "expected", "wrong", "again")  # the parts of a message, by the first word of their line
+SHOWN_OF_PART = 120  # characters of a part that are compared
 # What differs between messages of one kind: ids, numbers, and what is quoted.
 VARYING = re.compile(r"[0-9a-f]{8,}|\d+|'[^']*'|\"[^\"]*\"")
 
@@ -44,7 +44,7 @@ FORBIDS_STORING = {"no-store", "no-cache", "private", "max-age=0", "must-revalid
 
 
 def matters(name: str, value: str) -> bool:
-    """Tell whether clients act by a header that a hop has added. They bring cookies back, and do without storing, all the same."""
+    """Tell whether clients act on a header that a hop has added. Cookies and directives not to store are harmless."""
     if name == "cache-control":
         return not {part.strip().lower() for part in value.split(",")} <= FORBIDS_STORING
     return name in HEADERS_THAT_MATTER and name != "set-cookie"
@@ -55,9 +55,9 @@ SENDS_NO_LENGTH = ("GET", "HEAD", "OPTIONS", "DELETE", "TRACE")  # when there is
 
 @dataclass(frozen=True)
 class Request:
-    """A request as it is sent: ``path`` within MLflow, headers and body as they are written here.
+    """A request as it is sent: ``path`` within MLflow, headers and body exactly as written here.
 
-    ``Host`` and ``Content-Length`` are added unless there is a header of that name, or of ``Transfer-Encoding``.
+    ``Host`` and ``Content-Length`` are added, unless a header of that name, or ``Transfer-Encoding``, is given.
     """
 
     method: str
@@ -70,12 +70,12 @@ class Request:
         return _first(self.headers, name)
 
     def marked(self, mark: str) -> Request:
-        """Return the request with a word in its query by which MLflow's access log can be searched for it."""
+        """Return the request with a word in its query that can be found in MLflow's access log."""
         path, question_mark, query = self.path.partition("?")
         return replace(self, path=f"{path}?{query}{'&' if question_mark and query else ''}mark={mark}")
 
     def encode(self, base: str, authority: str) -> bytes:
-        """Return the bytes to send, for a base path and the authority that ``Host`` names."""
+        """Return the bytes to send, for a base path and the authority in ``Host``."""
         added = [] if self.header("Host") is not None else [("Host", authority)]
         framed = self.header("Content-Length") is not None or self.header("Transfer-Encoding") is not None
         if not framed and (self.body or self.method not in SENDS_NO_LENGTH):
@@ -86,7 +86,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer as it came, its transfer coding taken off and nothing else."""
+    """An answer as it came, without its transfer coding."""
 
     status: int
     headers: Headers
@@ -97,7 +97,7 @@ class Answer:
         return _first(self.headers, name)
 
     def json(self) -> Any:
-        """Return what the body says. Raises ValueError if it is no JSON."""
+        """Return the body as JSON. Raises ValueError if it is not JSON."""
         try:
             return json.loads(self.body)
         except RecursionError as error:
@@ -113,12 +113,12 @@ def _first(headers: Headers, name: str) -> str | None:
 
 
 SHOWN_BYTES = 300  # of an answer's body, in a message
-INTERIM = (b"HTTP/1.1 1", b"HTTP/1.0 1")  # answers that announce the one to come
-PIECE_BYTES = 16 << 10  # that are sent without a look at whether there is an answer: a connection takes so much at once, or nothing
+INTERIM = (b"HTTP/1.1 1", b"HTTP/1.0 1")  # answers before the final one
+PIECE_BYTES = 16 << 10  # sent without checking whether there is an answer: a connection accepts so much at once, or nothing
 
 
 class UnfinishedError(OSError):
-    """An answer began and did not end. ``status`` is what it began with."""
+    """An answer began and did not end. ``status`` is its status."""
 
     def __init__(self, status: int, reason: Exception) -> None:
         super().__init__(f"an answer of status {status} did not end: {type(reason).__name__}")
@@ -127,7 +127,7 @@ class UnfinishedError(OSError):
 
 def _body(response: http.client.HTTPResponse, method: str) -> bytes:
     if method == "CONNECT" and response.status < 300:
-        return b""  # what follows is the tunnel's
+        return b""  # what follows belongs to the tunnel
     try:
         return response.read()
     except (OSError, http.client.HTTPException) as reason:
@@ -135,10 +135,10 @@ def _body(response: http.client.HTTPResponse, method: str) -> bytes:
 
 
 class Wire:
-    """A connection of one identity on one route. It is opened when it is first needed, and again when it has been closed.
+    """A connection of one identity on one route. It is opened when first needed, and again after it has been closed.
 
-    Not safe to use from several threads at once. Raises OSError where the other side does not answer, and
-    http.client.HTTPException where what it answers is not HTTP.
+    Not safe to use from several threads at once. Raises OSError if the other side does not answer, and
+    http.client.HTTPException if its answer is not HTTP.
     """
 
     def __init__(
@@ -159,8 +159,8 @@ class Wire:
         self._socket: socket.socket | None = None
         self._reader: _Reader | None = None
         self._used = 0.0
-        self.has_connected = False  # whether somebody has taken a connection at all
-        self._is_cut = False  # the request that was sent last: its answer came before its end
+        self.has_connected = False  # whether a connection was ever accepted
+        self._is_cut = False  # whether the last request was cut short by an early answer
 
     def __enter__(self) -> Wire:
         return self
@@ -169,9 +169,9 @@ class Wire:
         self.close()
 
     def ask(self, request: Request) -> Answer:
-        """Send a request with the identity's key, and return the final answer to it.
+        """Send a request with the identity's key, and return the final answer.
 
-        A server may close a connection that was in use at the very moment: then, as every client does, once more on a new one.
+        A server may close an idle connection at this very moment: then, as every client does, it is sent again on a new one.
         """
         data, request_id = self._signed(request)
         url = self.route.url + request.path
@@ -205,18 +205,18 @@ class Wire:
         return self._signed(request)[0]
 
     def _signed(self, request: Request) -> tuple[bytes, str]:
-        """Return the bytes to send, and the id that the request goes by."""
+        """Return the bytes to send, and the request's id."""
         signature = {name: value for name in (REQUEST_ID, USER_AGENT) if (value := request.header(name)) is not None}
         given = frozenset(signature)
         request_id = EXCHANGES.sign(signature)
         added = ((name, value) for name, value in signature.items() if name not in given)
         headers = (*key_headers(self.identity, self.carrier).items(), *added, *request.headers)
-        # A proxy on the way is told of the server in the request itself, unless there is a tunnel through it.
+        # A proxy on the way reads the server from the request itself, unless there is a tunnel through it.
         base = self.base if self._tls or not self.route.proxy else f"http://{self.authority}{self.base}"
         return replace(request, headers=headers).encode(base, self.authority), request_id
 
     def send(self, data: bytes) -> None:
-        """Send bytes as they are, up to where an answer comes: who refuses a body does not read it.
+        """Send bytes as they are, until an answer comes: a hop that refuses a body does not read it.
 
         Raises RequestLimitError, GivenUpError.
         """
@@ -229,24 +229,24 @@ class Wire:
             connection.sendall(data[start : start + PIECE_BYTES])
 
     def _is_answered(self) -> bool:
-        """Wait until more can be sent, or something has come. Return whether an answer has begun. Raises TimeoutError."""
+        """Wait until more can be sent, or something has arrived. Return whether an answer has begun. Raises TimeoutError."""
         connection, reader = self._connection(), self._incoming()
         either = select.poll()
         either.register(connection, select.POLLIN | select.POLLOUT)
         if not (ready := either.poll(self.timeout * 1000)):
-            raise TimeoutError("neither is anything taken nor does an answer come")
+            raise TimeoutError("the other side neither reads nor answers")
         if not any(event & select.POLLIN for _, event in ready):
             return False
         connection.settimeout(0)
         try:
             return bool(begun := reader.peek(1)) and not begun.startswith(INTERIM)
         except ssl.SSLWantReadError:
-            return False  # what has come is TLS's own
+            return False  # what has arrived is TLS's own
         finally:
             connection.settimeout(self.timeout)
 
     def receive(self, method: str = "GET") -> Answer:
-        """Read one answer, and close the connection where the answer says so. Interim answers before it are passed over."""
+        """Read one answer, and close the connection if the answer says so. Interim answers are skipped."""
         try:
             answer, is_last = _read_answer(self._incoming(), method)
         except BaseException:
@@ -258,7 +258,7 @@ class Wire:
         return answer
 
     def receive_interim(self) -> Answer:
-        """Read an answer that announces the one to come, such as 100. Raises http.client.HTTPException if none does."""
+        """Read an interim answer, such as 100. Raises http.client.HTTPException if there is none."""
         incoming = self._incoming()
         status = incoming.readline().decode("latin-1")
         if not status.partition(" ")[2].startswith("1"):
@@ -267,14 +267,14 @@ class Wire:
         return Answer(int(status.split()[1]), tuple(http.client.parse_headers(incoming).items()), b"")
 
     def receive_last(self, method: str = "GET") -> Answer:
-        """Read the last answer on the connection. Raises TimeoutError if the other side does not end the connection after it."""
+        """Read the last answer on the connection. Raises TimeoutError if the other side does not close the connection after it."""
         try:
             return _read_answer(_Reader(io.BytesIO(self._incoming().read())), method)[0]
         finally:
             self.close()
 
     def receive_some(self) -> bytes:
-        """Return what has come, as soon as something has: of an answer that is not to be waited for. Nothing, at its end."""
+        """Return what has arrived, as soon as something has, without waiting for a whole answer. Empty at the end."""
         return self._incoming().read1()
 
     @property
@@ -320,18 +320,18 @@ class Wire:
 
 
 class _Reader(io.BufferedReader):
-    """What comes in on a connection. It outlives the answer that is read from it: the next one may be in its buffer already."""
+    """The data that arrives on a connection. It outlives each answer, as the next one may be in its buffer already."""
 
     def makefile(self, _mode: str) -> _Reader:
-        """Return itself: this is how ``HTTPResponse`` asks a socket for what comes in."""
+        """Return itself: ``HTTPResponse`` calls this on a socket."""
         return self
 
     def close(self) -> None:
-        """Stay open: ``HTTPResponse`` closes what it has read an answer from."""
+        """Stay open: ``HTTPResponse`` closes it after an answer."""
 
 
 def _read_answer(incoming: _Reader, method: str) -> tuple[Answer, bool]:
-    """Return the next answer, and whether it says that it is the last one on its connection."""
+    """Return the next answer, and whether it is the last one on its connection."""
     response = http.client.HTTPResponse(cast(socket.socket, incoming), method=method)
     response.begin()
     body = _body(response, method)
@@ -351,7 +351,7 @@ _AS_CURL: dict[Carrier, str] = {
 
 
 def as_curl(wire: Wire, request: Request) -> str:
-    """Return the command that sends the request again. The key is a variable's: see ``--keep-stack``."""
+    """Return a command that sends the request again. The key is in a variable: see ``--keep-stack``."""
     parts = ["curl", "--include", "--path-as-is", "--request", request.method]
     if wire.route.ca:
         parts += ["--cacert", wire.route.ca]
@@ -368,7 +368,7 @@ def as_curl(wire: Wire, request: Request) -> str:
 
 
 def describe(wire: Wire, request: Request, came: object, expected: object, wrong: Sequence[str] = ()) -> str:
-    """Return what was sent, what came of it, what was expected, what of it is wrong, and how to see it again."""
+    """Describe a failed call: what was sent, what came, what was expected, what is wrong, and how to send it again."""
     who = wire.identity or "nobody"
     return "\n".join(
         [
@@ -382,12 +382,12 @@ def describe(wire: Wire, request: Request, came: object, expected: object, wrong
 
 
 def described(message: str) -> Mapping[str, str]:
-    """Return the parts of a message that ``describe`` has made, by the words that they begin with. Of any other: nothing."""
+    """Return the parts of a message that ``describe`` made, by their first words. Empty for any other message."""
     return dict(reversed(re.findall(rf"^({'|'.join(DESCRIBED)}) +(.+)$", message, re.MULTILINE)))
 
 
 def kind_of(message: str) -> str:
-    """Return what messages have in common that say the same of different calls: what came, and how it was wrong."""
+    """Return what messages about similar problems have in common: what came, what was expected, and what is wrong."""
     said = described(message)
     parts = [said[name] for name in ("came", "expected", "wrong") if name in said] or [message.partition("\n")[0]]
     return " ".join(VARYING.sub("…", part)[:SHOWN_OF_PART] for part in parts)

@@ -1,1 +1,1 @@
-"""What can be wrong with a deployment: a folder for each hop, in it a module for each family of causes that look alike."""
+"""What can be wrong with a deployment: a folder for each hop, with a module for each family of causes that look alike."""

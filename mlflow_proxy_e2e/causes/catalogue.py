@@ -1,4 +1,4 @@
-"""Every cause there is, by its id."""
+"""Every cause, by id."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ FAMILIES = (
 
 
 def by_id(causes: Iterable[Cause]) -> Mapping[CauseId, Cause]:
-    """Return causes by their ids. Raises ValueError if two have the same, or one explains what there is not."""
+    """Return causes by id. Raises ValueError if two have the same id, or if one explains a cause that does not exist."""
     found: dict[CauseId, Cause] = {}
     for cause in causes:
         if cause.id in found:
@@ -50,7 +50,7 @@ def by_id(causes: Iterable[Cause]) -> Mapping[CauseId, Cause]:
 
 
 CATALOGUE = by_id(cause for family in FAMILIES for cause in family.CAUSES)
-# What is wrong that no cause has a name for, in words: the first that shows tells where.
+# Problems that no cause has a name for, described in words. The first whose sign shows says where the problem is.
 UNNAMED: tuple[tuple[str, Sign], ...] = (
     *refused.UNNAMED,
     *(each for family in FAMILIES for each in getattr(family, "UNNAMED", ())),

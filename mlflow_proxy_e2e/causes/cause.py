@@ -1,4 +1,4 @@
-"""What a cause is."""
+"""The type of a cause."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ class Cause:
     """Something that can be wrong with a deployment.
 
     Args:
-        id: what reports call it. An id without a hop's name is the proxy's, or belongs to the only hop that can have it.
-        hop: where it sits.
-        severity: ``open`` if somebody gets in or may do what they must not, ``loss`` if data is lost, changed, duplicated or
-            mixed up, ``down`` if what should work does not, ``contract`` if it works and answers otherwise than promised,
-            ``hardening`` if it merely should be better.
+        id: what reports call it. An id that names no hop is the proxy's, or that of the only hop where it can occur.
+        hop: where the problem is.
+        severity: ``open`` if a caller gets in or can do something that must be refused, ``loss`` if data is lost, changed,
+            duplicated or mixed up, ``down`` if something that should work does not, ``contract`` if it works but answers
+            differently than promised, ``hardening`` if it works and could be better.
         symptom: what users see.
         what: what is wrong.
         remedy: how to fix it.
-        shows: the sign that it shows by.
+        shows: the sign by which it is recognised.
         reports: public reports of it: URLs, or issues such as ``mlflow#22095``.
-        explains: causes that this one makes appear besides: they are not reported next to it.
-        reddens: regular expressions, searched in pytest's ids: the e2e tests that it turns red.
+        explains: causes that also show as a consequence of this one: they are not reported next to it.
+        reddens: regular expressions, searched for in pytest's ids, of the e2e tests that it makes fail.
     """
 
     id: CauseId

@@ -1,27 +1,27 @@
-"""Regular expressions of pytest's ids that several causes share."""
+"""Regular expressions for pytest's ids that several causes share."""
 
 from __future__ import annotations
 
 ALL = r"."
 EXTERNAL = r"\[(.+-)?external"
 
-# Calls that are denied, each in one exact way.
+# Denied calls, each in one exact way.
 DENIALS = r"::test_(client_raises_)?denied_"
 NAMED_CALLER = r"test_bypass_headers\.py::test_named_caller_\w+\[.*plain"
 ODD_KEYS = r"test_bypass_keys\.py"
 KEY_LIFETIME = r"test_key_lifetime\.py"
-ENDPOINTS = r"test_every_endpoint\.py"  # each test makes many calls, with good keys and without
+ENDPOINTS = r"test_every_endpoint\.py"  # each test makes many calls, with good keys and without keys
 NO_RULE = r"test_path_without_rule"
 WITHOUT_KEY = (r"test_bypass_\w+\.py", DENIALS, ENDPOINTS, KEY_LIFETIME)
 
-# Answers that are held against MLflow's own, to the header.
+# Answers that are compared with MLflow's own, headers included.
 CONVERSATIONS = r"test_same_answers\.py::test_conversation"
 COMPARED = (
     CONVERSATIONS,
     r"test_fidelity_(json\.py::test_(answer|malformed_body)|requests\.py::test_(query\[|any_query|header_value|many_headers))",
     r"test_fidelity_transfer\.py::test_(coded|conditional|head|names_in|range)",
 )
-# Errors of MLflow's own, that clients are to get as they are.
+# MLflow's own errors, which must reach clients unchanged.
 ERRORS = (
     r"::test_\w*(unknown|answered_by_mlflow|refused|conflict|too_long|explained|malformed)",
     r"::test_(assess_nothing|client_falls_back|client_lists_workspaces|delete_and_restore_run)",
@@ -48,7 +48,7 @@ OPEN_CONNECTIONS = (
 
 
 def external(*tests: str) -> str:
-    """Return the pattern of what any of ``tests`` matches on the route that crosses the edge."""
+    """Return the pattern of the tests that match any of ``tests``, on the route through the edge."""
     return rf"^(?=.*{EXTERNAL}).*({'|'.join(tests)})"
 
 
@@ -57,7 +57,7 @@ def denied_to(*identities: str) -> str:
     return rf"{DENIALS}\w+\[(.+-)?({'|'.join(identities)})\b"
 
 
-# What is refused for want of a good key.
+# Calls refused because they have no valid key.
 UNAUTHENTICATED = (
     denied_to("anonymous", "expired", "malformed", "revoked", "unknown"),
     r"::test_denied_(key_in_query|options|bad_bearer)",

@@ -1,1 +1,1 @@
-"""What tests of a target hold it to: refusals, fidelity, and attempts to get past the gate."""
+"""What tests require of a target: refusals, fidelity, and resistance to attempts to get past the gate."""

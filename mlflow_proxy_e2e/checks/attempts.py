@@ -1,8 +1,8 @@
-"""Attempts to get past the gate, and what became of them.
+"""Attempts to get past the gate, and their outcome.
 
-Correct proxies differ in what they make of an odd request: one tidies it up and decides, another answers 400 or 404, redirects, or
-closes the connection. What all of them have in common is asserted here: when the caller may not, nothing reaches MLflow, nothing is
-written, and the answer is no success, shows nothing of what MLflow holds, and redirects to no other host.
+Correct proxies treat an odd request differently: one normalizes it and decides, another answers 400 or 404, redirects, or
+closes the connection. The checks here are true of all of them: if the caller is not permitted, nothing reaches MLflow, nothing
+is written, and the answer is not a success, shows nothing that MLflow holds, and redirects to no other host.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ Came = Answer | OSError | http.client.HTTPException
 
 @dataclass(frozen=True)
 class Attempt:
-    """A request that was sent, and what came of it.
+    """A request that was sent, and its outcome.
 
     Args:
-        mark: the name of the tag that it writes, if it gets past.
-        shown: the request as people may see it, without a key in a place of its own.
-        harmless: answers that give nothing away, though they are successes or lead elsewhere. None: any, but what MLflow holds to
-            a caller without a key.
-        denial: the one refusal that is right, where HTTP leaves no choice.
-        trace: what is in MLflow's log if it got past.
-        after: what another identity's own read was answered next, on another connection.
+        mark: the name of the tag that it writes if it gets past the gate.
+        shown: the request as messages show it; a key in an unusual place is left out.
+        harmless: answers that give nothing away, even if they are successes or redirects. None: any answer without data from
+            MLflow.
+        denial: the only correct refusal, where HTTP leaves no choice.
+        trace: what MLflow's log contains if it got past the gate.
+        after: the answer to another identity's own read right after it, on another connection.
     """
 
     mark: str
@@ -48,10 +48,10 @@ class Evidence:
     """What shows whether attempts got past the gate.
 
     Args:
-        canary: what is in every answer that shows what MLflow holds.
-        control: an identity whose key no answer may show.
-        written: the names of all tags that are there afterwards.
-        logged: the lines that MLflow has logged meanwhile.
+        canary: the text in every answer that shows data from MLflow.
+        control: an identity whose key no answer may contain.
+        written: the names of all tags that exist afterwards.
+        logged: the lines that MLflow has logged since.
     """
 
     canary: str
@@ -61,7 +61,7 @@ class Evidence:
 
 
 def ask(wire: Wire, request: Request) -> Came:
-    """Return what comes of a request on a connection of its own: an answer, or what was there in its place."""
+    """Send a request on a new connection, and return the answer, or what happened instead."""
     with wire:
         try:
             return wire.ask(request)
@@ -70,21 +70,21 @@ def ask(wire: Wire, request: Request) -> Came:
 
 
 def is_served(came: Came, canary: str) -> bool:
-    """Tell whether a read has been answered with what MLflow holds."""
+    """Tell whether a read was answered with data from MLflow."""
     return isinstance(came, Answer) and came.status == 200 and canary.encode() in came.body
 
 
 def expected(attempt: Attempt) -> str:
-    """Say what should have come of an attempt."""
+    """Describe the outcome that an attempt should have had."""
     if attempt.denial:
-        return f"{attempt.denial.status} {attempt.denial.error_code} in MLflow's JSON shape"
+        return f"{attempt.denial.status} {attempt.denial.error_code} in MLflow's JSON format"
     if attempt.harmless is None:
         return "any answer of MLflow's to the call that the line shows" if attempt.wire.identity else "nothing of what MLflow holds"
     return "a refusal"
 
 
 def flaw(attempt: Attempt, evidence: Evidence) -> str | None:
-    """Say how an attempt got past the gate, or what its answer gives away. None: it was refused as it must be."""
+    """Return how an attempt got past the gate, or what its answer gives away. None if it was refused correctly."""
     if attempt.mark in evidence.written:
         return "it was written"
     if any(attempt.trace in line for line in evidence.logged):
@@ -132,12 +132,12 @@ def _flaw_of_refusal(attempt: Attempt, came: Answer, harmless: Collection[Answer
 
 
 def leads_elsewhere(route: Route, came: Answer) -> bool:
-    """Tell whether an answer is a redirect to another host. A proxy knows its own port, and not that of the edge."""
+    """Tell whether an answer redirects to another host. A proxy knows its own port, but not the edge's."""
     return 300 <= came.status < 400 and _leads_to(route, came) != urlsplit(route.url).hostname
 
 
 def is_alike(route: Route, one: Answer, other: Answer) -> bool:
-    """Tell whether two answers say the same: with a redirect, that is to which host, whatever the path that one asked for."""
+    """Tell whether two answers are equal. Redirects are equal if they lead to the same host, whatever the path."""
     if 300 <= one.status < 400:
         return one.status == other.status and _leads_to(route, one) == _leads_to(route, other)
     return (one.status, one.body) == (other.status, other.body)

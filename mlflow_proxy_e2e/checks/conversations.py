@@ -1,4 +1,4 @@
-"""Conversations that users have with MLflow, call by call, to be held with it directly and through a route."""
+"""Conversations between users and MLflow, call by call, held both directly and through a route, to be compared."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from mlflow_proxy_e2e.wire import JSON, Answer, Request
 
 API, FILES = "/api/2.0/mlflow", "/api/2.0/mlflow-artifacts/artifacts"
 
-# MLflow numbers experiments: whatever else is a number in a conversation is one that an experiment will not have.
-MANY = 10007  # times over, what is in a file
-# What MLflow makes up for every object. Ids that a conversation goes on with are not among these: they are given names, and where
-# they come again they must be the same.
+# MLflow numbers experiments. Other numbers in a conversation must not look like an experiment's id.
+MANY = 10007  # repetitions of a file's content
+# Values that MLflow generates for every object. Ids that later calls use are not among these: they get names, and must be the
+# same wherever they appear.
 MOMENT = re.compile(r"(?<![\w.])1\d{12}(?![\w.])")  # in milliseconds
-HEADERS_OF_A_FILE = ("etag", "last-modified")  # that an artifact is stored in
+HEADERS_OF_A_FILE = ("etag", "last-modified")  # in which an artifact is stored
 
 
 @dataclass(frozen=True)
 class Step:
-    """One call. ``$names`` in the path and the body stand for what the conversation knows by then.
+    """One call. ``$names`` in the path and the body stand for values known so far.
 
     Args:
-        learns: names for values of the answer, each with the keys that lead to it.
-        reads: whether the call changes nothing, and can be made again.
+        learns: names for values in the answer, each with the keys that lead to it.
+        reads: whether the call changes nothing and can be repeated.
     """
 
     method: str
@@ -37,19 +37,19 @@ class Step:
     reads: bool = False
 
     def request(self, known: Mapping[str, str]) -> Request:
-        """Return the call as it is made by who knows those names."""
+        """Return the call with the known values in place of names."""
         if self.body is None or isinstance(self.body, bytes):
             return Request(self.method, _filled(self.path, known), (), self.body or b"")
         return Request(self.method, _filled(self.path, known), JSON, _filled(json.dumps(self.body), known).encode())
 
 
 def get(path: str) -> Step:
-    """Return a read by GET."""
+    """Return a read with GET."""
     return Step("GET", path, reads=True)
 
 
 def search(path: str, body: Mapping[str, Any]) -> Step:
-    """Return a read by POST."""
+    """Return a read with POST."""
     return Step("POST", path, body, reads=True)
 
 
@@ -59,7 +59,7 @@ RUN = Step(
 )
 MODEL = Step("POST", f"{API}/registered-models/create", {"name": "$name", "tags": [{"key": "team", "value": "fraud"}]})
 
-CONVERSATIONS: Mapping[str, tuple[str, Sequence[Step]]] = {  # each with the kind of thing that it creates
+CONVERSATIONS: Mapping[str, tuple[str, Sequence[Step]]] = {  # each with the kind of object that it creates
     "experiments": (
         "experiment",
         (
@@ -74,7 +74,7 @@ CONVERSATIONS: Mapping[str, tuple[str, Sequence[Step]]] = {  # each with the kin
             get(f"{API}/experiments/get?experiment_id=$experiment"),
             Step("POST", f"{API}/experiments/update", {"experiment_id": "$experiment", "new_name": "$name-new"}),
             Step("POST", f"{API}/experiments/delete", {"experiment_id": "$experiment"}),
-            Step("POST", f"{API}/runs/create", {"experiment_id": "$experiment"}),  # of what is deleted
+            Step("POST", f"{API}/runs/create", {"experiment_id": "$experiment"}),  # in a deleted experiment
             Step("POST", f"{API}/experiments/restore", {"experiment_id": "$experiment"}),
             get("/ajax-api/2.0/mlflow/experiments/get?experiment_id=$experiment"),
         ),
@@ -85,7 +85,7 @@ CONVERSATIONS: Mapping[str, tuple[str, Sequence[Step]]] = {  # each with the kin
             EXPERIMENT,
             RUN,
             Step("POST", f"{API}/runs/log-parameter", {"run_id": "$run", "key": "depth", "value": "deep"}),
-            Step("POST", f"{API}/runs/log-parameter", {"run_id": "$run", "key": "depth", "value": "deeper"}),  # may not change
+            Step("POST", f"{API}/runs/log-parameter", {"run_id": "$run", "key": "depth", "value": "deeper"}),  # must not change
             Step(
                 "POST",
                 f"{API}/runs/log-metric",
@@ -175,7 +175,7 @@ CAPABILITY_OF = {"registry": "registry", "logged-models": "logged-models", "arti
 def hold(
     conversation: Sequence[Step], name: str, ask: Callable[[Step, Request], Answer]
 ) -> Iterator[tuple[Step, Request, Answer, Mapping[str, str]]]:
-    """Make the calls of a conversation in turn, under a name of its own. Yield each with its answer and what was known by then."""
+    """Make a conversation's calls in turn, for an object of that name. Yield each with its answer and the values known so far."""
     known = {"name": name}
     for step in conversation:
         request = step.request(known)
@@ -185,10 +185,10 @@ def hold(
 
 
 def anonymous(answer: Answer, *known: Mapping[str, str]) -> Answer:
-    """Return an answer without what is of some conversations alone.
+    """Return an answer without the values that are particular to some conversations.
 
-    All that are held against each other are to be given each time: the id of one of them may happen to be a number that stands in
-    the answers of all.
+    Pass all conversations that are compared each time: the id of one of them may happen to be a number that appears in the answers
+    of all.
     """
     body = answer.body.decode("latin-1")
     items = (item for of_one in known for item in of_one.items())

@@ -1,4 +1,4 @@
-"""What every refusal must look like, to a script and to the MLflow client, and what no answer may say."""
+"""What every refusal must look like, to a script and to the MLflow client, and what no answer may reveal."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from mlflow_proxy_e2e.clients import Rest, sender_of
 from mlflow_proxy_e2e.target import Denial, Identity
 from mlflow_proxy_e2e.wire import Answer, Request, Wire, describe
 
-NO_KEY = Identity("no-key", refused="unauthenticated")  # who shows none
-RETRIED = (408, 429, 500, 502, 503, 504)  # the statuses after which MLflow's client tries again
+NO_KEY = Identity("no-key", refused="unauthenticated")  # sends no key
+RETRIED = (408, 429, 500, 502, 503, 504)  # the statuses that make MLflow's client retry
 IDENTITY_HEADERS = ("X-Auth-User", "X-Auth-Key-Id")  # what the proxy tells MLflow about the caller
 
 
@@ -27,7 +27,7 @@ class Refused(NamedTuple):
 
 
 def assert_denied(answer: requests.Response, denial: Denial) -> None:
-    """Assert the exact refusal: status, MLflow's JSON shape with the error code and a message, and the header that goes with it."""
+    """Assert the exact refusal: status, MLflow's JSON format with error code and message, and the header that belongs to it."""
     came = Answer(answer.status_code, tuple(answer.headers.items()), answer.content)
     wrong = wrong_in_denial(came, denial, str(answer.request.method))
     assert not wrong, _message(answer, came, denial, wrong)
@@ -42,12 +42,12 @@ def _message(answer: requests.Response, came: Answer, denial: Denial, wrong: Seq
 
 
 def wrong_in_denial(answer: Answer, denial: Denial, method: str = "GET") -> list[str]:
-    """Return what about the answer to a call with that method is not as the refusal must be."""
+    """Return what is wrong with the refusal of a call with that method."""
     wrong = []
     if answer.status != denial.status:
         wrong.append(f"the status is {answer.status}")
     if method == "HEAD":
-        return wrong  # it has no body, and its headers need not be those of one
+        return wrong  # it has no body, and may lack the headers that describe one
     if denial.error_code is None:
         pass  # any body will do
     elif (answer.header("Content-Type") or "").partition(";")[0] != "application/json":
@@ -74,13 +74,13 @@ def _is_error(answer: Answer, code: str) -> bool:
 
 def _is_delay(value: str | None) -> bool:
     try:
-        return value is not None and Retry().parse_retry_after(value) > 0  # read as clients do
+        return value is not None and Retry().parse_retry_after(value) > 0  # parsed as clients parse it
     except InvalidHeader:
         return False
 
 
 def assert_discreet(answer: requests.Response) -> None:
-    """Assert that the answer names neither a key that was sent in a header nor whom it was found to belong to."""
+    """Assert that the answer contains no key that was sent in a header, and not the identity that it belongs to."""
     assert not any(name in answer.headers for name in IDENTITY_HEADERS)
     sent = answer.request.headers
     keys = {sent.get("Authorization", "").partition(" ")[2], sent.get("X-API-Key", "")} - {""}
@@ -93,9 +93,9 @@ def echoes(answer: requests.Response, key: str) -> bool:
 
 
 def assert_raised(error: MlflowException, denial: Denial) -> None:
-    """Assert what the MLflow client, told not to retry, raises for a refusal. What it makes of any other body is its own affair."""
+    """Assert what the MLflow client, told not to retry, raises for a refusal, if the body is in MLflow's format."""
     if denial.status in RETRIED:
-        # When it may not retry any more it raises that instead, and what the answer said is lost.
+        # Out of retries, the client raises this instead, and the answer's content is lost.
         assert error.error_code == "INTERNAL_ERROR"
         assert ResponseError.SPECIFIC_ERROR.format(status_code=denial.status) in error.message
     elif denial.error_code is not None:

@@ -1,4 +1,4 @@
-"""What tests of byte fidelity share: how generated values are drawn and spelled, and how answers are held against MLflow's own."""
+"""What tests of byte fidelity share: generated values and their spellings, and the comparison with MLflow's own answers."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from mlflow_proxy_e2e.checks.oracle import Oracle
 from mlflow_proxy_e2e.wire import JSON, Answer, Request, Wire, describe
 
 API = "/api/2.0/mlflow"
-UNRESERVED = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"  # escaped or not, they mean the same
+UNRESERVED = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"  # equivalent whether they are escaped or not
 
-# Texts in which a mark, a join or a change of direction is lost as soon as somebody normalises, re-encodes or trims.
+# Texts that lose a mark, a joiner or a change of direction if a hop normalises, re-encodes or trims them.
 AWKWARD = (
     *("#1?", "a%2Fb", "a%252Fb", "%", "100%25", "one+two", "one two", "one;two", "a=1&b=2", "<b>&amp;</b>", "\"quoted\" 'text'"),
     *(" leading", "trailing ", ".hidden", "dots...", "back\\slash", "${HOME}", "{{x}}", "*", "~", "|"),
@@ -39,10 +39,10 @@ texts = st.one_of(st.sampled_from(AWKWARD), st.text(ANY_CHARACTER, max_size=40))
 
 
 def examples(number: int) -> settings:
-    """Return the setting under which a test is run for so many generated examples: always the same ones, and nothing kept of them.
+    """Return the setting to run a test with this many generated examples: the same ones every time, with no database.
 
-    An example is a batch of values, to have MLflow asked once for all of them. What differs is picked out by the test: shrinking
-    would ask some hundred times more.
+    An example is a batch of values, so that MLflow is called once for all of them. The test picks out what differs: shrinking would
+    make some hundred times more calls.
     """
     return settings(
         max_examples=number,
@@ -50,14 +50,14 @@ def examples(number: int) -> settings:
         database=None,
         deadline=None,
         phases=[Phase.explicit, Phase.generate],
-        # Examples share what fixtures hand to the test: they work on keys and names of their own.
+        # Examples share the test's fixtures: they use keys and names of their own.
         suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
         report_multiple_bugs=False,
     )
 
 
 def escaped(text: str, legal: str, choice: random.Random) -> str:
-    """Return the text percent-encoded in one of many correct ways: what need not be escaped may be, with digits of either case."""
+    """Return the text percent-encoded in one of many correct ways: unreserved characters may be escaped, digits in either case."""
     return "".join(_escaped(character, legal + UNRESERVED, choice) for character in text)
 
 
@@ -74,7 +74,7 @@ def in_query(text: str) -> str:
 
 
 def spelled(value: Any, choice: random.Random) -> bytes:
-    """Return the value as JSON in one of many correct ways: order of keys, white space, characters escaped or as they are."""
+    """Return the value as JSON in one of many correct ways: order of keys, white space, characters escaped or not."""
     return json.dumps(
         _shuffled(value, choice),
         ensure_ascii=choice.random() < 0.5,
@@ -90,17 +90,17 @@ def _shuffled(value: Any, choice: random.Random) -> Any:
 
 
 def post(path: str, content: Any) -> Request:
-    """Return a call of MLflow's API with a JSON body: what ``content`` stands for, or the very bytes."""
+    """Return a call to MLflow's API with a JSON body: ``content`` as JSON, or these exact bytes."""
     return Request("POST", f"{API}/{path}", JSON, content if isinstance(content, bytes) else json.dumps(content).encode())
 
 
 def get(path: str) -> Request:
-    """Return a read of MLflow's API, ``path`` with its query as it is to be sent."""
+    """Return a read from MLflow's API; ``path`` has the query exactly as it is to be sent."""
     return Request("GET", f"{API}/{path}")
 
 
 def done(wire: Wire, request: Request) -> Answer:
-    """Return the answer to a request that must succeed."""
+    """Return the answer to a request, which must succeed."""
     answer = wire.ask(request)
     if answer.status != 200:
         raise AssertionError(describe(wire, request, answer, 200))
@@ -114,9 +114,9 @@ def assert_same(request: Request, wire: Wire, direct_wire: Wire) -> None:
 
 
 def assert_held(held: dict[str, Any], sent: dict[str, Any], wire: Wire, request: Request) -> None:
-    """Assert that each value is held as it was sent, under the key under which it was sent, and nothing beside it.
+    """Assert that each value is stored as it was sent, under its key, and that nothing else is.
 
-    Values are compared as they print, since a NaN is no other's equal.
+    Values are compared as they print, since NaN does not equal itself.
     """
     wrong = {key: (sent.get(key), held.get(key)) for key in {**sent, **held} if repr(sent.get(key)) != repr(held.get(key))}
     if wrong:
@@ -126,24 +126,24 @@ def assert_held(held: dict[str, Any], sent: dict[str, Any], wire: Wire, request:
 
 
 class Run(NamedTuple):
-    """A run, and the experiment that it is in."""
+    """A run and its experiment."""
 
     run_id: str
     experiment_id: str
 
     @property
     def artifacts(self) -> str:
-        """Return the path below which its artifacts are served."""
+        """Return the path of its artifacts."""
         return f"/api/2.0/mlflow-artifacts/artifacts/{self.experiment_id}/{self.run_id}/artifacts"
 
 
 def data_of(run: Run, wire: Wire) -> dict[str, Any]:
-    """Return what a listing of the experiment's runs has of one run: not asked by any name that was written."""
+    """Return the data of one run as a listing of the experiment's runs has it, so that no written name is part of the request."""
     listing = done(wire, post("runs/search", {"experiment_ids": [run.experiment_id], "max_results": 1000})).json()
     data = next(listed["data"] for listed in listing["runs"] if listed["info"]["run_id"] == run.run_id)
     return {kind: {entry["key"]: entry for entry in data.get(kind, ())} for kind in ("metrics", "params", "tags")}
 
 
 def values_of(entries: dict[str, Any]) -> dict[str, Any]:
-    """Return the values of such tags or parameters by their keys, without those that MLflow itself sets."""
+    """Return the values of such tags or parameters by key, without those that MLflow sets itself."""
     return {key: entry.get("value", "") for key, entry in entries.items() if not key.startswith("mlflow.")}

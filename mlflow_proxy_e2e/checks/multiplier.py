@@ -1,4 +1,4 @@
-"""The smallest model that there is: MLflow loads it by this module's name, with nothing to install or to import."""
+"""The smallest possible model: MLflow loads it by this module's name, with nothing to install or import."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FACTOR = 3
 
 
 class Multiplier:
-    """Multiplies by what its file says."""
+    """Multiplies by the number in its file."""
 
     def __init__(self, factor: int) -> None:
         self._factor = factor

@@ -1,4 +1,4 @@
-"""What a route must make of MLflow's answers: nothing. How an answer is held against the one that MLflow itself gave."""
+"""A route must not change MLflow's answers: comparison of an answer with MLflow's own."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from mlflow_proxy_e2e.wire import HEADERS_THAT_MATTER, Answer, Request, Wire, de
 
 
 class Excuse(NamedTuple):
-    """Why something of MLflow's answers may be other through a route, and a request whose answer shows it.
+    """Why a part of MLflow's answers may differ through a route, and a request whose answer shows that.
 
     Args:
         what: the name of a header, or a part of a body.
-        path: what the paths begin with to whose answers it applies.
-        capabilities: what a target needs for the request.
+        path: the prefix of the paths that it applies to.
+        capabilities: the capabilities that the request needs.
     """
 
     what: str
@@ -28,9 +28,9 @@ class Excuse(NamedTuple):
 
 PAGE = Request("GET", "/static-files/index.html")
 HEADERS_THAT_MAY_DIFFER = (
-    Excuse("content-length", "says how one connection frames the body, which is compared itself", VERSION),
-    Excuse("date", "may be of the hop that answers, and of the second in which it does", VERSION),
-    Excuse("expires", "is counted from the second in which MLflow answers", PAGE, capabilities=("ui",)),
+    Excuse("content-length", "describes how one connection frames the body, which is compared itself", VERSION),
+    Excuse("date", "is set by the hop that answers, at that moment", VERSION),
+    Excuse("expires", "is relative to the time of MLflow's answer", PAGE, capabilities=("ui",)),
     Excuse("server", "a proxy may name itself", VERSION),
     Excuse(
         "x-mlflow-gateway-duration-ms",
@@ -42,28 +42,28 @@ HEADERS_THAT_MAY_DIFFER = (
 OTHER_ANSWERS = (
     Excuse(
         "Assistant API is only accessible from the same host where the MLflow server is running.",
-        "MLflow serves its assistant to its own machine alone, and who comes through a proxy may be told not to be on it",
+        "MLflow serves its assistant only to its own machine, and may find that a call through a proxy is not from there",
         Request("POST", "/ajax-api/3.0/mlflow/assistant/message", (("X-Forwarded-For", "192.0.2.1"),)),
         path="/ajax-api/3.0/mlflow/assistant/",
     ),
 )
 
-# Of one connection (RFC 9110, 7.6.1): a proxy has its own. MLflow on gunicorn writes the first two.
+# Of one connection (RFC 9110, 7.6.1): a proxy sets its own. MLflow on gunicorn sends the first two.
 OF_ONE_CONNECTION = ("connection", "keep-alive", "transfer-encoding")
 
-VARY = "vary"  # a list, to which a hop that chooses between answers adds what it chooses by
-SHOWN = 8  # ways in which calls went wrong, in one message
+VARY = "vary"  # a list of header names: a hop that compresses answers adds its own
+SHOWN = 8  # kinds of problem listed in one message
 BEFORE_DIFFERENCE, FROM_DIFFERENCE = 40, 160  # bytes shown of bodies that differ
-TIMES = 2  # in a row that a difference must come
-ATTEMPTS = 10  # to get the same answer from MLflow before and after, while others write
+TIMES = 2  # consecutive times that a difference must show
+ATTEMPTS = 10  # to get two equal answers from MLflow, before and after, while other tests write
 
 
 def differences(came: Answer, direct: Answer, *, by_route: bool = False) -> list[str]:
-    """Return what of MLflow's own answer did not come through unchanged, or came in addition.
+    """Return how the answer differs from MLflow's own.
 
     Args:
-        by_route: whether that answer has come by a route, too. Then headers that no client acts by may be of hops on it, such as
-            an id of the request, and so may cookies.
+        by_route: whether MLflow's own answer came through a route as well. Then hops may have set headers that no client acts on,
+            such as a request id, and cookies.
     """
     found = []
     if came.status != direct.status:
@@ -71,7 +71,7 @@ def differences(came: Answer, direct: Answer, *, by_route: bool = False) -> list
     sent, received = values(direct), values(came)
     may_differ = {*(excuse.what for excuse in HEADERS_THAT_MAY_DIFFER), *OF_ONE_CONNECTION}
     for name in sorted({*sent, *received} - may_differ):
-        before, after = {*sent.get(name, ())}, {*received.get(name, ())}  # what is said twice is the same
+        before, after = {*sent.get(name, ())}, {*received.get(name, ())}  # repeated values are equivalent
         is_mlflows = not by_route or (name in HEADERS_THAT_MATTER and name != "set-cookie")
         if (is_mlflows and before - after) or any(matters(name, value) for value in after - before):
             found.append(f"the header {name} was {sent.get(name)} and became {received.get(name)}")
@@ -82,7 +82,7 @@ def differences(came: Answer, direct: Answer, *, by_route: bool = False) -> list
 
 
 def _from_difference(was: bytes, became: bytes) -> tuple[str, str]:
-    """Return what both are from shortly before the first byte in which they differ."""
+    """Return both from shortly before the first byte that differs."""
     shortest = min(len(was), len(became))
     first = next((place for place in range(shortest) if was[place] != became[place]), shortest)
     part = slice(max(0, first - BEFORE_DIFFERENCE), first + FROM_DIFFERENCE)
@@ -100,7 +100,7 @@ def values(answer: Answer) -> dict[str, list[str]]:
 
 
 def assert_none_wrong(outcomes: Sequence[str | None]) -> None:
-    """Assert that no outcome of many calls is a message of what went wrong. Messages of one kind are shown by one of them."""
+    """Assert that no call of many went wrong; each outcome is an error message or None. Shows one example of each kind."""
     wrong = [outcome for outcome in outcomes if outcome]
     kinds: dict[str, list[str]] = {}
     for message in wrong:
@@ -111,10 +111,10 @@ def assert_none_wrong(outcomes: Sequence[str | None]) -> None:
 
 
 class Oracle:
-    """MLflow itself, whose answers are what has to come through a route. Not safe to use from several threads at once.
+    """MLflow itself, whose answers must come through a route unchanged. Not safe to use from several threads at once.
 
     Args:
-        truth_wire: a connection to it, or, where it cannot be reached, one with a key through a route.
+        truth_wire: a connection to MLflow or, if it cannot be reached, one with a trusted key through a route.
     """
 
     def __init__(self, truth_wire: Wire) -> None:
@@ -126,13 +126,13 @@ class Oracle:
         return self._wire.ask(request)
 
     def difference(self, request: Request, wire: Wire, expected: Answer | None = None) -> str | None:
-        """Say how the answer through a route differs from MLflow's own, or return None if it does not.
+        """Return how the answer through a route differs from MLflow's own, or None if it does not.
 
-        Others may change meanwhile what MLflow answers, and MLflow itself may fail when much is asked of it at once: a difference
-        counts if it comes twice in a row, each time between two answers of MLflow's own that are the same.
+        MLflow's answer may change as other tests write, and MLflow itself may fail under load: a difference counts if it shows
+        twice in a row, each time between two equal answers of MLflow's own.
 
         Args:
-            expected: what MLflow itself has answered a while ago, if it was asked.
+            expected: MLflow's own earlier answer, if there is one.
         """
         before, times = expected or self.ask(request), 0
         for _ in range(ATTEMPTS):
@@ -144,7 +144,7 @@ class Oracle:
                 wrong = self._differences(came, before)
                 return describe(wire, request, came, f"what MLflow itself answers: {before}", wrong)
             before = after
-        raise AssertionError(f"MLflow itself answered {request.method} {request.path} in {ATTEMPTS} ways, one after the other")
+        raise AssertionError(f"MLflow itself answered {request.method} {request.path} in {ATTEMPTS} different ways in a row")
 
     def _is_same(self, request: Request, came: Answer, expected: Answer) -> bool:
         excused = any(request.path.startswith(excuse.path) and excuse.what.encode() in came.body for excuse in OTHER_ANSWERS)

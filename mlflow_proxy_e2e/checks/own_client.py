@@ -1,7 +1,7 @@
-"""A program of somebody who uses MLflow, run by itself: it writes with MLflow's client, reads that back and prints it as JSON.
+"""A user's program, run by itself: it writes with MLflow's client, reads the data back and prints it as JSON.
 
-``python -m mlflow_proxy_e2e.checks.own_client experiment NAME`` or ``... model NAME``. The environment says where MLflow is, and
-which key is sent.
+``python -m mlflow_proxy_e2e.checks.own_client experiment NAME`` or ``... model NAME``. The environment says where MLflow is and
+which key to send.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 
 
 def experiment(name: str) -> dict[str, object]:
-    """Create an experiment with a run, and return what is read back."""
+    """Create an experiment with a run, and return the data read back."""
     client = MlflowClient()
     run_id = client.create_run(client.create_experiment(name)).info.run_id
     client.log_param(run_id, "depth", "3")
@@ -24,7 +24,7 @@ def experiment(name: str) -> dict[str, object]:
 
 
 def model(name: str) -> dict[str, object]:
-    """Register a model, and return what is read back."""
+    """Register a model, and return the data read back."""
     client = MlflowClient()
     client.create_registered_model(name, description="scores payments")
     return {"description": client.get_registered_model(name).description}

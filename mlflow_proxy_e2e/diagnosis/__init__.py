@@ -1,4 +1,4 @@
-"""Why a run has failed, or what is wrong with a target: everything that is, worst first, with evidence and remedy."""
+"""What is wrong with a target, or why a run has failed: all findings, worst first, with evidence and remedy."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ from mlflow_proxy_e2e.redaction import without
 from mlflow_proxy_e2e.target import Target
 
 SEVERITIES: tuple[str, ...] = get_args(Severity)  # worst first
-AT_ONCE = 16  # signs that are read at the same time: most of them wait
-UNKNOWN_SEVERITY: Severity = "down"  # of what has no name: somebody does not get what they should
+AT_ONCE = 16  # signs read concurrently: most of them wait for replies
+UNKNOWN_SEVERITY: Severity = "down"  # of a problem without a name: something that should work does not
 
 
 @dataclass(frozen=True)
 class Found:
-    """What the signs of some causes say that cannot be told apart: one of them, if it shows."""
+    """The readings of causes that cannot be told apart: one of them applies."""
 
     causes: tuple[Cause, ...]
     reading: Reading
-    what: str = ""  # where no cause has a name for it
+    what: str = ""  # what is wrong, if no cause has a name for it
 
 
 def diagnose(target: Target, failed: Sequence[FailedTest] = ()) -> Verdict:
-    """Ask a target what is wrong with it. Takes up to 10 s.
+    """Diagnose a target. Takes up to 10 s.
 
     Args:
-        target: what is asked.
-        failed: the tests that have failed, if any have.
+        target: the target to diagnose.
+        failed: the failed tests, if any.
     """
     return conclude(observed(target, failed), failed)
 
 
 def observed(target: Target, failed: Sequence[FailedTest] = ()) -> Facts:
-    """Return what was observed of a target: whatever the signs of all causes ask for, and what was created is removed."""
+    """Return everything that the signs of all causes observe of a target. What was created for it is removed."""
     routes = {test.route for test in failed}
     suspected = routes.pop() if len(routes) == 1 else None
     facts = Facts(target, suspected, (test.about for test in failed))
@@ -55,12 +55,12 @@ def observed(target: Target, failed: Sequence[FailedTest] = ()) -> Facts:
 
 
 def recorded(recording: Recording) -> Verdict:
-    """Return what a recording shows, without a network."""
+    """Return the verdict on a recording, without a network."""
     return conclude(Facts.recorded(recording))
 
 
 def read(facts: Facts) -> Mapping[CauseId, Reading]:
-    """Return what the sign of each cause says. What is asked first is what has failed, and what is worst."""
+    """Return the reading of each cause's sign. The slowest signs are read first, then the worst causes."""
     causes = sorted(CATALOGUE.values(), key=lambda cause: (-cause.shows.seconds, SEVERITIES.index(cause.severity)))
 
     def reading(cause: Cause) -> Reading:
@@ -72,7 +72,7 @@ def read(facts: Facts) -> Mapping[CauseId, Reading]:
 
 
 def conclude(facts: Facts, failed: Sequence[FailedTest] = ()) -> Verdict:
-    """Return the verdict on facts: consequences of something that was found are left out."""
+    """Return the verdict on facts, without the consequences of other findings."""
     readings = read(facts)
     found = _without_consequences(_told_apart(readings)) or _unnamed(facts)
     findings, routes = _ranked(facts, found)
@@ -84,7 +84,7 @@ def conclude(facts: Facts, failed: Sequence[FailedTest] = ()) -> Verdict:
 
 
 def _told_apart(readings: Mapping[CauseId, Reading]) -> list[Found]:
-    """Return what shows; and, of what may be, those together that the same observation made suspicious."""
+    """Return the readings that say YES, each by itself, and the suspicions, grouped by the observation that they share."""
     shown = [Found((CATALOGUE[cause],), reading) for cause, reading in readings.items() if reading.shows is Shows.YES]
     known = {str(found.reading.evidence[0]) for found in shown if found.reading.evidence}
     suspected: dict[str, list[CauseId]] = {}
@@ -103,7 +103,7 @@ def _one_of(causes: Sequence[CauseId], readings: Mapping[CauseId, Reading]) -> F
 
 
 def _without_consequences(found: Sequence[Found]) -> list[Found]:
-    """Leave out what something else explains: where that is one of several causes, what all of them explain."""
+    """Leave out what another finding explains. A finding with several causes explains only what all of them explain."""
     explained = {consequence for each in found for consequence in _explained(each)}
     return [each for each in found if not explained & {cause.id for cause in each.causes}]
 
@@ -113,7 +113,7 @@ def _explained(found: Found) -> set[CauseId]:
 
 
 def _unnamed(facts: Facts) -> list[Found]:
-    """Return what is wrong that no cause has a name for: the first that shows."""
+    """Return the first problem that shows and that no cause has a name for, or nothing."""
     for number, (what, sign) in enumerate(UNNAMED):
         with facts.within(f"{what} {number}"):
             reading = sign(facts)

@@ -1,4 +1,4 @@
-"""Tests that have failed: which finding accounts for each, and how those fail alike that none accounts for."""
+"""Failed tests: which finding accounts for each, and the rest, grouped by how they fail."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class FailedTest:
 
     Args:
         id: pytest's.
-        route: the name of its route, if it has one.
+        route: the name of its route, or None.
         request_ids: of the requests that it sent last, oldest first.
         about: its subject.
         message: why it failed.
@@ -36,12 +36,12 @@ class FailedTest:
 
 
 def account(findings: Sequence[Finding], routes: Mapping[Finding, frozenset[str]], tests: Sequence[FailedTest]) -> list[Finding]:
-    """Return the findings with the tests that each accounts for: the first one that does, in this order.
+    """Return the findings, each with the failed tests that it accounts for. A test goes to the first finding that fits.
 
     Args:
         findings: what was found, worst first.
-        routes: the names of the routes that each concerns. Empty: all.
-        tests: what has failed.
+        routes: the names of the routes that each finding affects. Empty: all.
+        tests: the failed tests.
     """
     taken: dict[Finding, list[str]] = {finding: [] for finding in findings}
     for test in tests:
@@ -58,7 +58,7 @@ def _reddens(finding: Finding, routes: frozenset[str], test: FailedTest) -> bool
 
 
 def group(facts: Facts, tests: Iterable[FailedTest]) -> list[Unexplained]:
-    """Return tests that nothing accounts for, those together that fail alike: the largest group first."""
+    """Return the tests that no finding accounts for, grouped by how they fail, the largest group first."""
     alike: dict[str, list[FailedTest]] = {}
     for test in tests:
         alike.setdefault(kind_of(test.message), []).append(test)
@@ -73,7 +73,7 @@ def _example(facts: Facts, test: FailedTest) -> tuple[str, ...]:
 
 
 def _hops(facts: Facts, tests: Sequence[FailedTest]) -> tuple[str, ...]:
-    """Return where tests fail that nothing accounts for: at the edge only if the same tests passed behind it."""
+    """Return the hops where such tests fail. It is the edge only if the same tests ran behind the edge and passed."""
     if all(test.route == EDGE_ROUTE and PROXY_ROUTE in test.passed_on for test in tests):
         return ("edge",)
     if facts.has_logs:
@@ -83,7 +83,7 @@ def _hops(facts: Facts, tests: Sequence[FailedTest]) -> tuple[str, ...]:
 
 
 def _last_word(facts: Facts, tests: Sequence[FailedTest]) -> tuple[str, ...]:
-    """Return which hop decided on the last request of a failed test: MLflow, if all hops passed its answer on."""
+    """Return the hop that answered the last request of a failed test: MLflow, if all hops passed its answer on."""
     lines = _trace(facts, next((test for test in tests if test.request_ids), tests[0]))
     if {line.hop for line in lines} == {"edge"}:
         return ("edge",)

@@ -1,4 +1,4 @@
-"""Which of MLflow's endpoints a run has exercised: by what users do, by the calls that everybody makes of each, or not at all."""
+"""Which of MLflow's endpoints a run has exercised: by a scenario, by the matrix of calls by every identity, or not at all."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ import pytest
 
 from mlflow_proxy_e2e.endpoints.scopes import pattern
 
-Call = tuple[str, str]  # a method and a path, or a template of paths
+Call = tuple[str, str]  # a method and a path, or a path template
 
-HEADING = "| endpoint | by a scenario | by everybody |\n|---|---|---|\n"
+HEADING = "| endpoint | by a scenario | by every identity |\n|---|---|---|\n"
 
 
 @dataclass
 class Coverage:
-    """What a run, or one process of it, has called.
+    """The calls of a run, or of one of its processes.
 
     Args:
-        table: the endpoints that there are, if they were asked for.
-        matrix: those that everybody has called.
-        calls: the calls that were answered as somebody wanted, by path.
+        table: MLflow's endpoints, if the table was requested.
+        matrix: those that every identity has called.
+        calls: the calls that got the expected answer, by path.
     """
 
     table: set[Call] = field(default_factory=set)
@@ -37,7 +37,7 @@ class Coverage:
         return {name: sorted(map(list, calls)) for name, calls in asdict(self).items()}
 
     def add(self, data: Mapping[str, Iterable[Iterable[str]]]) -> None:
-        """Add what ``to_data`` made plain."""
+        """Add the data from ``to_data``."""
         for name, calls in data.items():
             getattr(self, name).update(map(tuple, calls))
 
@@ -58,12 +58,12 @@ class Coverage:
         return sorted(self.table, key=lambda endpoint: (endpoint[1], endpoint[0]))
 
     def _kinds(self) -> Iterator[tuple[bool, bool]]:
-        """Tell of each endpoint whether a scenario and whether the matrix has exercised it."""
+        """Return for each endpoint whether a scenario and whether the matrix has exercised it."""
         by_scenarios = set(self._by_scenarios())
         return ((endpoint in by_scenarios, endpoint in self.matrix) for endpoint in self._endpoints())
 
     def _by_scenarios(self) -> Iterator[Call]:
-        # What has fewer wildcards is what a server tries first.
+        # A server tries the paths with the fewest wildcards first.
         ordered = sorted(self.table, key=lambda endpoint: (endpoint[1].count("*"), -len(endpoint[1])))
         patterns = [(endpoint, pattern(endpoint[1])) for endpoint in ordered]
         for method, path in self.calls:

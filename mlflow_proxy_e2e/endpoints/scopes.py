@@ -1,4 +1,4 @@
-"""Which scope a call of MLflow's API asks for: the table in ``scopes.txt``, and nothing beside it."""
+"""The scope that a call to MLflow's API requires: the table in ``scopes.txt``, and nothing else."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TWINS = ("/api", "/ajax-api")
 
 
 class Rule(NamedTuple):
-    """One line of the table: calls of ``method`` on a path that matches ``path`` ask for ``scope``."""
+    """One line of the table: calls with ``method`` to a path that matches ``path`` require ``scope``."""
 
     scope: Scope
     method: str
@@ -27,7 +27,7 @@ class Scopes:
     """A table of rules.
 
     Args:
-        table: the file. A twin that is written ``{api}`` makes two rules.
+        table: the file. A path with ``{api}`` makes two rules, one for each twin.
 
     Raises ValueError for a line that is not a rule.
     """
@@ -37,13 +37,13 @@ class Scopes:
         self.rules = tuple(rule for line in lines for rule in _rules(line))
 
     def required(self, method: str, raw_path: str) -> Scope | None:
-        """Return the scope that a call asks for, or None if no rule covers it.
+        """Return the scope that a call requires, or None if no rule covers it.
 
         Args:
             method: the call's HTTP method.
             raw_path: the path within MLflow as it will be forwarded, still percent-encoded.
         """
-        # MLflow decodes once and then matches: to decide on anything else would be to decide on another call.
+        # MLflow decodes once and then matches. Deciding on anything else would mean deciding on another call.
         path = unquote(raw_path)
         if _has_odd_segments(path):
             return None
@@ -62,12 +62,12 @@ def _rules(line: str) -> Iterator[Rule]:
 
 
 def _has_odd_segments(path: str) -> bool:
-    """Tell whether a server behind might see another path than the one that is written."""
+    """Tell whether the next server might see a different path than the one that is written."""
     return any(segment in (".", "..") for segment in path.split("/")) or "//" in path
 
 
 def pattern(template: str) -> re.Pattern[str]:
-    """Return what matches the decoded paths of a template."""
+    """Return the pattern that matches the decoded paths of a template."""
     parts = re.split(r"(\*\*|\*)", template)
     kinds = {"**": ".+", "*": "[^/]+"}
     return re.compile("".join(kinds.get(part) or re.escape(part) for part in parts), re.DOTALL)

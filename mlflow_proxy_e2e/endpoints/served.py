@@ -1,7 +1,7 @@
-"""Which MLflow a target serves: one of another version than the installed one may lack what its own server has.
+"""The version of MLflow that a target serves: another version than the installed one may lack some of its endpoints.
 
-What it lacks is asked of it and not read out of a list of versions. Only MLflow itself is believed, on a stack that we own: a
-proxy in front of it may be what is broken, and what a deployment promises stands in its profile.
+MLflow is asked for them; there is no list of versions. Only MLflow itself is asked, on the lab's own stacks: a
+proxy in front of it may be what is broken, and a deployment's profile says what it promises.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from mlflow_proxy_e2e.target import CAPABILITIES, Target
 from mlflow_proxy_e2e.version import installed, mlflow_version
 from mlflow_proxy_e2e.wire import Wire
 
-# The endpoints without which a capability is none: the youngest ones of those that its tests call.
+# The endpoints that a capability cannot do without: the newest ones that its tests call.
 NEEDED: Mapping[str, tuple[Endpoint, ...]] = {
     "logged-models": (Endpoint("POST", "/api/2.0/mlflow/logged-models"),),
     "traces": (Endpoint("POST", "/api/3.0/mlflow/traces"), Endpoint("GET", "/api/3.0/mlflow/traces/get")),
     "otlp": (Endpoint("POST", "/v1/traces"),),
     "datasets": (Endpoint("POST", "/api/3.0/mlflow/datasets/create"), Endpoint("DELETE", "/api/3.0/mlflow/datasets/*/records")),
     "scorers": (Endpoint("POST", "/api/3.0/mlflow/scorers/register"),),
-    # Those of budgets are the ones that never fire while the tests run.
+    # Endpoints for budgets that never fire while the tests run.
     "webhooks": (Endpoint("POST", "/api/2.0/mlflow/webhooks"), Endpoint("POST", "/api/3.0/mlflow/gateway/budgets/create")),
     "gateway": (Endpoint("GET", "/gateway/mlflow/v1/models"),),
     "single-workspace": (Endpoint("GET", "/api/3.0/mlflow/workspaces"),),
@@ -34,23 +34,23 @@ NEEDED: Mapping[str, tuple[Endpoint, ...]] = {
 
 
 class Served(NamedTuple):
-    """The version of the MLflow that is served, and the capabilities that it lacks."""
+    """The version of the served MLflow, and the capabilities that it lacks."""
 
     version: str
     lacking: frozenset[str] = frozenset()
 
     def why_not(self, capability: str) -> str | None:
-        """Say why MLflow cannot have a capability, or return None if it can."""
+        """Return why MLflow cannot have a capability, or None if it can."""
         return f"MLflow {self.version} lacks it: {CAPABILITIES[capability]}" if capability in self.lacking else None
 
     def why_too_old(self, version: str) -> str | None:
-        """Say that MLflow is older than ``version``, or return None if it is not."""
+        """Return that MLflow is older than ``version``, or None if it is not."""
         return f"MLflow {self.version} lacks it: the test needs {version}" if Version(self.version) < Version(version) else None
 
 
 @functools.cache
 def served(target: Target) -> Served:
-    """Return what a target that is ready serves. MLflow that does not tell its version counts as one that lacks nothing."""
+    """Return what a ready target serves. An MLflow that does not tell its version counts as one that lacks nothing."""
     version = target.mlflow_version or mlflow_version(target, timeouts.REACH) or installed()
     if version == installed() or not (target.direct and target.hops) or mlflow_version(target, timeouts.ANSWER) != version:
         return Served(version)
@@ -60,5 +60,5 @@ def served(target: Target) -> Served:
 
 
 def as_served(target: Target) -> Target:
-    """Return the target, once it is ready, without the capabilities that the MLflow of a stack of our own lacks."""
+    """Return the target, once ready, without the capabilities that the MLflow of the lab's own stack lacks."""
     return replace(target, capabilities=target.capabilities - served(target).lacking) if target.hops else target

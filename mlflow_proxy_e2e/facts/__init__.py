@@ -1,1 +1,1 @@
-"""What is observed of a target under diagnosis, and what can be concluded from it: each asked once, recorded, and replayable."""
+"""Observations of a target under diagnosis, each made once, recorded and replayable; and the signs that are read from them."""

@@ -1,4 +1,4 @@
-"""Who is let in that must be refused, and whether everybody is."""
+"""Identities that are let in although they must be refused, and targets that let everybody in."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mlflow_proxy_e2e.wire import Request
 
 
 def let_in(facts: Facts) -> Mapping[str, Sequence[Reply]]:
-    """Return what identities get that must be refused and are not, by their names: a reply of each route on which that is so."""
+    """Return the calls that must be refused but were let in: by the identity's name, one reply for each affected route."""
     return facts.once(_let_in)
 
 
@@ -36,13 +36,13 @@ def _first_let_in(facts: Facts, who: Identity, route: Route) -> Reply | None:
 
 
 def is_open_to_everybody(facts: Facts) -> bool:
-    """Tell whether all are let in who must be refused for want of a key that counts."""
+    """Tell whether every identity that must be refused as unauthenticated is let in."""
     without_key = {who.name for who in facts.target.identities if who.refused == "unauthenticated"}
     return bool(without_key) and without_key <= let_in(facts).keys()
 
 
 def open_gate(test: Callable[[Facts, tuple[str, ...]], bool | None]) -> Sign:
-    """Return the sign that everybody is let in, and that it is so: the test is given the hops where that may be."""
+    """Return the sign that everybody is let in and ``test`` holds, which is given the hops where the problem may be."""
 
     def read(facts: Facts) -> Reading:
         if not is_open_to_everybody(facts):
@@ -59,7 +59,7 @@ def open_gate(test: Callable[[Facts, tuple[str, ...]], bool | None]) -> Sign:
 
 
 def _is_refused(facts: Facts, request: Request) -> bool:
-    """Tell whether a call is refused to whoever shows no key, on the first route that is open to everybody."""
+    """Tell whether a call without a key is refused, on the first route that is open to everybody."""
     wrong = next(iter(let_in(facts).values()))
     return facts.reply(Question(wrong[0].question.route, request)).status == facts.target.contract.unauthenticated
 
@@ -69,22 +69,22 @@ def _fresh_read(facts: Facts) -> Request:
 
 
 def is_kept_for_others(facts: Facts) -> bool:
-    """Tell whether only what somebody else has asked for is open to everybody: nobody has asked for this one before."""
+    """Tell whether only calls that were made before are open to everybody: a new one is refused."""
     return _is_refused(facts, _fresh_read(facts))
 
 
 def is_open_in_part(facts: Facts) -> bool:
-    """Tell whether other paths are refused: this one nobody can have decided about before."""
+    """Tell whether another path is refused, one that nobody can have called before."""
     return _is_refused(facts, Request("GET", f"/api/2.0/mlflow-artifacts/artifacts/{facts.token()}"))
 
 
 def wholly_open(test: Callable[[Facts, tuple[str, ...]], bool | None]) -> Sign:
-    """Return the sign that everybody is let in to everything, and that it is so."""
+    """Return the sign that everything is open to everybody and ``test`` holds."""
     return open_gate(lambda facts, _: not is_kept_for_others(facts) and not is_open_in_part(facts)) & open_gate(test)
 
 
 def auth_is_ill(facts: Facts) -> bool | None:
-    """Tell whether the auth service of a stack that we own does not answer as it should."""
+    """Tell whether the auth service of the lab's own stack does not answer as it should."""
     if (asked := health(facts)) is None:
         return None
     decided = decision(facts)
@@ -92,7 +92,7 @@ def auth_is_ill(facts: Facts) -> bool | None:
 
 
 def wrongly_let_in(is_who: Callable[[Identity], bool]) -> Sign:
-    """Return the sign that one of such identities is let in that must be refused, by whoever decides, while others are refused."""
+    """Return the sign that such an identity is let in although it must be refused, while others are refused."""
 
     def read(facts: Facts) -> Reading:
         if (wrong := _of_identity(facts, is_who, alone=False)) is None:
@@ -103,15 +103,15 @@ def wrongly_let_in(is_who: Callable[[Identity], bool]) -> Sign:
 
 
 def let_in_without_asking(facts: Facts) -> Reading:
-    """Say whether somebody is let in about whom the auth service has not been asked, as its log shows."""
+    """Tell whether an identity is let in that the auth service was not asked about, by the auth service's log."""
     if (wrong := _of_identity(facts, lambda _: True, alone=True)) is None:
         return NO
     hops = facts.behind(reply.question.route for reply in wrong)
-    return Reading(Shows.YES, (wrong[0], "the auth service has not been asked"), hops, _routes(wrong))
+    return Reading(Shows.YES, (wrong[0], "the auth service was not asked"), hops, _routes(wrong))
 
 
 def _of_identity(facts: Facts, is_who: Callable[[Identity], bool], *, alone: bool) -> Sequence[Reply] | None:
-    """Return what such an identity gets that must be refused: one about which the auth service was not asked, or any other."""
+    """Return the calls by such an identity that were let in: one that the auth service was not asked about, or any other."""
     if is_open_to_everybody(facts):
         return None
     of_who = (wrong for name, wrong in let_in(facts).items() if is_who(facts.target.identity(name)))
@@ -119,7 +119,7 @@ def _of_identity(facts: Facts, is_who: Callable[[Identity], bool], *, alone: boo
 
 
 def decided_alone(facts: Facts, wrong: Sequence[Reply]) -> bool:
-    """Tell whether the auth service's log has nothing of a call that was let in."""
+    """Tell whether the auth service's log does not mention a call that was let in."""
     return facts.has_logs and not facts.lines_at("auth", wrong[0].request_id)
 
 
@@ -128,13 +128,13 @@ def _decision_lines(facts: Facts, wrong: Sequence[Reply]) -> list[str]:
 
 
 def _decided_by(facts: Facts, wrong: Sequence[Reply]) -> tuple[str, ...]:
-    """Return whose decision it was: the auth service's where its log can be read, otherwise nobody can tell."""
+    """Return the hops that may have decided: the auth service, if its log shows that it was asked."""
     hops = facts.behind((reply.question.route for reply in wrong), "auth")
     return hops if hops == ("edge",) or facts.has_logs else together("auth", "proxy", *hops)
 
 
 def decided_by(sign: Sign) -> Sign:
-    """Return the sign of a decision that was wrong, at whoever may have taken it."""
+    """Return the sign of a wrong decision, at the hops that may have made it."""
 
     def read(facts: Facts) -> Reading:
         reading = sign(facts)
@@ -150,7 +150,7 @@ def _routes(wrong: Sequence[Reply]) -> frozenset[str]:
 
 
 def skew(facts: Facts) -> float | None:
-    """Return by how many seconds the auth service's clock is ahead of this machine's, if it can be asked for the time."""
+    """Return how many seconds the auth service's clock is ahead of this machine's, or None if it cannot be asked for the time."""
     return facts.observe("skew of the auth service's clock", lambda: _skew(facts))
 
 
@@ -161,7 +161,7 @@ def _skew(facts: Facts) -> float | None:
 
 
 def clock_is_off(test: Callable[[float], bool]) -> Sign:
-    """Return the sign that the auth service's clock differs so much. UNKNOWN where it cannot be asked."""
+    """Return the sign that the auth service's clock is off by so much. UNKNOWN where it cannot be asked."""
 
     def read(facts: Facts) -> Reading:
         seconds = skew(facts)
@@ -185,5 +185,5 @@ clock_ahead = clock_is_off(lambda seconds: seconds > timeouts.SKEW)
 
 
 def readers(facts: Facts) -> list[Identity]:
-    """Return the identities that may read and not write."""
+    """Return the identities that are allowed to read but not to write."""
     return [identity for identity in facts.target.who_may("read") if not identity.may("write")]

@@ -1,4 +1,4 @@
-"""Tests of a route that many signs are made of: each returns the reply that is wrong, or None."""
+"""Tests of a route that many signs are built from: each returns the reply that is wrong, or None."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from mlflow_proxy_e2e.facts.sign import Sign, on_routes
 from mlflow_proxy_e2e.target import Route
 from mlflow_proxy_e2e.wire import Request
 
-# By which MLflow says that something is not there, or not as it should be.
+# MLflow's error codes for something that is missing or invalid.
 MLFLOWS_CODES = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "BAD_REQUEST")
 Test = Callable[[Facts, Route], Reply | None]
 SandboxTest = Callable[[Facts, Route, Sandbox], Reply | None]
 
 
 def differs(request: Request, in_what: Callable[[Reply], object]) -> Test:
-    """Return what finds out whether something about the answer is not as in MLflow's own.
+    """Return the test that some property of an answer differs from MLflow's own answer.
 
     An answer of another status proves nothing about the property in question.
     """
@@ -32,7 +32,7 @@ def differs(request: Request, in_what: Callable[[Reply], object]) -> Test:
 
 
 def status_differs(request: Request, *statuses: int) -> Test:
-    """Return what finds out whether MLflow's own status is answered with one of these in its place."""
+    """Return the test that MLflow's own status is replaced with one of these."""
 
     def wrong(facts: Facts, route: Route) -> Reply | None:
         reply = facts.difference(request, None, lambda reply: reply.status, route)
@@ -42,7 +42,7 @@ def status_differs(request: Request, *statuses: int) -> Test:
 
 
 def unless(request: Request, right: Callable[[Reply], bool]) -> Test:
-    """Return what finds out whether the answer is not right. It counts unless MLflow's own is not right either."""
+    """Return the test that an answer is not right, although MLflow's own is."""
 
     def wrong(facts: Facts, route: Route) -> Reply | None:
         reply = facts.ask(route, request)
@@ -75,7 +75,7 @@ def unrouted(request: Request) -> Test:
 
 
 def repeats(text: str) -> Callable[[Reply], bool]:
-    """Return what tells whether MLflow's message has a text: it names what it does not have, so that one sees what has arrived.
+    """Return the test that MLflow's error message contains a text, which shows what has reached it.
 
     Other errors, such as a refusal, say nothing about that.
     """
@@ -87,30 +87,30 @@ def repeats(text: str) -> Callable[[Reply], bool]:
 
 
 def status_is_not(*statuses: int) -> Callable[[Reply], bool]:
-    """Return what tells whether no answer had one of these statuses."""
+    """Return the test that a reply has none of these statuses."""
     return lambda reply: reply.status not in statuses
 
 
 def lets_method_pass(reply: Reply) -> bool:
-    """Tell whether a method gets to MLflow: who knows no rule for it may answer so, refuse it, or end the connection."""
+    """Tell whether a method reaches MLflow. A hop that does not allow it may say so, refuse the call, or close the connection."""
     ruleless = reply.status == 404 and reply.error_code in (None, "ENDPOINT_NOT_FOUND") and not by_mlflow(reply)
     return reply.status not in (403, 405, 501) and reply.failure != "closed" and not ruleless
 
 
 def method_blocked(request: Request) -> Test:
-    """Return what finds out whether a method does not get to MLflow, on a path to which GET does."""
+    """Return the test that a method does not reach MLflow on a path where GET does."""
 
     def wrong(facts: Facts, route: Route) -> Reply | None:
         if (reply := unless(request, lets_method_pass)(facts, route)) is None:
             return None
-        get = facts.ask(route, Request("GET", request.path))  # which MLflow itself may not allow
+        get = facts.ask(route, Request("GET", request.path))  # MLflow itself may not allow it there
         return reply if get.status == 405 or get.status != reply.status else None
 
     return wrong
 
 
 def in_sandbox(test: SandboxTest, hop: str = "proxy") -> Sign:
-    """Return the sign that shows where the test, which is given an experiment of its own, returns a reply that is wrong."""
+    """Return the sign that ``test`` finds a wrong reply, given an experiment of the diagnosis's own."""
 
     def with_sandbox(facts: Facts, route: Route) -> Reply | None:
         own = sandbox(facts)

@@ -1,4 +1,4 @@
-"""Calls that are not answered as by MLflow itself: at which hop something is wrong that no cause has a name for."""
+"""Calls that are answered differently than by MLflow itself, where no cause has a name for that: at which hop they differ."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mlflow_proxy_e2e.facts.sign import NO, Reading, Shows, Sign
 from mlflow_proxy_e2e.target import Identity
 from mlflow_proxy_e2e.wire import JSON, Request, matters
 
-# Calls of every kind that a read key may make.
+# Calls of every kind that a read key is allowed to make.
 READS = (
     READ,
     Request("HEAD", READ.path),
@@ -30,7 +30,7 @@ READS = (
     Request("POST", "/graphql", JSON, b'{"query": "{ __typename }"}'),
     replace(READ, headers=(("Accept", "text/html"), ("Accept-Language", "de"), ("Cookie", "a=b"))),
 )
-# Headers that each hop has of its own, or that are counted from the second of the answer.
+# Headers that each hop sets itself, or that are relative to the time of the answer.
 VARYING = (
     "date",
     "server",
@@ -64,7 +64,7 @@ def _status(reply: Reply) -> object:
 
 
 def _essence(own: frozenset[tuple[str, str]], reply: Reply) -> object:
-    """Return what has to be as in MLflow's own answer, whose headers these are: all are there, and no other that matters."""
+    """Return the parts of an answer that must be as in MLflow's own, which has these headers."""
     if isinstance(reply.came, str):
         return reply.came
     headers = _headers(reply)
@@ -77,7 +77,7 @@ def _headers(reply: Reply | None) -> frozenset[tuple[str, str]]:
 
 
 def _hops(facts: Facts, wrong: Sequence[Reply]) -> tuple[str, ...]:
-    """Return where a difference arises: with the auth service, if it was its decision."""
+    """Return the hops where a difference may arise: the auth service, if it made the decision."""
     refused = wrong[0].status in (facts.target.contract.unauthenticated, facts.target.contract.forbidden)
     decided = facts.lines_at("auth", wrong[0].request_id) if refused else ()
     if any(f" {wrong[0].status} " in line.line for line in decided):
@@ -87,7 +87,7 @@ def _hops(facts: Facts, wrong: Sequence[Reply]) -> tuple[str, ...]:
 
 
 def _reads(facts: Facts) -> Reading:
-    """Hold answers on the routes against MLflow's own."""
+    """Compare the answers on the routes with MLflow's own."""
     if facts.direct is None or not facts.open_routes:
         return NO
     callers = list(dict.fromkeys((facts.control, *facts.target.who_may("read"))))
@@ -131,7 +131,7 @@ def _own_writes(facts: Facts, own: Sandbox) -> Reading:
 def _writes(own: Sandbox) -> tuple[Request, ...]:
     file = f"{own.artifacts}/a.txt"
     return (
-        post("experiments/create", {"name": own.name}),  # there is one: MLflow refuses
+        post("experiments/create", {"name": own.name}),  # it exists: MLflow refuses
         Request("PUT", file, body=b"content"),
         Request("GET", file),
         Request("GET", f"/get-artifact?run_id={own.run_ids[0]}&path=a.txt"),
@@ -142,7 +142,7 @@ def _writes(own: Sandbox) -> tuple[Request, ...]:
     )
 
 
-DIFFERS = "a call is not answered as by MLflow itself"
+DIFFERS = "a call is answered differently than by MLflow itself"
 UNNAMED = (
     (DIFFERS, Sign(_reads)),
     (DIFFERS, _in_sandbox(_own_reads)),

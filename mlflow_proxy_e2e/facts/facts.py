@@ -1,6 +1,6 @@
-"""The facts about one target: each is observed once, when somebody first asks for it, and recorded under a name of its own.
+"""The facts about one target: each is observed once, when a sign first needs it, and recorded under its own name.
 
-Whatever is concluded is a function of these observations alone, so that the same conclusions can be drawn from a recording.
+All conclusions are functions of these observations alone, so that a recording leads to the same conclusions.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from mlflow_proxy_e2e.wire import Request
 S = TypeVar("S")
 T = TypeVar("T")
 
-EDGE_ROUTE, PROXY_ROUTE = "external", "internal"  # the one crosses the edge, the other begins behind it
+EDGE_ROUTE, PROXY_ROUTE = "external", "internal"  # the first goes through the edge, the second starts behind it
 HOPS = ("client", "edge", "proxy", "auth", "mlflow")  # in the order in which a request crosses them
-COMMON = re.compile(r"(?:[a-z]{1,6}[_-]){1,2}|[^:]*:")  # what all keys of a kind begin with, such as "sk_live_", or a user's name
+COMMON = re.compile(r"(?:[a-z]{1,6}[_-]){1,2}|[^:]*:")  # of all keys of a kind, such as "sk_live_", or a user's name
 KINDS = (string.ascii_lowercase, string.ascii_uppercase, string.digits)
 READ = Request("GET", "/api/2.0/mlflow/experiments/search?max_results=1")
-FAILED = "what has failed"  # the name under which a recording has what was known before anything was asked
-TOKENS = uuid.UUID("3f0d7c1e-9a53-4c6f-8f8e-2d1b6a7c5e90")  # the namespace of words that nobody else has
+FAILED = "what has failed"  # the name under which a recording has what was known at the start
+TOKENS = uuid.UUID("3f0d7c1e-9a53-4c6f-8f8e-2d1b6a7c5e90")  # the namespace of unique tokens
 
 
 class _Context(threading.local):
-    """On whose behalf this thread asks, and for the how-manieth time."""
+    """The scope of this thread's observations, and how often it has looked."""
 
     scope = ""
     look = 0
@@ -49,17 +49,17 @@ class Facts:
     """What can be observed of a target. Safe to use from several threads.
 
     Args:
-        target: what is asked.
-        suspected: the route on which tests have failed, if it is one.
-        about: the subjects of what has failed, which is asked about first.
-        recording: what was observed before. Then nothing is asked: what it does not have is not known.
+        target: the target to observe.
+        suspected: the route on which all failed tests failed, if there is one.
+        about: the subjects of the failed tests.
+        recording: earlier observations. Nothing is asked then, and what the recording lacks is unknown.
     """
 
     def __init__(
         self, target: Target, suspected: str | None = None, about: Iterable[str] = (), recording: Recording | None = None
     ) -> None:
         self.target = target
-        # What is wrong on any route shows on the one that crosses most hops, unless the tests that have failed say otherwise.
+        # A problem on any route shows on the one with the most hops, unless the failed tests say otherwise.
         self.routes = tuple(sorted(target.routes, key=lambda route: (route.name != suspected, route.name != EDGE_ROUTE)))
         self.about = frozenset(about)
         self.control = target.insider
@@ -80,14 +80,14 @@ class Facts:
 
     @classmethod
     def recorded(cls, recording: Recording) -> Facts:
-        """Return the facts of a recording: nothing is asked."""
+        """Return the facts in a recording: nothing is asked."""
         said = recording.observations[FAILED]
         return cls(recording.target, said["route"], said["about"], recording)
 
-    # What is observed, and under which name.
+    # Observations and their names.
 
     def observe(self, name: str, live: Callable[[], T]) -> T:
-        """Return what is observed under a name, for the first time or before. Raises NotAskedError if nobody can tell."""
+        """Return the observation of that name, made now or earlier. Raises NotAskedError if it cannot be had."""
         future, is_mine = self._claim(name)
         if is_mine:
             try:
@@ -97,11 +97,11 @@ class Facts:
         return cast(T, future.result())
 
     def once(self, conclusion: Callable[[Facts], T]) -> T:
-        """Return what is concluded from facts, worked out once however many signs need it."""
+        """Return a conclusion from facts, computed once for all signs that need it."""
         return self.once_as(conclusion.__qualname__, conclusion)
 
     def once_as(self, name: str, conclusion: Callable[[Facts], T]) -> T:
-        """Return the same of a conclusion that has no name of its own."""
+        """Return the same for a function that has no name of its own."""
         future, is_mine = self._claim(f"concluded {name}")
         if is_mine:
             with self.within(name):
@@ -129,7 +129,7 @@ class Facts:
 
     @contextmanager
     def within(self, scope: str) -> Iterator[None]:
-        """Within the block, what this thread observes more than once is kept apart from what others do."""
+        """Within the block, this thread's repeated observations are kept apart from those of others."""
         context = self._context
         before = context.scope, context.count, context.look
         context.scope, context.count, context.look = scope, 0, 0
@@ -140,7 +140,7 @@ class Facts:
 
     @contextmanager
     def looking_again(self) -> Iterator[None]:
-        """Within the block, this thread observes everything afresh."""
+        """Within the block, this thread observes everything again."""
         self._context.look += 1
         try:
             yield
@@ -148,14 +148,14 @@ class Facts:
             self._context.look -= 1
 
     def token(self) -> str:
-        """Return a word that nobody has used before."""
+        """Return a token that has not been used before."""
         self._context.count += 1
         return uuid.uuid5(TOKENS, f"{self._seed} {self._context.scope} {self._context.look} {self._context.count}").hex
 
     # Questions to the target.
 
     def question(self, route: Route, request: Request, who: Identity | None = None, carrier: Carrier | None = None) -> Question:
-        """Return a question of the identity that may do as much as anybody, or of another one."""
+        """Return a question by an identity: by default, one with all the scopes that any identity has."""
         return Question(route, request, who or self.control, carrier or self.target.carriers[0])
 
     def ask(self, route: Route, request: Request, who: Identity | None = None, carrier: Carrier | None = None) -> Reply:
@@ -163,20 +163,20 @@ class Facts:
         return self.reply(self.question(route, request, who, carrier))
 
     def reply(self, question: Question) -> Reply:
-        """Return what comes of a question, or came of it before. Raises NotAskedError."""
+        """Return the reply to a question, or the earlier one if it was asked before. Raises NotAskedError."""
         return self._reply(question, f" look {self._context.look}" if self._context.look else "")
 
     def replies(self, questions: Iterable[Question]) -> list[Reply]:
-        """Ask questions at once, and return what comes of each. Raises NotAskedError."""
+        """Ask questions concurrently, and return their replies. Raises NotAskedError."""
         suffix = f" look {self._context.look}" if self._context.look else ""
         return self._at_once([(question, suffix) for question in questions])
 
     def again(self, question: Question) -> Reply:
-        """Return what comes of a question that may have been asked before. Raises NotAskedError."""
+        """Ask a question again, and return the new reply. Raises NotAskedError."""
         return self._reply(question, self._new_suffix())
 
     def several_times(self, question: Question, times: int) -> list[Reply]:
-        """Return what comes of a question, each time on a connection of its own. Raises NotAskedError."""
+        """Ask a question several times, each time on a new connection, and return the replies. Raises NotAskedError."""
         return [self.again(question) for _ in range(times)]
 
     def _new_suffix(self) -> str:
@@ -187,7 +187,7 @@ class Facts:
         return self.at_once(lambda each: self._reply(*each), questions, AT_ONCE)
 
     def at_once(self, do: Callable[[S], T], things: Sequence[S], most: int) -> list[T]:
-        """Do something with several things, so many at once as long as there is anything to wait for."""
+        """Call a function for each of several items, concurrently while there are replies to wait for."""
         if not self.is_live or len(things) < 2:
             return list(map(do, things))
         with ThreadPoolExecutor(min(most, len(things))) as threads:
@@ -201,38 +201,38 @@ class Facts:
 
     @property
     def direct(self) -> Route | None:
-        """Return the route to MLflow itself, if somebody answers there: a closed way says nothing about MLflow."""
+        """Return the route to MLflow itself, or None if nothing answers there: that says nothing about MLflow."""
         return self.once(_direct)
 
     def ask_directly(self, request: Request) -> Reply | None:
-        """Ask MLflow itself, where it can be reached. Raises NotAskedError."""
+        """Ask MLflow itself, if it can be reached. Raises NotAskedError."""
         return self.reply(Question(self.direct, request)) if self.direct else None
 
     def ask_hop(self, name: str, request: Request | None = None, who: Identity | None = None) -> Reply | None:
-        """Ask a hop by itself, by default for its health, if it is known where it is. Raises NotAskedError."""
+        """Ask a hop directly, by default for its health, if its address is known. Raises NotAskedError."""
         for hop in self.target.hops:
             if hop.name == name and hop.url:
                 return self.reply(Question(Route(name, hop.url, hop.ca), request or Request("GET", hop.health), who))
         return None
 
-    # Who gets through.
+    # Which keys get through.
 
     def good(self, route: Route) -> list[Reply]:
-        """Return what a good key gets on a route, sent in each way in which it can be. Raises NotAskedError."""
+        """Return the replies to a good key on a route, one for each carrier. Raises NotAskedError."""
         return self.replies(self.question(route, READ, carrier=carrier) for carrier in self.target.carriers)
 
     @property
     def broken(self) -> list[Route]:
-        """Return the routes on which a good key does not get through, however it is sent. Raises NotAskedError."""
+        """Return the routes on which a good key does not get through with any carrier. Raises NotAskedError."""
         return self.once(_broken)
 
     @property
     def open_routes(self) -> list[Route]:
-        """Return the routes on which a good key gets through, sent as it usually is. Raises NotAskedError."""
+        """Return the routes on which a good key gets through with its usual carrier. Raises NotAskedError."""
         broken = self.broken
         return [route for route in self.routes if route not in broken or self.ask(route, READ).works]
 
-    # Logs, where the stack is ours.
+    # Logs, where the stack is the lab's own.
 
     @property
     def has_logs(self) -> bool:
@@ -240,15 +240,18 @@ class Facts:
         return bool(self.target.hops)
 
     def lines(self, request_id: str, reached: str = "") -> list[LogLine]:
-        """Return what the hops' logs say of a request that has reached one of them. Raises NotAskedError."""
+        """Return the lines about a request in the hops' logs, in the order of the hops. Raises NotAskedError.
+
+        ``reached`` names a hop that is known to have got the request: its line is waited for.
+        """
         return self._lines(f"log {request_id}", lambda: lines_about(request_id, self.target.hops, reached))
 
     def lines_at(self, hop: str, request_id: str) -> list[LogLine]:
-        """Return the same of one hop, or of the several servers of that hop."""
+        """Return the same for one hop, or for the several servers of that hop."""
         return [line for line in self.lines(request_id) if line.hop.partition("-")[0] == hop] if self.has_logs else []
 
     def lines_with(self, texts: Sequence[str], hops: Sequence[str], name: str) -> list[LogLine]:
-        """Return the lines of some hops' logs that have such a text in them now: under a name, since texts may be keys."""
+        """Return the lines of some hops' logs with one of these texts. They are recorded under ``name``, as texts may be keys."""
         asked: list[Hop] = [hop for hop in self.target.hops if hop.name in hops]
         return self._lines(f"log with {name} at {' '.join(hops)}{self._new_suffix()}", lambda: lines_with(texts, asked))
 
@@ -256,17 +259,17 @@ class Facts:
         return [LogLine(*each) for each in self.observe(name, lambda: [[line.hop, line.line] for line in live()])]
 
     def said(self, reply: Reply, hop: str, field: str) -> list[str]:
-        """Return what a hop's log has in a field of the lines about a request."""
+        """Return the values of a field in a hop's log lines about a request."""
         return [str(line.said.get(field, "")) for line in self.lines_at(hop, reply.request_id)]
 
     def trace(self, reply: Reply) -> list[str]:
-        """Return what the hops' logs say of a request, as evidence."""
+        """Return the hops' log lines about a request, as evidence."""
         return list(map(str, self.lines(reply.request_id))) if self.has_logs else []
 
-    # What counts, and where it is.
+    # What counts, and at which hop.
 
     def difference(self, request: Request, who: Identity | None, in_what: Callable[[Reply], object], route: Route) -> Reply | None:
-        """Return the reply on a route if something about it is not as in MLflow's own: as in two of its own that are equal."""
+        """Return the reply on a route if a property differs from that of two equal answers of MLflow's own."""
         reply, direct = self.ask(route, request, who), self.ask_directly(request)
         if direct is None or in_what(reply) == in_what(direct):
             return None
@@ -274,17 +277,17 @@ class Facts:
         return replies[0] if in_what(direct) == in_what(replies[1]) != in_what(replies[0]) else None
 
     def reproduced(self, test: Callable[[Route], Reply | None], route: Route) -> Reply | None:
-        """Return the reply that shows that something is wrong, if it shows each time: what is so now and then is something else."""
+        """Return the wrong reply if the test finds one each time. Intermittent problems are other causes."""
         if not (shown := test(route)):
             return None
         with self.looking_again():
             return shown if test(route) else None
 
     def wrong(self, test: Callable[[Route], Reply | None], *, on_each: bool = False) -> list[Reply]:
-        """Return the replies that show that something is wrong, of each route on which it does and a good key gets through.
+        """Return the wrong replies, one for each route on which the test finds one and a good key gets through.
 
-        The first route crosses most hops: what does not show there is asked of the others only ``on_each``, since another hop may
-        close a hole on one of them.
+        The first route has the most hops. The others are tested only if the problem shows there, or with ``on_each``: another hop
+        may close a hole on one of them.
         """
         shown: list[Reply] = []
         for route in self.open_routes:
@@ -295,9 +298,9 @@ class Facts:
         return shown
 
     def behind(self, affected: Iterable[Route], hop: str = "proxy") -> tuple[str, ...]:
-        """Return where something sits that is wrong on these routes: at the edge if only on the one that crosses it.
+        """Return the hops at which a problem on these routes may be: the edge, if only the route through it is affected.
 
-        ``hop`` is where it sits otherwise. With a single route, which may begin anywhere in front of the proxy, nobody can tell.
+        ``hop`` is the answer otherwise. With a single route, which may start anywhere in front of the proxy, it cannot be told.
         """
         names = {route.name for route in affected}
         if len(self.target.routes) == 1:
@@ -307,27 +310,27 @@ class Facts:
     # Time, and the end.
 
     def write(self, file: Path) -> None:
-        """Write everything that was observed, without keys. Raises ReportError."""
+        """Write all observations, without keys. Raises ReportError."""
         try:
             self.recording.write(file, self.secrets)
         except OSError as error:
             raise ReportError(file, error) from None
 
     def has_seconds(self, seconds: float) -> bool:
-        """Tell whether there is so much time left."""
+        """Tell whether that much time is left."""
         return self.observe(f"has {seconds:g} s left{self._new_suffix()}", lambda: self._prober.seconds_left >= seconds)
 
     def keeping(self, seconds: float) -> AbstractContextManager[None]:
-        """Within the block, so much of the time is kept for what is asked after it."""
+        """Within the block, keep that much of the time for what is asked after it."""
         return self._prober.keeping(seconds)
 
     def at_end(self, action: Callable[[], None]) -> None:
-        """Have something done when the diagnosis is over."""
+        """Register a function to be called at the end of the diagnosis."""
         with self._lock:
             self._at_end.append(action)
 
     def close(self) -> None:
-        """Remove what was created."""
+        """Remove everything that was created."""
         while self._at_end:
             self._at_end.pop()()
 
@@ -341,7 +344,7 @@ def _broken(facts: Facts) -> list[Route]:
 
 
 def together(*hops: str) -> tuple[str, ...]:
-    """Return several hops, each once, in the order in which a request crosses them."""
+    """Return hops without repetition, in the order in which a request crosses them."""
     return tuple(hop for hop in HOPS if hop in hops)
 
 
@@ -352,7 +355,7 @@ def _direct(facts: Facts) -> Route | None:
 
 
 def _stranger(control: Identity) -> Identity | None:
-    """Return somebody whose key looks like a good one and is none, so that whoever checks keys has to look it up."""
+    """Return an identity whose key looks like a good one but was never issued, so that it has to be looked up."""
     if control.key is None:
         return None
     key = control.key.reveal()

@@ -1,4 +1,4 @@
-"""Sends questions, each with an end: for no longer than all of them together may take, and so many at once."""
+"""Sends questions: a limited number at once, and none beyond the time allowed for all of them."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ from mlflow_proxy_e2e.facts.question import NoAnswer, Question, Reply
 from mlflow_proxy_e2e.traffic import TRAFFIC
 from mlflow_proxy_e2e.wire import Answer, UnfinishedError, Wire
 
-AT_ONCE = 12  # questions: a target under diagnosis may be a slow one
+AT_ONCE = 12  # questions: the target may be a slow one
 
-# Why a certificate does not hold, by OpenSSL's codes (openssl-verification-options).
+# Why a certificate is invalid, by OpenSSL's codes (openssl-verification-options).
 CERTIFICATE: Mapping[int, NoAnswer] = {
     9: "certificate-early",
     10: "certificate-expired",
-    18: "certificate-unknown",  # vouches for itself
-    19: "certificate-unknown",  # a chain that ends with one that vouches for itself
+    18: "certificate-unknown",  # self-signed
+    19: "certificate-unknown",  # a chain that ends with a self-signed certificate
     62: "certificate-name",
     64: "certificate-name",
 }
-# What OpenSSL calls answers that are no TLS at all.
+# OpenSSL's names for answers that are not TLS.
 NOT_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE", "UNKNOWN_PROTOCOL")
 
 
 class NotAskedError(Exception):
-    """A question has no reply: the time or the number of requests for all of them is used up, or a recording does not have it."""
+    """A question has no reply: the time or number of requests for all of them is used up, or the recording lacks it."""
 
 
 class Prober:
-    """Sends questions until its time is over. Safe to use from several threads."""
+    """Sends questions until the time is up. Safe to use from several threads."""
 
     def __init__(self, seconds: float = timeouts.DIAGNOSIS) -> None:
         self._end, self._kept = time.monotonic() + seconds, 0.0
@@ -47,12 +47,12 @@ class Prober:
 
     @property
     def seconds_left(self) -> float:
-        """Return for how long anything can still be asked."""
+        """Return the seconds left for questions."""
         return max(0.0, self._end - self._kept - time.monotonic())
 
     @contextmanager
     def keeping(self, seconds: float) -> Iterator[None]:
-        """Within the block, so much of the time is kept for what is asked after it."""
+        """Within the block, keep that much of the time for what is asked after it."""
         self._kept = seconds
         try:
             yield
@@ -60,18 +60,18 @@ class Prober:
             self._kept = 0.0
 
     def send(self, question: Question, request_id: str) -> Reply:
-        """Return what comes of a question. Raises NotAskedError."""
+        """Return the reply to a question. Raises NotAskedError."""
         if not self._slots.acquire(timeout=self.seconds_left):
             raise NotAskedError(str(question))
         came: queue.SimpleQueue[Reply | RequestLimitError] = queue.SimpleQueue()
         began = time.monotonic()
         threading.Thread(
             target=self._work, args=(question, request_id, came), daemon=True
-        ).start()  # nobody waits for one that hangs
+        ).start()  # a thread that hangs is not waited for
         try:
             reply = came.get(timeout=max(0.001, self.seconds_left))
         except queue.Empty:
-            waited = time.monotonic() - max(began, TRAFFIC.delayed_until)  # what had to wait for its turn was asked no earlier
+            waited = time.monotonic() - max(began, TRAFFIC.delayed_until)  # the time spent waiting for its turn does not count
             if waited < timeouts.PROBE:
                 raise NotAskedError(str(question)) from None
             return Reply(question, request_id, "unanswered", waited)

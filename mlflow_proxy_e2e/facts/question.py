@@ -11,9 +11,9 @@ from mlflow_proxy_e2e.target import Carrier, Identity, Route
 from mlflow_proxy_e2e.wire import Answer, Request
 
 SHOWN_CHARACTERS = 90  # of a path
-SHOWN_BODY = 160  # characters of an answer's body
+SHOWN_BODY = 160  # characters of a body
 DECODABLE = ("gzip", "deflate")
-EITHER_HEADER = zlib.MAX_WBITS | 32  # has zlib tell the two formats apart
+EITHER_HEADER = zlib.MAX_WBITS | 32  # zlib detects which of the two formats it is
 
 NoAnswer = Literal[
     "unresolved",
@@ -34,7 +34,7 @@ NoAnswer = Literal[
 
 @dataclass(frozen=True)
 class Question:
-    """A request of somebody on a route. ``who`` is None for a caller without a key."""
+    """A request by an identity on a route. ``who`` is None for a caller without a key."""
 
     route: Route
     request: Request
@@ -43,7 +43,7 @@ class Question:
 
     @property
     def by(self) -> str:
-        """Return the caller as reports name it: the identity and, where it shows a key, how that is sent."""
+        """Return the caller as reports name it: the identity and, if it has a key, the carrier."""
         if self.who is None:
             return "nobody"
         return f"{self.who} ({self.carrier or self.who.carrier})" if self.who.key else f"{self.who}"
@@ -54,7 +54,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Reply:
-    """What came of a question: an answer, or why there is none. ``request_id`` is what the logs of all hops know it by."""
+    """The reply to a question: an answer, or why there is none. Hops log the request under ``request_id``."""
 
     question: Question
     request_id: str
@@ -73,15 +73,15 @@ class Reply:
 
     @property
     def body(self) -> bytes:
-        """Return the answer's body without its content coding, as clients read it. It is empty if no answer came."""
+        """Return the answer's body, decompressed as clients do it. It is empty if no answer came."""
         return _decoded(self.came) if isinstance(self.came, Answer) else b""
 
     def header(self, name: str) -> str | None:
-        """Return the answer's first header of that name."""
+        """Return the answer's first header with that name, or None."""
         return self.came.header(name) if isinstance(self.came, Answer) else None
 
     def json(self) -> Any:
-        """Return what the body says, or None if it is not JSON."""
+        """Return the body as JSON, or None if it is not JSON."""
         try:
             return json.loads(self.body)
         except ValueError:
@@ -89,7 +89,7 @@ class Reply:
 
     @property
     def error_code(self) -> str | None:
-        """Return the error code, if the body is an error in MLflow's shape."""
+        """Return the error code if the body is an error in MLflow's format, or None."""
         said = self.json()
         return str(said["error_code"]) if isinstance(said, dict) and {"error_code", "message"} <= set(said) else None
 

@@ -1,4 +1,4 @@
-"""Observations by their names, as data: written without keys, and read again where there is no network."""
+"""Observations by name, as data: written without keys, and read again where there is no network."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from mlflow_proxy_e2e.redaction import INSTEAD, without
 from mlflow_proxy_e2e.target import Hop, Route, Secret, Target
 from mlflow_proxy_e2e.wire import Answer
 
-FORMAT = 1  # raised when a field goes or changes its meaning
-PLAIN_BYTES = 2000  # of a body that is written as text
-DIGESTED_BYTES = 64 << 10  # of what was sent: it is told apart by its beginning and its length
-PACKED_BYTES = 64 << 10  # of a body once compressed: what is larger is cut
-HIDDEN = Secret(INSTEAD)  # stands where a key was
+FORMAT = 1  # raised when a field is removed or changes its meaning
+PLAIN_BYTES = 2000  # longest body that is written as text
+DIGESTED_BYTES = 64 << 10  # of a request: longer ones are identified by their beginning and length
+PACKED_BYTES = 64 << 10  # of a compressed body: larger ones are cut
+HIDDEN = Secret(INSTEAD)  # written in place of a key
 
 
 class Recording:
-    """What was observed of a target.
+    """The observations of a target.
 
     Args:
-        target: whom it was observed of.
-        observations: what came, by what was asked; plain data and replies.
+        target: the target observed.
+        observations: plain data and replies, by the name of the question.
     """
 
     def __init__(self, target: Target, observations: Mapping[str, Any] | None = None) -> None:
@@ -38,7 +38,7 @@ class Recording:
         self.observations: dict[str, Any] = dict(observations or {})
 
     def write(self, file: Path, secrets: Iterable[Secret]) -> None:
-        """Write everything but keys, compressed where the file's name ends with ``.gz``. Raises OSError."""
+        """Write everything but keys, compressed if the file's name ends with ``.gz``. Raises OSError."""
         hidden = tuple(secrets)
         data = {
             "format": FORMAT,
@@ -50,7 +50,7 @@ class Recording:
 
     @classmethod
     def read(cls, file: Path) -> Recording:
-        """Return what was written. Raises BadFileError."""
+        """Read a recording from a file. Raises BadFileError."""
         try:
             content = file.read_bytes()
             data = json.loads(gzip.decompress(content) if file.suffix == ".gz" else content)
@@ -63,7 +63,7 @@ class Recording:
 
 
 def _without_keys(target: Target) -> Target:
-    """Return the target as another machine may know it: no key, and no path of this one."""
+    """Return the target without keys and without paths of this machine."""
     return replace(
         target,
         identities=tuple(replace(identity, key=HIDDEN if identity.key else None) for identity in target.identities),
@@ -114,11 +114,11 @@ def _decoded(value: Any) -> Any:
     return Reply(NO_QUESTION, came["id"], Answer(came["status"], headers, body), came["seconds"])
 
 
-NO_QUESTION = Question(Route("", ""), request=None)  # type: ignore[arg-type]  # whoever asks has it
+NO_QUESTION = Question(Route("", ""), request=None)  # type: ignore[arg-type]  # the caller knows it
 
 
 def named(question: Question, secrets: Iterable[Secret]) -> str:
-    """Return by what name a question is known: the same on whatever machine, and without keys."""
+    """Return the name of a question: the same on every machine, and without keys."""
     request, hidden = question.request, tuple(secrets)
     who = f"{question.who.name} {question.carrier or question.who.carrier}" if question.who else "nobody"
     sent = without(hidden, repr(request.headers)).encode() + request.body[:DIGESTED_BYTES] + str(len(request.body)).encode()

@@ -1,4 +1,4 @@
-"""A good key that is refused: 401 and 403, by whom and in whose words."""
+"""A good key that is refused with 401 or 403: by which hop, and in which words."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ NOBODY = Identity("nobody", refused="unauthenticated")
 
 
 def is_unauthenticated(facts: Facts, seen: Stopped) -> bool:
-    """Tell whether a good key is taken for none, however it is sent."""
+    """Tell whether a good key is answered like a missing one, with every carrier."""
     return seen.by_every_carrier and seen.status in (401, facts.target.contract.unauthenticated)
 
 
 def is_forbidden(facts: Facts, seen: Stopped) -> bool:
-    """Tell whether a good key is forbidden a read, however it is sent."""
+    """Tell whether a good key is not permitted to read, with every carrier."""
     forbidden = seen.by_every_carrier and seen.status in (403, facts.target.contract.forbidden)
     return forbidden and not is_unauthenticated(facts, seen)
 
@@ -41,19 +41,19 @@ def _goes_round(facts: Facts, seen: Stopped) -> bool:
 
 
 def is_seen_from_outside(facts: Facts, seen: Stopped) -> bool:
-    """Tell whether a good key is taken for none, behind the edge, where nobody can ask the auth service why."""
+    """Tell whether a good key is answered like a missing one, behind the edge, where the auth service cannot be asked why."""
     return is_unauthenticated(facts, seen) and not seen.at_edge and not _goes_round(facts, seen) and health(facts) is None
 
 
 def is_refused_like_nobody(facts: Facts, seen: Stopped) -> bool:
-    """Tell whether it is refused in the very words, which are the contract's, in which whoever shows no key is."""
+    """Tell whether a good key is refused in exactly the contract's words that a caller without a key gets."""
     if not is_seen_from_outside(facts, seen) or _refusal(seen.reply) != _refusal(seen.nobody):
         return False
     return _in_contract_words(facts, seen.nobody)
 
 
 def accepted_key(facts: Facts) -> Reply | None:
-    """Return what another good key gets that is accepted where the first is not."""
+    """Return the reply to another good key that is accepted where the first one is not, or None."""
     return facts.once(_accepted_key)
 
 
@@ -68,7 +68,7 @@ def _no_other_key_is_accepted(facts: Facts, _: Stopped) -> bool:
 
 
 def refuses_by_auth(test: str) -> Sign:
-    """Return the sign that the auth service of a stack that we own is why a good key is taken for none.
+    """Return the sign that the auth service of the lab's own stack is the reason why a good key is refused.
 
     ``test``: ``outage`` if it cannot be asked, ``opinion`` if it does not know the key.
     """
@@ -90,9 +90,9 @@ def _is_host_refused(facts: Facts, seen: Stopped) -> bool:
 
 
 def _is_forbidden_in_contract_words(facts: Facts, seen: Stopped) -> bool:
-    """Tell whether it is forbidden as whoever knows keys apart forbids: in the contract's words, after asking for one.
+    """Tell whether it is forbidden in the contract's words by a hop that also requires a key.
 
-    Others forbid for reasons of their own.
+    Other hops forbid for reasons of their own.
     """
     if not is_forbidden(facts, seen) or _is_host_refused(facts, seen) or seen.at_edge:
         return False
@@ -115,25 +115,25 @@ forbidden_in_contract_words = stops(_is_forbidden_in_contract_words, _with_auth)
 
 UNNAMED = (
     (
-        "the edge turns down a key that is accepted behind it, however it is sent",
+        "the edge refuses a key that is accepted behind it, with every carrier",
         stops(lambda facts, seen: is_unauthenticated(facts, seen) and seen.at_edge),
     ),
-    ("the auth service turns down a key that it has issued", refuses_by_auth("unknown")),
+    ("the auth service refuses a key that it has issued", refuses_by_auth("unknown")),
     (
-        "a good key is refused in other words than a caller without a key",
+        "a good key is refused in different words than a caller without a key",
         stops(lambda facts, seen: _other_words(facts, seen) and facts.direct is not None),
     ),
     (
-        "a good key is refused in other words than a caller without a key",
+        "a good key is refused in different words than a caller without a key",
         stops(_other_words, lambda seen: together(*seen.hops, "proxy", "mlflow")),
     ),
     ("everybody is refused, and not in the contract's words", stops(is_seen_from_outside, _with_auth)),
     (
-        "the auth service turns down a key that it has issued",
+        "the auth service refuses a key that it has issued",
         stops(
             lambda facts, seen: is_forbidden(facts, seen) and (thinks := opinion(facts)) is not None and thinks.status != 200,
             lambda _: ("auth",),
         ),
     ),
-    ("a good key is forbidden a read, by a hop that does not say why", stops(is_forbidden, _with_auth)),
+    ("a good key is not permitted to read, by a hop that does not say why", stops(is_forbidden, _with_auth)),
 )

@@ -1,4 +1,4 @@
-"""What a diagnosis creates for itself, and removes: an experiment with two runs."""
+"""The experiment with two runs that a diagnosis creates for itself, and removes."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from mlflow_proxy_e2e.target import Identity, Route
 from mlflow_proxy_e2e.wire import JSON, Headers, Request, Wire
 
 API = "/api/2.0/mlflow"
-LARGE = b"x" * (12 << 20)  # bytes: proxies limit bodies to 1 MB by default, and people then to 10 MB
-BIG = 1234567890123456789  # of the numbers that fit into 64 bits, one that double precision does not have
+LARGE = b"x" * (12 << 20)  # bytes: proxies limit bodies to 1 MB by default, and people often raise that to 10 MB
+BIG = 1234567890123456789  # fits into 64 bits, but not into double precision
 
 
 @dataclass(frozen=True)
 class Sandbox:
-    """What there is to work on. ``failed`` is the last answer on the way there: it tells why, if there is nothing."""
+    """The experiment to work on. ``failed`` is the last reply while creating it, which says why there is none."""
 
     failed: Reply
     name: str = ""
@@ -33,32 +33,32 @@ class Sandbox:
 
     @property
     def is_there(self) -> bool:
-        """Tell whether there is something to work on."""
+        """Tell whether the experiment and its runs exist."""
         return bool(self.run_ids)
 
     @property
     def artifacts(self) -> str:
-        """Return the path below which the first run has its artifacts."""
+        """Return the path of the first run's artifacts."""
         return f"/api/2.0/mlflow-artifacts/artifacts/{self.experiment_id}/{self.run_ids[0]}/artifacts"
 
     def plain_file(self, by: object) -> Request:
-        """Return the upload of an artifact, by way of something, with nothing about it that anybody might mind."""
+        """Return the upload of a small, unremarkable artifact, with a name of its own for each ``by``."""
         return Request("PUT", f"{self.artifacts}/{by}-plain.txt", body=b"x")
 
     def large_file(self, by: object) -> Request:
-        """Return the upload of an artifact, by way of something, that is larger than buffers and the limits that people set."""
+        """Return the upload of an artifact larger than buffers and common limits, with a name of its own for each ``by``."""
         return Request("PUT", f"{self.artifacts}/{by}-large.bin", body=LARGE)
 
 
 def sandbox(facts: Facts) -> Sandbox | None:
-    """Return what there is to work on: nothing where nobody may write. Raises NotAskedError."""
+    """Return the sandbox, or None where no identity can write. Raises NotAskedError."""
     return facts.once(_created) if facts.target.who_may("write") else None
 
 
 def _created(facts: Facts) -> Sandbox:
-    """Create an experiment with two runs, by way of MLflow itself where that is possible, and have it removed at the end.
+    """Create an experiment with two runs, through MLflow itself if possible, and have it removed at the end.
 
-    On somebody else's target there is a journal of it, by which it is removed later where that fails, or is not come to.
+    On a deployed target, the journal has it as well, so that a sweep can remove it if that fails.
     """
     route, who = (facts.direct, None) if facts.direct else (facts.target.routes[-1], facts.control)
 
@@ -107,18 +107,18 @@ def _is_removed(route: Route, who: Identity | None, experiment_id: str) -> bool:
 
 
 def post(path: str, content: Any, headers: Headers = ()) -> Request:
-    """Return a call of MLflow's API with a JSON body."""
+    """Return a call to MLflow's API with a JSON body."""
     return Request("POST", f"{API}/{path}", (*JSON, *headers), json.dumps(content).encode())
 
 
 def get(path: str, headers: Headers = ()) -> Request:
-    """Return a read of MLflow's API."""
+    """Return a read from MLflow's API."""
     return Request("GET", f"{API}/{path}", headers)
 
 
 NO_SUCH_RUN = f"{0:032x}"
 UNKNOWN_RUN = get(f"runs/get?run_id={NO_SUCH_RUN}")
-HARMLESS_WRITE = post("runs/delete", {"run_id": NO_SUCH_RUN})  # MLflow answers 404: there is no such run
+HARMLESS_WRITE = post("runs/delete", {"run_id": NO_SUCH_RUN})  # MLflow answers 404: the run does not exist
 
 
 def _text(said: Any, *path: str) -> str:

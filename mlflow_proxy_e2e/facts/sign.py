@@ -1,4 +1,4 @@
-"""Signs: what is concluded from facts, in three answers, and how conclusions are combined."""
+"""Signs: conclusions from facts, with three answers, and how they are combined."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mlflow_proxy_e2e.target import Route
 
 
 class Shows(IntEnum):
-    """Whether a sign shows. UNKNOWN: the facts that would tell cannot be had here."""
+    """Whether a sign shows. UNKNOWN: the facts that would tell are not available here."""
 
     NO = 0
     UNKNOWN = 1
@@ -25,14 +25,14 @@ class Shows(IntEnum):
 
 @dataclass(frozen=True)
 class Reading:
-    """What a sign says of the facts.
+    """What a sign concludes from the facts.
 
     Args:
         shows: the answer.
-        evidence: what was observed that is wrong: replies, lines of logs and remarks, as they print. UNKNOWN with evidence is a
-            suspicion: something is wrong, and what would tell its causes apart cannot be had.
-        hops: where it is. Several, if the facts do not tell; none, if the sign does not say.
-        routes: the names of the routes that are affected. Empty: all of them.
+        evidence: the observations that show it: replies, log lines and remarks, as they print. UNKNOWN with evidence is a
+            suspicion: something is wrong, and the facts that would tell its causes apart are not available.
+        hops: where the problem is. Several if the facts do not tell; none if the sign does not say.
+        routes: the names of the affected routes. Empty: all of them.
         was_asked: whether there was time to ask.
     """
 
@@ -44,7 +44,7 @@ class Reading:
 
     @property
     def is_suspicion(self) -> bool:
-        """Tell whether something is wrong, and this may be why. Where there was no time to ask, nothing is known to be wrong."""
+        """Tell whether something is wrong, and this may be why. A sign that there was no time to read is no suspicion."""
         return self.shows is Shows.UNKNOWN and bool(self.evidence) and self.was_asked
 
 
@@ -56,22 +56,22 @@ class Sign:
     """A pure function of facts. Combine signs with ``&``, ``|`` and ``~``.
 
     Args:
-        read: returns what it says. May raise NotAskedError.
-        seconds: how long it has to wait by itself, whatever the target does: what takes longest is read first.
+        read: returns the reading. May raise NotAskedError.
+        seconds: how long it waits, however fast the target is. The slowest signs are read first.
     """
 
     def __init__(self, read: Callable[[Facts], Reading], seconds: float = 0) -> None:
         self._read, self.seconds = read, seconds
 
     def __call__(self, facts: Facts) -> Reading:
-        """Return what it says. What could not be asked is UNKNOWN."""
+        """Return the reading. It is UNKNOWN if a question could not be asked."""
         try:
             return self._read(facts)
         except NotAskedError:
             return NOT_ASKED
 
     def __and__(self, other: Sign) -> Sign:
-        """Return the sign that shows where both do. The other is not asked where this one says NO."""
+        """Return the sign that shows if both do. The second is not read if the first says NO."""
 
         def both(facts: Facts) -> Reading:
             if (first := self(facts)).shows is Shows.NO:
@@ -90,7 +90,7 @@ class Sign:
         return Sign(both, max(self.seconds, other.seconds))
 
     def __or__(self, other: Sign) -> Sign:
-        """Return the sign that shows where one of them does. The other is not asked where this one says YES."""
+        """Return the sign that shows if one of them does. The second is not read if the first says YES."""
 
         def either(facts: Facts) -> Reading:
             if (first := self(facts)).shows is Shows.YES:
@@ -101,7 +101,7 @@ class Sign:
         return Sign(either, max(self.seconds, other.seconds))
 
     def __invert__(self) -> Sign:
-        """Return the sign that shows where this one does not."""
+        """Return the sign that shows if this one does not."""
 
         def not_so(facts: Facts) -> Reading:
             reading = self(facts)
@@ -112,7 +112,7 @@ class Sign:
         return Sign(not_so, self.seconds)
 
     def at(self, *hops: str) -> Sign:
-        """Return the sign that shows where this one does, and is at these hops: UNKNOWN where it may be at others, too."""
+        """Return the sign that shows if this one does, at these hops. UNKNOWN if it may be at others as well."""
 
         def there(facts: Facts) -> Reading:
             reading = self(facts)
@@ -123,7 +123,7 @@ class Sign:
         return Sign(there, self.seconds)
 
     def located(self, *hops: str) -> Sign:
-        """Return the same sign, of something that is at these hops wherever it shows."""
+        """Return the same sign, with these hops whenever it shows."""
 
         def elsewhere(facts: Facts) -> Reading:
             reading = self(facts)
@@ -132,21 +132,21 @@ class Sign:
         return Sign(elsewhere, self.seconds)
 
 
-UNTOLD = Sign(lambda _: UNKNOWN)  # for causes of the same symptom that nothing which can be asked tells apart
+UNTOLD = Sign(lambda _: UNKNOWN)  # for causes with the same symptom that no question can tell apart
 
 
 def any_of(signs: Iterable[Sign]) -> Sign:
-    """Return the sign that shows where one of these does."""
+    """Return the sign that shows if any of these does."""
     return functools.reduce(operator.or_, signs)
 
 
 def holds(test: Callable[[Facts], bool | None]) -> Sign:
-    """Return the sign that shows where the test is true, and is UNKNOWN where it is None. It brings no evidence of its own."""
+    """Return the sign that shows if the test is true, and is UNKNOWN if the test returns None. It has no evidence of its own."""
     return Sign(lambda facts: {True: Reading(Shows.YES), False: NO, None: UNKNOWN}[test(facts)])
 
 
 def shared(name: str, sign: Sign) -> Sign:
-    """Return the same sign, read once for all the causes that it is part of. Its name keeps what it observes apart."""
+    """Return the same sign, read once for all causes that use it. Its name keeps its observations apart."""
     return Sign(lambda facts: facts.once_as(name, sign), sign.seconds)
 
 
@@ -154,12 +154,12 @@ Test = Callable[[Facts, Route], Reply | None]
 
 
 def on_routes(test: Test, hop: str = "proxy", *, on_each: bool = False) -> Sign:
-    """Return the sign that shows where the test returns a reply that is wrong, each time that it is asked.
+    """Return the sign that shows if the test returns a wrong reply each time.
 
     Args:
-        test: is asked of the route that crosses most hops, and of the others where it shows there.
-        hop: where it is, unless it shows on the route alone that crosses the edge.
-        on_each: whether the others are asked in any case.
+        test: applied to the route with the most hops, and to the others if the problem shows there.
+        hop: where the problem is, unless only the route through the edge is affected.
+        on_each: whether the others are tested in any case.
     """
 
     def read(facts: Facts) -> Reading:
@@ -173,10 +173,10 @@ def on_routes(test: Test, hop: str = "proxy", *, on_each: bool = False) -> Sign:
 
 
 def on_each_route(test: Test, hop: str = "proxy") -> Sign:
-    """Return the sign that shows where the test returns a reply that is wrong, on any of the routes."""
+    """Return the sign that shows if the test returns a wrong reply on any of the routes."""
     return on_routes(test, hop, on_each=True)
 
 
 def needing(*capabilities: str, scope: str = "read") -> Sign:
-    """Return the sign that shows where the target promises these capabilities, and whoever asks may do as much."""
+    """Return the sign that shows if the target promises these capabilities, and the diagnosis's identity has the scope for them."""
     return holds(lambda facts: set(capabilities) <= facts.target.capabilities and facts.control.may(scope))  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Calls with a pause in them: whether a hop ends what takes its time."""
+"""Calls with a pause: whether a hop ends calls that take long."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mlflow_proxy_e2e.wire import Request, Wire
 
 SMALL = b"x" * 5000
 NEEDED = {"artifacts", "large-bodies"}
-# What has nothing to do with time: success, refusals, and errors other than those for what has taken too long.
+# Outcomes that have nothing to do with time: success, refusals, and errors other than timeouts.
 ANSWERED = {str(status) for status in range(200, 600) if status not in (408, 502, 503, 504)}
 Outcome = Callable[[Facts, Route], str]
 
@@ -41,7 +41,7 @@ def _upload(facts: Facts, route: Route) -> str:
 def _download(facts: Facts, route: Route) -> str:
     own = sandbox(facts)
     assert own
-    upload = own.large_file(f"{route}-paused")  # a file of its own, since others are written meanwhile
+    upload = own.large_file(f"{route}-paused")  # a file of its own, as others are written at the same time
     if (facts.ask_directly(upload) or facts.ask(route, upload)).status != 200:
         return ""
 
@@ -56,7 +56,7 @@ def _download(facts: Facts, route: Route) -> str:
 
 
 def _reproduced(facts: Facts, name: str, route: Route, call: Callable[[Wire], str]) -> str:
-    """Return what comes of a call, and comes of it again where a hop has ended it: nothing if that was so only once."""
+    """Return the outcome of a call. One that a hop has ended is made again, and counts only if that happens both times."""
     outcome = facts.observe(name, lambda: _outcome(facts, route, call))
     if not outcome or outcome in ANSWERED:
         return outcome
@@ -65,7 +65,7 @@ def _reproduced(facts: Facts, name: str, route: Route, call: Callable[[Wire], st
 
 
 def _outcome(facts: Facts, route: Route, call: Callable[[Wire], str]) -> str:
-    """Return what came of a call with a pause: a status, or the kind of error; nothing if it still goes on."""
+    """Return the outcome of a call with a pause: a status or the kind of error; nothing if it is still going on."""
     try:
         with Wire(route, facts.control, facts.target.carriers[0], timeout=timeouts.PROBE) as wire:
             return call(wire)
@@ -75,7 +75,7 @@ def _outcome(facts: Facts, route: Route, call: Callable[[Wire], str]) -> str:
 
 
 def _ended(call: Outcome, what: str, test: Callable[[str], bool]) -> Sign:
-    """Return the sign that such a call is ended by a hop, in such a way."""
+    """Return the sign that a hop ends such a call, and that its outcome is such."""
 
     def read(facts: Facts) -> Reading:
         if not facts.target.capabilities >= NEEDED or not (own := sandbox(facts)) or not own.is_there:
@@ -86,7 +86,7 @@ def _ended(call: Outcome, what: str, test: Callable[[str], bool]) -> Sign:
         if not cut:
             return NO
         evidence = f"{what} with a pause of {timeouts.PATIENCE:g} s on {cut[0]}: {outcomes[cut[0]]}"
-        is_known = all(outcomes.values())  # a route on which it still goes on may be affected, too
+        is_known = all(outcomes.values())  # a route on which the call still goes on may be affected as well
         return Reading(Shows.YES, (evidence,), facts.behind(cut) if is_known else ("edge", "proxy"), frozenset(map(str, cut)))
 
     return Sign(read, timeouts.PATIENCE)

@@ -1,4 +1,4 @@
-"""Calls with a valid key that fail: on which route, with what reply, and at which hop."""
+"""Calls with a valid key that fail: on which routes, with which reply, and at which hop."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mlflow_proxy_e2e.target import Route
 from mlflow_proxy_e2e.wire import Request
 
 SPLIT_TWIN = Request("GET", f"/ajax-api{READ.path.removeprefix('/api')}")  # the same read, as MLflow's pages make it
-NO_FLAGS = "-"  # what an Envoy's log has where nothing went wrong on the way: the answer is its own, or that of the next hop
+NO_FLAGS = "-"  # what Envoy logs if nothing went wrong on the way: the answer is its own, or that of the next hop
 
 
 @dataclass(frozen=True)
@@ -22,11 +22,11 @@ class Stopped:
     """A good key that does not get through.
 
     Args:
-        route: where that shows.
-        replies: what the key gets, sent in each way in which it can be.
-        nobody: what the same call gets without a key.
-        hops: where it may be, as far as the routes tell that are affected.
-        routes: those routes' names.
+        route: the route that was asked.
+        replies: the replies to the key, one for each carrier.
+        nobody: the reply to the same call without a key.
+        hops: where the problem may be, as far as the affected routes tell.
+        routes: the names of the affected routes.
     """
 
     route: Route
@@ -37,38 +37,38 @@ class Stopped:
 
     @property
     def reply(self) -> Reply:
-        """Return the first reply that is no answer of MLflow's."""
+        """Return the first reply that is not MLflow's answer."""
         return next(reply for reply in self.replies if not reply.works)
 
     @property
     def by_every_carrier(self) -> bool:
-        """Tell whether the key is stopped however it is sent."""
+        """Tell whether the key fails with every carrier."""
         return not any(reply.works for reply in self.replies)
 
     @property
     def status(self) -> int:
-        """Return the status of the reply, 0 if there is none."""
+        """Return the status of the reply, or 0 without one."""
         return self.reply.status or 0
 
     @property
     def is_slow(self) -> bool:
-        """Tell whether the reply took so long that something must have been waited for."""
+        """Tell whether the reply took so long that a hop must have been waiting."""
         return self.reply.seconds > timeouts.NO_TIME_OUT
 
     @property
     def at_edge(self) -> bool:
-        """Tell whether it is at the edge: the same call succeeds behind it."""
+        """Tell whether the problem is at the edge: the same call succeeds behind it."""
         return self.hops == ("edge",)
 
 
 def failing_mlflow(facts: Facts) -> Reply | None:
-    """Return MLflow's own reply to a read, if that is no answer of MLflow's and a good key does not get through either."""
+    """Return MLflow's own reply to a read if that is wrong, too, and a good key does not get through."""
     direct = facts.ask_directly(READ) if facts.broken else None
     return direct if direct and not direct.works else None
 
 
 def kept_refusals(facts: Facts) -> list[Reply]:
-    """Return the refusals of a good key, if it is refused what nobody has been refused before, and nothing else."""
+    """Return the refusals of a good key, if it is refused only what a caller without a key was refused before."""
     return facts.once(_kept_refusals)
 
 
@@ -87,7 +87,7 @@ def _kept_refusals(facts: Facts) -> list[Reply]:
 
 
 def now_and_then(facts: Facts) -> Intermittent | None:
-    """Return what fails with a good key now and then, if anything does."""
+    """Return what fails with a good key now and then, or None."""
     return facts.once(_now_and_then)
 
 
@@ -97,7 +97,7 @@ def _now_and_then(facts: Facts) -> Intermittent | None:
 
 
 def stopped(facts: Facts) -> Stopped | None:
-    """Return what stops a good key every time on its way to an MLflow that is well, or None if nothing does."""
+    """Return how a good key is stopped every time on its way to a working MLflow, or None if it is not."""
     return facts.once(_stopped)
 
 
@@ -115,9 +115,9 @@ Test = Callable[[Facts, Stopped], bool | None]
 
 
 def stops(test: Test, hops: Callable[[Stopped], tuple[str, ...]] | None = None) -> Sign:
-    """Return the sign that shows where a good key is stopped in such a way: UNKNOWN where the test says None.
+    """Return the sign that shows if a good key is stopped and the test holds. UNKNOWN if the test returns None.
 
-    ``hops`` says where it is, if the routes that are affected do not.
+    ``hops`` says where the problem is, if the affected routes do not.
     """
 
     def read(facts: Facts) -> Reading:
@@ -131,7 +131,7 @@ def stops(test: Test, hops: Callable[[Stopped], tuple[str, ...]] | None = None) 
     return Sign(read)
 
 
-# What tells the causes apart.
+# Tests that tell the causes apart.
 
 answered = stops(lambda _, seen: seen.reply.failure is None)
 at_edge = stops(lambda _, seen: seen.at_edge, lambda _: ("edge",))
@@ -140,17 +140,17 @@ by_every_carrier = stops(lambda _, seen: seen.by_every_carrier)
 
 
 def status(*statuses: int) -> Sign:
-    """Return the sign that a good key gets one of these statuses, however it is sent."""
+    """Return the sign that a good key gets one of these statuses, with every carrier."""
     return stops(lambda _, seen: seen.by_every_carrier and seen.status in statuses)
 
 
 def first_connection(*kinds: str) -> Sign:
-    """Return the sign that a good key gets no answer for such a reason, at whoever takes the route's first connection."""
+    """Return the sign that the route's first hop does not answer a good key, for this reason."""
     return stops(lambda _, seen: seen.by_every_carrier and seen.reply.failure in kinds, lambda seen: seen.hops[:1])
 
 
 def flags(facts: Facts, reply: Reply, hop: str) -> str | None:
-    """Return how an Envoy's log says that a request ended (its response flags), or None where there is no such log."""
+    """Return the response flags in Envoy's log of a request, or None without such a log."""
     return ",".join(facts.said(reply, hop, "flags")) if facts.has_logs else None
 
 
@@ -164,7 +164,7 @@ def flag(hop: str, *wanted: str) -> Sign:
 
 
 def logged(hop: str, field: str, test: Callable[[list[str]], bool]) -> Sign:
-    """Return the sign that a hop's log has such values in a field. UNKNOWN without logs."""
+    """Return the sign that a field of a hop's log has one of these values. UNKNOWN without logs."""
     return stops(lambda facts, seen: test(facts.said(seen.reply, hop, field)) if facts.has_logs else None)
 
 
@@ -181,7 +181,7 @@ def fails_too(facts: Facts, seen: Stopped) -> Reply | None:
 
 
 def _is_mlflows_own_error(_: Facts, seen: Stopped) -> bool:
-    """Tell whether MLflow itself says what is wrong with it, in an error that was passed on as it came."""
+    """Tell whether MLflow itself says what is wrong with it, in an error that was passed on unchanged."""
     said = seen.reply.body.lower()
     return (seen.status == 503 and b"artifacts-only" in said) or (bool(seen.reply.error_code) and b"database" in said)
 
@@ -197,7 +197,7 @@ mlflow_unknown = stops(
 )
 
 UNNAMED = (
-    ("200 is answered, and not as by MLflow", status(200)),
+    ("the answer is 200, but not MLflow's", status(200)),
     ("a good key does not get through", by_every_carrier),
-    ("a good key does not get through in one of the ways in which it is sent", answered & ~by_every_carrier),
+    ("a good key does not get through with one of its carriers", answered & ~by_every_carrier),
 )

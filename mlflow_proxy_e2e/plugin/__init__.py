@@ -1,6 +1,6 @@
-"""The pytest plugin: runs tests of a target, and reports what came of them.
+"""The pytest plugin: runs tests of a target, and reports their outcome.
 
-In a clone the root conftest registers it, and where the package is installed ``pytest_entry``.
+In a clone, the root conftest registers it; where the package is installed, ``pytest_entry`` does.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from mlflow_proxy_e2e.errors import BadOptionError, SuiteError
 from mlflow_proxy_e2e.plugin.session import stack_of
 from mlflow_proxy_e2e.suite_folder import TESTS
 
-# In this order: what a session leaves on a target is removed before the result is delivered, which tells of what could not be.
+# In this order: what a session leaves on a target is removed before the result is delivered, which lists what could not be.
 pytest_plugins = (
     "mlflow_proxy_e2e.plugin.redaction",
     "mlflow_proxy_e2e.plugin.session",
@@ -25,10 +25,10 @@ pytest_plugins = (
     "mlflow_proxy_e2e.plugin.result",
 )
 MARKERS = (
-    "e2e: runs against a target: a stack of our own, or a deployed environment",
-    "smoke: what must work for anybody to work at all, in seconds",
+    "e2e: runs against a target: the suite's own stack, or a deployed environment",
+    "smoke: the essentials, in seconds",
     "capability(*names): needs a target that declares these capabilities, and an MLflow that has them",
-    "since(version): needs an MLflow of this version or a newer one, where no missing endpoint tells that it is too old",
+    "since(version): needs an MLflow of this version or a newer one, where no missing endpoint shows that it is too old",
     "subject(name): what reports count the test under (default: what its file is about)",
 )
 
@@ -44,7 +44,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     for marker in MARKERS:
         config.addinivalue_line("markers", marker)
-    gc.freeze()  # what has been imported is never garbage, and to look for that takes a second at the end of every process
+    gc.freeze()  # imported modules are never garbage, and looking for garbage at the end of every process takes a second
 
 
 def pytest_mlflow_tests() -> Mapping[str, Path]:
@@ -59,7 +59,7 @@ def _sweep(config: pytest.Config) -> int:
     try:
         stack = stack_of(config)
         if not isinstance(stack, DeployedStack):
-            raise BadOptionError("--sweep needs --target=FILE, the profile of the target: a stack of our own leaves nothing.")
+            raise BadOptionError("--sweep needs --target=FILE, the profile of the target: the suite's own stacks leave nothing.")
         swept = stack.sweep()
     except SuiteError as error:
         print(error)  # noqa: T201

@@ -1,4 +1,4 @@
-"""The tests that have failed, and what the target says to why."""
+"""The failed tests, and the diagnosis of the target."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
 
 def diagnosed(reporter: pytest.TerminalReporter, target: Target) -> Verdict | None:
-    """Ask a target what is wrong with it, if tests have failed. Takes up to 10 s."""
+    """Diagnose a target if tests have failed. Takes up to 10 s."""
     if not any(reporter.stats.get(outcome) for outcome in ("failed", "error")):
         return None
     try:
-        from mlflow_proxy_e2e.diagnosis import diagnose  # takes its time, and a run without failures needs none of it
+        from mlflow_proxy_e2e.diagnosis import diagnose  # slow to import, and a run without failures does not need it
 
         failed = list(_failed(reporter, [route.name for route in target.routes]))
         return diagnose(target, failed) if failed else None
-    except Exception as error:  # an error of ours must not take the report of the run with it
+    except Exception as error:  # a bug in the diagnosis must not suppress the run's report
         said = without(target.secrets, repr(error))
         reporter.write_line(f"The diagnosis itself has failed, which says nothing about the target: {said}")
         return None

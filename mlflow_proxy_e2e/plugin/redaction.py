@@ -1,4 +1,4 @@
-"""Keeps keys out of what pytest tells: of tests, of modules that cannot be collected, of warnings, and of its own errors."""
+"""Keeps keys out of pytest's output: reports of tests and modules, warnings, and internal errors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mlflow_proxy_e2e.target import Secret
 
 
 class Redaction:
-    """Redacts whatever the target of a run has secrets in, and whatever tests have had issued there since."""
+    """Redacts the target's secrets, and the keys that tests have had issued."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
@@ -42,7 +42,7 @@ class Redaction:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_internalerror(self, excrepr: Any) -> None:
-        """Redact an error that is none of a test's, before anybody writes it."""
+        """Redact an internal error before it is written."""
         text = without(self._secrets(), str(excrepr))
         excrepr.toterminal = lambda writer: writer.line(text)
 
@@ -56,7 +56,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _redact(report: pytest.TestReport | pytest.CollectReport, secrets: Iterable[Secret]) -> None:
-    """Take the secrets out of a report: out of its traceback, and out of what the test printed and logged."""
+    """Remove secrets from a report: from its traceback, and from what the test printed and logged."""
     hidden = tuple(secrets)
     report.sections = [(title, without(hidden, text)) for title, text in report.sections]
     if report.longrepr is not None and (text := str(report.longrepr)) != (redacted := without(hidden, text)):

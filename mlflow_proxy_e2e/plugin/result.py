@@ -1,4 +1,4 @@
-"""What came of a run: recorded test by test, diagnosed where tests have failed, and delivered to wherever that was asked for."""
+"""The result of a run: recorded test by test, diagnosed if tests have failed, and written to the requested outputs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from mlflow_proxy_e2e.version import mlflow_version
 
 
 def record(config: pytest.Config) -> Recorder:
-    """Have what comes of tests recorded from now on. Raises ReportError, BadOptionError if the result cannot be delivered."""
+    """Start to record tests. Raises ReportError, BadOptionError if the result cannot be delivered."""
     config.stash[OUTPUTS] = Outputs.asked_for(config)
     config.stash[RECORDER] = recorder = Recorder(config.stash[TARGET])
     config.pluginmanager.register(recorder)
@@ -43,7 +43,7 @@ def note(config: pytest.Config, error: SuiteError) -> None:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Say of a test that has failed through the suite's own fault that it has, and end a run that may send no more."""
+    """Mark a test that failed through the suite's own fault, and end a run that has used up its requests."""
     report = yield
     if call.excinfo and is_own(call.excinfo.value):
         report.user_properties.append((BLAME, SUITE))
@@ -54,13 +54,13 @@ def pytest_runtest_makereport(
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Ask the target why tests have failed, as long as everything is there."""
+    """Diagnose the target while it is still running."""
     config = session.config
     if hasattr(config, "workeroutput"):
         return
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # one that follows a Ctrl-C must not keep anything from being removed
-    TRAFFIC.hope_again()  # a diagnosis asks why, and what has come back is cleaned up
-    # With -x, --maxfail and after Ctrl-C a session is interrupted, and tests have failed all the same.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a SIGTERM after Ctrl-C must not prevent the clean-up
+    TRAFFIC.hope_again()  # a diagnosis looks for the reason, and routes that are back get cleaned up
+    # With -x, --maxfail and after Ctrl-C, a session is interrupted, but tests have failed all the same.
     if STACK in config.stash and exitstatus in (pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.INTERRUPTED):
         reporter: Any = config.pluginmanager.get_plugin("terminalreporter")
         with TRAFFIC.uncounted():
@@ -75,7 +75,7 @@ def pytest_deliver(session: pytest.Session) -> None:
 
 
 def deliver(session: pytest.Session) -> None:
-    """Write what came of the run to wherever that was asked for. A test that nothing came of is no success."""
+    """Write the result to the requested outputs. A test without an outcome does not count as a success."""
     config = session.config
     if not (recorder := config.stash.get(RECORDER, None)):
         return
@@ -101,7 +101,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     result = config.stash.get(RESULT, None)
     if result and result.bad:
         summary.write_logs(terminalreporter, config.stash[STACK].logs(), config.stash[TARGET].secrets)
-    verdicts.write(terminalreporter, config.stash.get(VERDICT, None))  # below all that is long, where it is seen first
+    verdicts.write(terminalreporter, config.stash.get(VERDICT, None))  # after everything long, where it is seen first
     if result:
         summary.write(terminalreporter, result, covered)
     if covered.table and (file := config.option.endpoints):

@@ -1,4 +1,4 @@
-"""The life of a target within a session: one stack, owned by the process that the user started, from its start to its clean-up."""
+"""The life of a target within a session: one stack, owned by the controller, from its start to its clean-up."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from _pytest.mark.expression import Expression  # pytest has no public way to ask what -m selects
+from _pytest.mark.expression import Expression  # pytest has no public API for what -m selects
 
 from mlflow_proxy_e2e import options, timeouts
 from mlflow_proxy_e2e.errors import RequestLimitError, SuiteError
@@ -22,11 +22,11 @@ from mlflow_proxy_e2e.stash import ISSUED, RUN, STACK, TARGET
 from mlflow_proxy_e2e.target import Route, Target
 from mlflow_proxy_e2e.traffic import TRAFFIC
 
-CREATING = {"scratch", "shared_scratch"}  # fixtures with which a test creates something
+CREATING = {"scratch", "shared_scratch"}  # fixtures that tests use to create something
 
 
 def stack_of(config: pytest.Config) -> Stack:
-    """Return the stack that was asked for, not yet started. Raises SuiteError, BadOptionError if none was."""
+    """Return the requested stack, not yet started. Raises SuiteError, BadOptionError if there is none."""
     stack: Stack | None = config.hook.pytest_mlflow_stack(config=config)
     return stack or options.deployed(config)
 
@@ -50,7 +50,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         _stop(config)
         result.note(config, error)
         session.exitstatus = error.exit_code
-        result.deliver(session)  # pytest does not call it for a session that has not started
+        result.deliver(session)  # pytest does not call the hook for a session that has not started
         pytest.exit(f"{error}", error.exit_code)
 
 
@@ -61,12 +61,12 @@ def _start(config: pytest.Config, stack: Stack) -> None:
     config.stash[TARGET] = recorder.target = stack.start()
     limit_traffic(config, processes=1)
     config.stash[RUN] = stack.begin()
-    os.environ.update(stack.client)  # once the services have theirs, and before there are workers
+    os.environ.update(stack.client)  # after the services got theirs, and before workers start
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop(session: pytest.Session) -> None:
-    """Hold the first test back until the stack is ready."""
+    """Hold back the first test until the stack is ready."""
     if stack := session.config.stash.get(STACK, None):
         try:
             for service in stack.until_ready():
@@ -77,7 +77,7 @@ def pytest_runtestloop(session: pytest.Session) -> None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Fail a test at once that is about a route on which nobody answers, or that is cleaned up after on one."""
+    """Fail a test at once if its route, or the one for its clean-up, cannot be reached."""
     parameters = item.callspec.params.values() if isinstance(item, pytest.Function) and hasattr(item, "callspec") else ()
     routes = [parameter for parameter in parameters if isinstance(parameter, Route)]
     if CREATING & set(getattr(item, "fixturenames", ())):
@@ -89,7 +89,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(specname="pytest_sessionfinish", trylast=True)
 def pytest_clean_up(session: pytest.Session) -> None:
-    """Remove what the run has left on the target, once its workers have ended."""
+    """Remove what the run has left on the target, after its workers have ended."""
     config = session.config
     if hasattr(config, "workeroutput"):
         return
@@ -111,12 +111,12 @@ def _stop(config: pytest.Config) -> None:
 
 
 def _interrupt(_number: int, _frame: object) -> None:
-    """End as after Ctrl-C, which removes what the run has created: whoever cancels a job of a CI sends this."""
+    """End as after Ctrl-C, which removes what the run has created: cancelled CI jobs send this."""
     raise KeyboardInterrupt
 
 
 def limit_traffic(config: pytest.Config, processes: int) -> None:
-    """Keep this process, one of so many, to what may be sent to the target, and answers to the time they may take."""
+    """Limit this process, one of so many, to its share of the target's requests, and answers to their timeouts."""
     target: Target = config.stash[TARGET]
     TRAFFIC.limit(target, processes, timeouts.SMOKE_ANSWER if config.option.markexpr == "smoke" else timeouts.ANSWER)
 

@@ -1,4 +1,4 @@
-"""What the controller of pytest-xdist hands to its workers, and what they hand back: data."""
+"""The data that the controller of pytest-xdist hands to its workers, and that they hand back."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def pytest_configure_node(node: Any) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Take over what the controller hands over."""
+    """Accept what the controller hands over."""
     config = session.config
     config.stash[COVERAGE] = Coverage()
     if not (given := getattr(config, "workerinput", None)):
@@ -37,7 +37,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Hand back what was called, and whether too much was to be sent."""
+    """Hand back what was called, and whether the limit of requests was reached."""
     config = session.config
     if hasattr(config, "workeroutput"):
         config.workeroutput["coverage"] = config.stash[COVERAGE].to_data()
@@ -46,7 +46,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    """Take back what a worker hands back."""
+    """Accept what a worker hands back."""
     told = getattr(node, "workeroutput", {})
     node.config.stash[COVERAGE].add(told.get("coverage", {}))
     if told.get("exhausted"):

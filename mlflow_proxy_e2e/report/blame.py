@@ -1,4 +1,4 @@
-"""Whose fault an exception is: the target's, or the suite's own."""
+"""Whether an exception is the target's fault, or the suite's own."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import pytest
 
 from mlflow_proxy_e2e.errors import SuiteError
 
-# What no answer of a target can bring about. AttributeError, KeyError and TypeError are not among them: MLflow's client and
-# our own reading of answers raise these where something else came than was promised.
+# Exceptions that no answer of a target can cause. AttributeError, KeyError and TypeError are not among them: MLflow's client and
+# our own code raise these for an answer that is not as promised.
 OWN = (SuiteError, pytest.FixtureLookupError, ImportError, NameError, SyntaxError)
 OF_THIS_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE}
 
@@ -17,5 +17,5 @@ BLAME, SUITE = "blame", "suite"  # the user property of a report that says nothi
 
 
 def is_own(error: BaseException) -> bool:
-    """Tell whether the suite, or the machine that it runs on, is to blame."""
+    """Tell whether the suite, or the machine that it runs on, is at fault."""
     return isinstance(error, OWN) or (isinstance(error, OSError) and error.errno in OF_THIS_MACHINE)

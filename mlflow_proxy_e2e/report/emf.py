@@ -1,4 +1,4 @@
-"""The result as CloudWatch reads it in logs: the embedded metric format, a JSON object a line, one line for each route."""
+"""The result for CloudWatch's logs: the embedded metric format, one JSON object per line, one line for each route."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ METRICS = {"Up": "Count", "Passed": "Count", "Failed": "Count", "SuiteErrors": "
 
 
 def render(result: Result) -> str:
-    """Return the lines. Checks of no route in particular have one of their own."""
+    """Return the lines. Checks that belong to no route have a line of their own."""
     checks: dict[str, list[Check]] = {route: [] for route in result.routes}
     for check in result.checks:
         checks.setdefault(check.route or ANY, []).append(check)
@@ -40,7 +40,7 @@ def _line(result: Result, route: str, checks: list[Check]) -> dict[str, Any]:
         "Failed": len(bad),
         "SuiteErrors": len(result.errors),
         "Duration": round(result.seconds, 3),
-        # What follows is no metric, and can be searched for in the logs.
+        # The following are not metrics, but can be searched for in the logs.
         "Outcome": result.outcome,
         "FailedCells": sorted({f"{check.identity or ANY}/{check.capability}" for check in bad}),
         "Hops": sorted({hop for finding in result.findings for hop in finding.hops}),

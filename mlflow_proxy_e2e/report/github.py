@@ -1,4 +1,4 @@
-"""The result where GitHub Actions shows it: the summary of a job, and annotations."""
+"""The result for GitHub Actions: a job summary, and annotations."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from mlflow_proxy_e2e.report.matrix import Matrix
 from mlflow_proxy_e2e.report.result import Result
 from mlflow_proxy_e2e.report.summary import SHOWN, counted, told
 
-ANNOTATIONS = 10  # of a kind, that GitHub shows of one step
+ANNOTATIONS = 10  # of each kind that GitHub shows for one step
 
 
 def step_summary(result: Result) -> str:
@@ -17,7 +17,7 @@ def step_summary(result: Result) -> str:
 
 
 def commands(result: Result) -> Iterator[str]:
-    """Return the commands that have GitHub show what is wrong: the findings first, and no more than it shows."""
+    """Return workflow commands that annotate what is wrong: findings first, and no more than GitHub shows."""
     messages = [
         *((f"{result.target}: the suite itself failed", f"{error.where}: {error.message}") for error in result.errors),
         *((f"{result.target}: {' or '.join(finding.hops)}", str(finding)) for finding in result.findings),
@@ -58,7 +58,7 @@ def _row(texts: Iterable[str]) -> str:
 
 
 def _verbatim(text: str) -> str:
-    # Indented, and not between fences, which the text could close.
+    # Indented rather than fenced, as the text could close a fence.
     return "\n".join(f"    {line}" for line in text.splitlines()) + "\n"
 
 

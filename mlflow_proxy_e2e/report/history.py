@@ -11,21 +11,21 @@ from typing import Any
 
 from mlflow_proxy_e2e.report.result import FORMAT, Result, reachable
 
-RUNS = 10  # the last ones, this one included: what has changed both ways within them is flaky
+RUNS = 10  # the last runs, this one included: a check that has changed both ways in them is flaky
 KEPT = 100  # results of a target; older ones are removed
-SHOWN = 20  # checks of a kind, by name
+SHOWN = 20  # checks of each kind, by name
 SUFFIX = ".result.json"
 
 
 def file(folder: Path, result: Result) -> Path:
-    """Return the file that a result is to be kept in, and remove those that are too old. Raises OSError."""
+    """Return the file in which to keep a result, and remove results that are too old. Raises OSError."""
     for old in _files(folder, result.target)[: -(KEPT - 1)]:
         old.unlink(missing_ok=True)
     return folder / f"{_name(result.target)}.{result.started:%Y%m%dT%H%M%S%fZ}{SUFFIX}"
 
 
 def changes(folder: Path, result: Result) -> Iterator[str]:
-    """Compare a result with those that are kept, and tell what is different in lines. Raises OSError."""
+    """Compare a result with the earlier ones, and yield a line for each change. Raises OSError."""
     before = [_outcomes(data) for data in _kept(folder, result.target)]
     found: dict[str, list[str]] = {"newly broken": [], "fixed": [], f"flaky within the last {RUNS} runs": []}
     broken, fixed, flaky = found.values()
@@ -42,12 +42,12 @@ def changes(folder: Path, result: Result) -> Iterator[str]:
 
 
 def _changes(outcomes: Sequence[bool]) -> set[bool]:
-    """Return the outcomes that are different from the one before."""
+    """Return the outcomes that differ from the previous one."""
     return {later for earlier, later in pairwise(outcomes) if earlier != later}
 
 
 def _outcomes(data: dict[str, Any]) -> dict[str, bool]:
-    """Return which checks have passed. That a route is reached is no check of its own: it shows in those that pass through it."""
+    """Return which checks have passed. Reachability is not counted: it shows in the checks that use the route."""
     reached = {reachable(route): True for route, is_up in data["routes"].items() if is_up}
     return reached | {check["id"]: check["outcome"] == "passed" for check in data["checks"] if check["outcome"] != "skipped"}
 
@@ -57,13 +57,13 @@ def _kept(folder: Path, target: str) -> Iterator[dict[str, Any]]:
         try:
             data = json.loads(path.read_text(encoding="utf-8"))
         except ValueError:
-            continue  # somebody has changed it
+            continue  # the file was changed
         if isinstance(data, dict) and data.get("format") == FORMAT:
             yield data
 
 
 def _files(folder: Path, target: str) -> list[Path]:
-    """Return the kept results of a target, the oldest first."""
+    """Return the results kept for a target, oldest first."""
     found = folder.glob(f"*{SUFFIX}")
     return sorted(path for path in found if path.name.removesuffix(SUFFIX).rpartition(".")[0] == _name(target))
 

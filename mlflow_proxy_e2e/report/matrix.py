@@ -1,4 +1,4 @@
-"""Who can do what, and where: keys x routes x capabilities, those that fare alike in one row."""
+"""Who can do what, and where: keys x routes x capabilities, with equal results in one row."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from mlflow_proxy_e2e.report.result import ANY, Outcome, Result
 
 MARKS: Mapping[Outcome | None, str] = {"passed": "ok", "failed": "FAILED", "error": "ERROR", "skipped": "-", None: ""}
-COLUMNS = 12  # the most that can be read side by side
+COLUMNS = 12  # the most that are readable side by side
 
 Outcomes = tuple[Outcome | None, ...]  # one for each capability, in the order of the matrix
 
@@ -28,7 +28,7 @@ class Row:
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """Return the row as people read it."""
+        """Return the row's texts for people."""
         return (", ".join(self.routes), ", ".join(self.identities), *(MARKS[outcome] for outcome in self.outcomes))
 
 
@@ -37,7 +37,7 @@ class Matrix:
     """The outcomes of some capabilities.
 
     Args:
-        capabilities: all of the result, or those with which something is wrong, where all are too many to be read.
+        capabilities: all of the result's, or only those with failures if all are too many to read.
     """
 
     capabilities: tuple[str, ...]
@@ -45,12 +45,12 @@ class Matrix:
 
     @property
     def heading(self) -> tuple[str, ...]:
-        """Return what stands above the columns."""
+        """Return the headings of the columns."""
         return ("route", "identity", *self.capabilities)
 
     @classmethod
     def of(cls, result: Result) -> Matrix:
-        """Return the matrix of a result. One without rows has nothing to say."""
+        """Return the matrix of a result. It has no rows if there is nothing to show."""
         capabilities = sorted({cell.capability for cell in result.cells})
         if len(capabilities) > COLUMNS:
             capabilities = sorted({cell.capability for cell in result.bad})
@@ -58,7 +58,7 @@ class Matrix:
         for cell in result.cells:
             if cell.capability in capabilities:
                 found.setdefault((cell.route or ANY, cell.identity or ANY), {})[cell.capability] = cell.outcome
-        # First the identities of a route that fare alike, then the routes on which the same ones do.
+        # First merge the identities of a route that have equal results, then the routes on which the same identities do.
         of_route: dict[tuple[str, Outcomes], list[str]] = {}
         for (route, identity), by_capability in found.items():
             outcomes = tuple(by_capability.get(capability) for capability in capabilities)

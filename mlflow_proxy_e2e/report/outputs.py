@@ -1,4 +1,4 @@
-"""Where the result goes: the files that were asked for, and GitHub where a run is one of its jobs."""
+"""Where the result goes: the requested files, and GitHub if the run is one of its jobs."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from mlflow_proxy_e2e.report import emf, github, history, prometheus
 from mlflow_proxy_e2e.report.result import Result
 
 STDOUT = "-"
-COLLECTED = ".prom"  # what node_exporter looks for
-READABLE = 0o644  # what collects metrics is another user
+COLLECTED = ".prom"  # the suffix that node_exporter looks for
+READABLE = 0o644  # the metrics collector is another user
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """What was asked for.
+    """The requested outputs.
 
     Args:
-        json, prometheus: files that are replaced as a whole: whoever reads one never sees half of it.
-        emf: a log, that is appended to.
-        emf_to_stdout: whether that log is what the run itself prints.
+        json, prometheus: files that are replaced atomically, so that no reader sees half of one.
+        emf: a log that is appended to.
+        emf_to_stdout: whether that log is the run's own output.
         history: the folder with all results.
-        summary: the file in which GitHub takes the summary of a job's step.
-        annotate: whether GitHub reads what the run prints.
+        summary: GitHub's file for a step's summary.
+        annotate: whether GitHub parses the run's output.
     """
 
     json: Path | None = None
@@ -44,9 +44,9 @@ class Outputs:
 
     @classmethod
     def asked_for(cls, config: pytest.Config, environment: Mapping[str, str] = os.environ) -> Outputs:
-        """Return what the command line and the environment ask for.
+        """Return the outputs that the command line and the environment ask for.
 
-        Raises ReportError if it could not be written, BadOptionError if nobody would read it there.
+        Raises ReportError if one cannot be written, BadOptionError if nobody would read it there.
         """
 
         def path(option: str) -> Path | None:
@@ -55,7 +55,7 @@ class Outputs:
 
         metrics = path("--report-prometheus")
         if metrics and metrics.suffix != COLLECTED:
-            raise BadOptionError(f"--report-prometheus={metrics}: the name should end with {COLLECTED}, or no collector reads it.")
+            raise BadOptionError(f"--report-prometheus={metrics}: the name must end with {COLLECTED}, or collectors ignore it.")
         summary = environment.get("GITHUB_STEP_SUMMARY")
         outputs = cls(
             json=path("--report-json"),
@@ -70,7 +70,7 @@ class Outputs:
         return outputs
 
     def write(self, result: Result, say: Callable[[str], None]) -> None:
-        """Write it all; ``say`` prints. Raises ReportError."""
+        """Write all outputs; ``say`` prints. Raises ReportError."""
         text = json.dumps(result.to_data(), indent=1, ensure_ascii=False) + "\n"
         if self.json:
             _replace(self.json, text)
@@ -92,7 +92,7 @@ class Outputs:
                 _replace(history.file(self.history, result), text)
 
     def _prepare(self) -> None:
-        """Create the folders that are missing, and see that all can be written to."""
+        """Create missing folders, and make sure that all outputs can be written."""
         if self.history:
             with _told(self.history):
                 self.history.mkdir(parents=True, exist_ok=True)
@@ -123,7 +123,7 @@ def _append(file: Path, text: str) -> None:
 
 
 def _replace(file: Path, text: str) -> None:
-    # A name of its own, that no collector takes for a file of its kind.
+    # A name that no collector mistakes for one of its files.
     new = file.with_name(f".{file.name}.{os.getpid()}.tmp")
     with _told(file):
         try:

@@ -1,4 +1,4 @@
-"""The result as Prometheus reads it: the text format, as node_exporter's textfile collector takes it."""
+"""The result for Prometheus: the text format, as node_exporter's textfile collector reads it."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def _metrics(result: Result) -> Iterator[Metric]:
     target = {"target": result.target}
     yield Metric(
         "mlflow_e2e_up",
-        "Whether anything works through the route (1) or nothing (0).",
+        "Whether anything works through the route (1) or nothing does (0).",
         (({**target, "route": route}, float(result.is_up(route))) for route in result.routes),
     )
     told = [cell for cell in result.cells if cell.outcome != "skipped"]
     yield Metric(
         "mlflow_e2e_check_success",
-        "Whether all checks of the capability by the identity through the route have passed.",
+        "Whether all checks of the capability by the identity on the route have passed.",
         (({**target, **_labels(cell)}, float(not cell.bad)) for cell in told),
     )
     yield Metric(
@@ -48,11 +48,11 @@ def _metrics(result: Result) -> Iterator[Metric]:
     )
     yield Metric(
         "mlflow_e2e_finding_info",
-        "What a diagnosis has found; without a cause if it is none of those that are known.",
+        "What a diagnosis has found; without a cause if no known one fits.",
         ((labels, 1) for labels in _findings(result)),
     )
-    yield Metric("mlflow_e2e_suite_errors", "What the suite itself failed in.", [(target, len(result.errors))])
-    yield Metric("mlflow_e2e_left_behind", "What the run could not remove.", [(target, len(result.left_behind))])
+    yield Metric("mlflow_e2e_suite_errors", "The number of errors in the suite itself.", [(target, len(result.errors))])
+    yield Metric("mlflow_e2e_left_behind", "The number of objects left behind.", [(target, len(result.left_behind))])
     yield Metric("mlflow_e2e_run_duration_seconds", "How long the run took.", [(target, round(result.seconds, 3))])
     yield Metric(
         "mlflow_e2e_last_run_timestamp_seconds",

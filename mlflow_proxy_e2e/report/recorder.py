@@ -1,4 +1,4 @@
-"""Takes down what comes of a run while it goes on: in the process that the user started, which hears of every test."""
+"""Records the outcome of a run as it goes on, in the controller, which receives every test's report."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 
 RECORDER = pytest.StashKey["Recorder"]()  # where the runner's configuration holds it
 LEFT = pytest.StashKey[Sequence[str]]()  # and what the run could not remove from the target
-RESULT = pytest.StashKey[Result]()  # and in the end what came of the run
+RESULT = pytest.StashKey[Result]()  # and, at the end, the run's result
 DISTRIBUTION = "mlflow-proxy-e2e"
-MESSAGE_LENGTH = 500  # characters; the whole of it is in pytest's own output
+MESSAGE_LENGTH = 500  # characters; pytest's own output has the whole message
 ROUTE, IDENTITY, CAPABILITY = "route", "identity", "capability"  # the user properties of a test
-CRASHED = "???"  # the phase of a test whose worker is gone, as pytest-xdist reports it
+CRASHED = "???"  # the phase that pytest-xdist reports for a test whose worker has crashed
 
 
 class Recorder:
-    """A plug-in that hears what comes of each test, and of what the suite needs besides."""
+    """A plugin that records the outcome of each test, and whatever else goes wrong."""
 
     def __init__(self, target: Target) -> None:
         self.target = target
@@ -40,7 +40,7 @@ class Recorder:
         self._errors: dict[str, Trouble] = {}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Take down one phase of a test."""
+        """Record one phase of a test."""
         properties = {name: str(value) for name, value in report.user_properties}
         if report.when == CRASHED or properties.get(BLAME) == SUITE:
             self._fail(report.nodeid, self._shown(reason(report)))
@@ -59,19 +59,19 @@ class Recorder:
             self._checks[report.nodeid] = known.then(check) if known else check
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        """Take down what could not be collected."""
+        """Record a collection error."""
         if report.failed:
             self._fail(report.nodeid, self._shown(reason(report)))
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Have pytest's own reports tell of routes on which nobody answers: JUnit's without a test passes for success."""
+        """Add unreachable routes to pytest's own reports: a JUnit report without any test counts as a success."""
         for check in [check for check in self._checks.values() if check.capability == REACHABLE]:
             for report in _phases(check):
                 session.config.hook.pytest_runtest_logreport(report=report)
 
     def note(self, error: SuiteError) -> None:
-        """Take down why the suite cannot go on, or that it need not, as nobody reaches the target."""
+        """Record why the suite cannot go on, or need not, since the target cannot be reached."""
         if not error.blames_target:
             self._fail(type(error).__name__, str(error))
         for route in map(str, self.target.routes if error.blames_target else ()):
@@ -79,7 +79,7 @@ class Recorder:
             self._checks[check.id] = check
 
     def exit_code(self, given: int) -> int:
-        """Return the run's exit code, where pytest would end with ``given``."""
+        """Return the run's exit code, given pytest's own."""
         if given in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.INTERRUPTED):
             outcomes = {check.outcome for check in self._checks.values()}
             if self._errors and not outcomes & {"failed", "error"}:
@@ -101,7 +101,7 @@ class Recorder:
         verdict: Verdict | None,
         left_behind: Sequence[str],
     ) -> Result:
-        """Return what came of the run so far, with what is known besides."""
+        """Return the result of the run so far, with what else is known."""
         return Result(
             target=self.target.name,
             routes=tuple(routes),
@@ -120,14 +120,14 @@ class Recorder:
         self._errors.setdefault(where, Trouble(where, self._clean(why)))
 
     def _shown(self, text: str) -> str:
-        return self._clean(text)[:MESSAGE_LENGTH]  # in this order: half a key is a secret too
+        return self._clean(text)[:MESSAGE_LENGTH]  # in this order: half a key is a secret, too
 
     def _clean(self, text: str) -> str:
         return without(self.target.secrets, text)
 
 
 def _phases(check: Check) -> Iterator[pytest.TestReport]:
-    """Return what pytest would hear of a check that failed, were it a test: JUnit's properties come with the end of one."""
+    """Return the reports of a failed check as if it were a test: JUnit writes properties at the end of one."""
     properties = [(ROUTE, str(check.route)), (CAPABILITY, check.capability)]
     where = ("", None, check.id)
     yield pytest.TestReport(check.id, where, {}, "failed", check.message, "call", user_properties=properties)
@@ -145,7 +145,7 @@ def reason(report: pytest.TestReport | pytest.CollectReport) -> str:
 
 
 def failure(report: pytest.TestReport) -> str:
-    """Return the same of a test of the target, with its last request and the answer to it unless the message has them."""
+    """Return the same for a test of the target, with its last request and the answer unless the message already has them."""
     message = reason(report)
     sent_last = dict(report.sections).get(SENT_LAST)
     return f"{message}\n{last_call(sent_last)}" if sent_last and not described(message) else message
@@ -154,7 +154,7 @@ def failure(report: pytest.TestReport) -> str:
 def _outcome(report: pytest.TestReport) -> Outcome:
     if report.failed:
         return "failed" if report.when == "call" else "error"
-    # That a test was set up, or cleaned up after, does not make it one that passed.
+    # Set-up and clean-up alone do not make a test pass.
     return "passed" if report.passed and report.when == "call" else "skipped"
 
 
@@ -162,4 +162,4 @@ def _version() -> str:
     try:
         return metadata.version(DISTRIBUTION)
     except metadata.PackageNotFoundError:
-        return "unknown"  # it runs from a checkout that is not installed
+        return "unknown"  # run from a checkout that is not installed

@@ -1,4 +1,4 @@
-"""What came of a run: the one structure that everything is written from that people and their tools read."""
+"""The result of a run: the one structure that all reports are written from."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ if TYPE_CHECKING:
     from mlflow_proxy_e2e.diagnosis.verdict import Finding, Verdict
 
 Outcome = Literal["passed", "failed", "error", "skipped"]
-OUTCOMES: tuple[Outcome, ...] = ("failed", "error", "passed", "skipped")  # what is worse comes first
-FORMAT = 2  # of the data: raised when a field goes or changes its meaning, not when one is added
-REACHABLE = "reachable"  # the capability of a route on which somebody answers at all: told of where nobody does
-ANY = "any"  # stands where a check is not of one route, or of one identity, in particular
+OUTCOMES: tuple[Outcome, ...] = ("failed", "error", "passed", "skipped")  # worst first
+FORMAT = 2  # of the data: raised when a field is removed or changes its meaning, not when one is added
+REACHABLE = "reachable"  # the capability of a route that can be reached: reported where it cannot
+ANY = "any"  # used where a check belongs to no particular route or identity
 ENDS: Mapping[int, str] = {0: "passed", 1: "failed", 2: "interrupted", 5: "empty"}  # by pytest's exit codes
 
 
 @dataclass(frozen=True)
 class Check:
-    """What came of one test.
+    """The outcome of one test.
 
     Args:
         id: pytest's own, which is the same in every run.
-        route, identity: whom it was about; None if nobody in particular.
+        route, identity: what it was run with; None if nothing in particular.
         capability: what it was about.
-        outcome: ``failed`` if the target did not do what it should, ``error`` if what the check needs could not be had of it.
-        seconds: setting up and cleaning up included.
+        outcome: ``failed`` if the target did not do what it should, ``error`` if the target did not provide what the check needs.
+        seconds: including set-up and clean-up.
         message: why it did not pass.
     """
 
@@ -42,14 +42,14 @@ class Check:
     message: str = ""
 
     def then(self, later: Check) -> Check:
-        """Return the check after another of its phases."""
+        """Return the check with the outcome of another phase added."""
         worse = min(self, later, key=lambda check: OUTCOMES.index(check.outcome))
         return replace(worse, seconds=self.seconds + later.seconds)
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What came of all checks of one capability by one identity on one route."""
+    """The outcome of all checks of one capability by one identity on one route."""
 
     route: str | None
     identity: str | None
@@ -58,7 +58,7 @@ class Cell:
 
     @property
     def id(self) -> str:
-        """Return what names the cell in every run."""
+        """Return the cell's id, which is the same in every run."""
         return f"{self.route or ANY}/{self.identity or ANY}/{self.capability}"
 
     @property
@@ -73,13 +73,13 @@ class Cell:
 
     @property
     def seconds(self) -> float:
-        """Return how long the checks took together."""
+        """Return the total time of the checks."""
         return sum(check.seconds for check in self.checks)
 
 
 @dataclass(frozen=True)
 class Trouble:
-    """Where the suite itself could not go on, and why. Nothing follows from it about the target."""
+    """Where the suite itself failed, and why. It says nothing about the target."""
 
     where: str
     message: str
@@ -87,15 +87,15 @@ class Trouble:
 
 @dataclass(frozen=True)
 class Result:
-    """What came of a run.
+    """The result of a run.
 
     Args:
         target: its name.
         routes: the names of the routes that were asked for.
-        seconds: from the start of the run, that of a stack of our own included.
+        seconds: from the start of the run, including that of the lab's own stack.
         suite: the version of this suite.
-        mlflow: the version of the target's MLflow, if that is known.
-        verdict: what is wrong with the target, if anything is and it was asked.
+        mlflow: the version of the target's MLflow, if known.
+        verdict: what is wrong with the target, if it was diagnosed.
         errors: what is wrong with the suite.
         left_behind: what the run created and could not remove.
     """
@@ -119,12 +119,12 @@ class Result:
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        """Return everything that was found to be wrong, worst first."""
+        """Return all findings, worst first."""
         return self.verdict.findings if self.verdict else ()
 
     @property
     def counts(self) -> Mapping[Outcome, int]:
-        """Return how many checks there are of each outcome."""
+        """Return the number of checks for each outcome."""
         found = Counter(check.outcome for check in self.checks)
         return {outcome: found[outcome] for outcome in OUTCOMES}
 
@@ -138,7 +138,7 @@ class Result:
 
     @property
     def bad(self) -> tuple[Cell, ...]:
-        """Return the cells with which something is wrong."""
+        """Return the cells in which something is wrong."""
         return tuple(cell for cell in self.cells if cell.bad)
 
     def is_up(self, route: str) -> bool:
@@ -179,10 +179,10 @@ def _cell(cell: Cell) -> dict[str, Any]:
 
 
 def reachable(route: str) -> str:
-    """Return the id of the check that somebody answers on a route."""
+    """Return the id of the check that a route can be reached."""
     return f"{REACHABLE}[{route}]"
 
 
 def subject_of(file: str) -> str:
-    """Return what the tests of a file are about, unless they say something else: ``tests/e2e/test_runs.py`` is about ``runs``."""
+    """Return the default subject of the tests in a file: ``tests/e2e/test_runs.py`` is about ``runs``."""
     return PurePath(file).stem.removeprefix("test_").replace("_", "-")

@@ -1,4 +1,4 @@
-"""The end of the terminal's output: who can do what and where, what was exercised, and what services said if something failed."""
+"""The end of the terminal's output: who can do what and where, what was exercised, and the services' logs if something failed."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from mlflow_proxy_e2e.report.matrix import Matrix, Row
 from mlflow_proxy_e2e.report.result import Result
 from mlflow_proxy_e2e.target import Secret
 
-CELLS = "cells"  # the user property of a test that tells how many calls by somebody of an endpoint it has judged
+CELLS = "cells"  # the user property of a test with the number of calls (endpoint and caller) that it has checked
 REVOKED = "seconds from revocation to denial"  # the user property of a test that has measured them
 EXPIRED = "seconds from expiry to denial"
-NAMES_WIDTH = 32  # characters, of a column with names; further names are on further lines
-SHOWN = 20  # of the things of a kind, that are shown one by one
+NAMES_WIDTH = 32  # characters in a column of names; further names go on further lines
+SHOWN = 20  # items of each kind that are listed
 
 
 def write_logs(reporter: pytest.TerminalReporter, logs: Iterable[tuple[str, str]], secrets: Iterable[Secret]) -> None:
-    """Write the end of every service's log: name and last lines of each. What a service has of keys in it is left out."""
+    """Write the end of every service's log: name and last lines of each. Keys in it are left out."""
     hidden = tuple(secrets)
     for name, lines in logs:
         reporter.write_sep("-", f"log of the service '{name}'")
@@ -33,7 +33,7 @@ def write(reporter: pytest.TerminalReporter, result: Result, coverage: Coverage)
 
     Args:
         reporter: pytest's own, which has the reports of all tests.
-        result: what came of the run.
+        result: the run's result.
         coverage: which endpoints were exercised.
     """
     if result.cells:
@@ -50,7 +50,7 @@ def write(reporter: pytest.TerminalReporter, result: Result, coverage: Coverage)
 
 
 def counted(result: Result) -> str:
-    """Return in a line how much was tested."""
+    """Return in one line how much was tested."""
     outcomes = ", ".join(f"{count} {outcome}" for outcome, count in result.counts.items() if count)
     what = f"{len(result.checks)} checks over {len(result.cells)} cells (route x identity x capability)"
     return f"{result.target}: {result.outcome}. {what} in {result.seconds:.1f} s: {outcomes}"
@@ -99,10 +99,10 @@ def _write_list(reporter: pytest.TerminalReporter, lines: Iterable[str], heading
 def _write_measured(reporter: pytest.TerminalReporter) -> None:
     if matrix := [(report, value) for report in _calls(reporter) for name, value in report.user_properties if name == CELLS]:
         count, seconds = sum(int(str(value)) for _, value in matrix), sum(report.duration for report, _ in matrix)
-        reporter.write_line(f"{count} calls of every endpoint by everybody, {count / seconds:.0f} a second in each worker")
+        reporter.write_line(f"{count} calls to every endpoint by every identity, {count / seconds:.0f} a second in each worker")
     for measured, what in ((REVOKED, "been revoked"), (EXPIRED, "expired")):
         if seen := [float(str(value)) for report in _calls(reporter) for name, value in report.user_properties if name == measured]:
-            reporter.write_line(f"a key that had {what} was refused after {max(seen):.2f} s, at most")
+            reporter.write_line(f"a key that had {what} was refused after at most {max(seen):.2f} s")
 
 
 def _calls(reporter: pytest.TerminalReporter) -> Iterable[pytest.TestReport]:

@@ -1,4 +1,4 @@
-"""A line for the user, in the midst of what pytest prints."""
+"""A line for the user, in between pytest's own output."""
 
 from __future__ import annotations
 

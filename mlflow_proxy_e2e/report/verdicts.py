@@ -1,4 +1,4 @@
-"""What a diagnosis has found, where people read it first."""
+"""The verdict at the end of the terminal's output."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from mlflow_proxy_e2e.diagnosis.verdict import Verdict
 
 VERDICT = pytest.StashKey["Verdict"]()  # where the controller's configuration holds it
-SHOWN = 10  # findings, and groups of failed tests that none accounts for
+SHOWN = 10  # findings, and groups of failed tests that no finding accounts for
 
 
 def write(reporter: pytest.TerminalReporter, verdict: Verdict | None) -> None:
-    """Write everything that was found, worst first, and then the failed tests that nothing found accounts for."""
+    """Write all findings, worst first, and then the failed tests that none accounts for."""
     if not verdict:
         return
     reporter.write_sep("=", "verdict", red=True)
@@ -23,10 +23,10 @@ def write(reporter: pytest.TerminalReporter, verdict: Verdict | None) -> None:
             reporter.write_sep("-", "also")
         reporter.write_line(str(finding))
     for group in verdict.unexplained[:SHOWN]:
-        reporter.write_sep("-", "failed tests that nothing found accounts for")
+        reporter.write_sep("-", "failed tests that no finding accounts for")
         reporter.write_line(str(group))
     for kind, items in (("findings", verdict.findings), ("groups of failed tests", verdict.unexplained)):
         if len(items) > SHOWN:
             reporter.write_line(f"and {len(items) - SHOWN} more {kind}")
     if verdict.not_asked:
-        reporter.write_line(f"Not asked, for want of time: {', '.join(verdict.not_asked)}")
+        reporter.write_line(f"Not asked (out of time): {', '.join(verdict.not_asked)}")

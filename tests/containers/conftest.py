@@ -1,4 +1,4 @@
-"""What a test of containers can ask for: the stack itself, to break and to mend it."""
+"""Fixtures for tests of containers: the stack itself, to break and to repair."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class NetworkOutage(Outage):
-    """An outage of the network, too, on which services find each other by name."""
+    """Outages that include the network on which services find each other by name."""
 
     def __init__(self, stack: ContainerStack, target: Target) -> None:
         super().__init__(stack, target)
         self._network = stack
 
     def address(self, service: str) -> str:
-        """Return the address at which a service's name is found now."""
+        """Return the address to which a service's name resolves now."""
         return self._network.address(service)
 
     def disconnect(self, service: str) -> None:
@@ -44,7 +44,7 @@ def target(pytestconfig: pytest.Config) -> Target:
 
 @pytest.fixture
 def platform(target: Target) -> Identity:
-    """Return an identity that may do everything."""
+    """Return an identity that is allowed everything."""
     return target.identity("platform")
 
 
@@ -59,7 +59,7 @@ def stack(pytestconfig: pytest.Config) -> ContainerStack:
 
 @pytest.fixture
 def outage(stack: ContainerStack, target: Target) -> Iterator[NetworkOutage]:
-    """Hand out the stack, in working order, and wait until it is that again."""
+    """Return the stack's outages; before and after the test, the stack works."""
     if stack.choices.replicas > 1:
         pytest.skip("while one MLflow server is away, another answers: outages are for one")
     outage = NetworkOutage(stack, target)

@@ -7,7 +7,7 @@ from fixtures.stack.ports import LOOPBACK
 
 
 def test_only_loopback_reaches_a_service(stack: ContainerStack) -> None:
-    """No service, MLflow least of all, takes calls from other machines."""
+    """No service, least of all MLflow, accepts calls from other machines."""
     published = {
         name: {binding["HostIp"] for bindings in stack.container(name).ports.values() for binding in bindings or ()}
         for name in stack.running

@@ -1,4 +1,4 @@
-"""Several MLflow servers behind one name are one MLflow."""
+"""Several MLflow servers behind one name act as one MLflow."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from mlflow_proxy_e2e.clients import Rest
 from mlflow_proxy_e2e.target import Identity, Target
 
 RUNS = "/api/2.0/mlflow/runs"
-MOST_READS = 50  # on fresh connections, for each of two servers to have answered one: all but one in 2^49 runs need fewer
+MOST_READS = 50  # on new connections, until each of two servers has answered one: all but one in 2^49 runs need fewer
 
 
 def test_each_replica_reads_what_one_wrote(stack: ContainerStack, target: Target, platform: Identity) -> None:
-    """A run that is created through the proxy is there at once, whichever server answers."""
+    """A run created through the proxy exists at once, whichever server answers."""
     replicas = [name for name in stack.running if name.startswith("mlflow")]
     if len(replicas) == 1:
         pytest.skip("there is one MLflow server: --backend postgres --mlflow-replicas 2 has two")

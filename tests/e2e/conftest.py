@@ -1,7 +1,7 @@
-"""What a test of a target can ask for.
+"""Fixtures for tests of a target.
 
-``route``, ``can_read``, ``can_write``, ``cannot_read``, ``cannot_write`` and ``carrier`` each have a test run once for every route,
-for every identity that may or may not make such calls, and for every way to send a key.
+``route``, ``can_read``, ``can_write``, ``cannot_read``, ``cannot_write`` and ``carrier`` each run a test once for every route,
+for every identity that is, or is not, allowed such calls, and for every carrier.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ SMOKE = "test_smoke.py"
 UNWANTED = (
     *("MLFLOW_TRACKING_INSECURE_TLS", "MLFLOW_TRACKING_CLIENT_CERT_PATH"),
     *("MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_RUN_ID", "MLFLOW_WORKSPACE"),
-    # Each of these has traces sent elsewhere, or not at all.
+    # Each of these sends traces elsewhere, or nowhere.
     *("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_SDK_DISABLED"),
     *("MLFLOW_TRACING_DESTINATION", "MLFLOW_TRACE_SAMPLING_RATIO"),
 )
@@ -50,7 +50,7 @@ READS_ONLY = "no identity of the target may write: the run reads only"
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leave the other files unread where only smoke tests are asked for: they take as long to import as those to run."""
+    """Skip collecting other files if only smoke tests are requested: importing them takes as long as running those."""
     others = config.option.markexpr == "smoke" and collection_path.is_file() and collection_path.name != SMOKE
     return True if others else None
 
@@ -108,48 +108,48 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Have all requests carry the name of the test that sends them."""
+    """Add the test's name to all of its requests."""
     with EXCHANGES.of(item.nodeid):
         return (yield)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Say which requests a failed test has sent last, and by which ids the logs of all hops know them."""
+    """Record the last requests of a failed test, with the ids under which all hops log them."""
     report = yield
     if report.failed and EXCHANGES.last:
         report.sections.append((SENT_LAST, "\n".join(map(str, EXCHANGES.last))))
-        for properties in (report.user_properties, item.user_properties):  # which later reports are given, and JUnit's among them
+        for properties in (report.user_properties, item.user_properties):  # later reports get the latter, JUnit's among them
             properties.extend((REQUESTS, exchange.request_id) for exchange in EXCHANGES.last)
     return report
 
 
 @pytest.fixture(scope="session")
 def target(pytestconfig: pytest.Config) -> Target:
-    """Return the target, with what it can do."""
+    """Return the target, with its capabilities."""
     return as_served(pytestconfig.stash[TARGET])
 
 
 @pytest.fixture(scope="session")
 def user_environment() -> Mapping[str, str]:
-    """Return the environment of whoever runs the suite, as it is before anything is kept out of the calls that are made."""
+    """Return the user's environment, before the variables that would change calls are removed."""
     return dict(os.environ)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def client_environment(tmp_path_factory: pytest.TempPathFactory, user_environment: Mapping[str, str]) -> Iterator[None]:  # noqa: ARG001
-    """Keep what this machine's user has set up for MLflow and for HTTP out of the calls that are made."""
+    """Keep this machine's settings for MLflow and HTTP from changing calls."""
     with pytest.MonkeyPatch.context() as environment:
         home = tmp_path_factory.mktemp("home")
-        environment.setenv("HOME", str(home))  # ~/.mlflow/credentials takes the place of a token
+        environment.setenv("HOME", str(home))  # ~/.mlflow/credentials replaces a token
         environment.setenv("NETRC", str(home / ".netrc"))  # so does a .netrc
-        environment.setenv("NO_PROXY", "*")  # a proxy of this machine's is none of the hops
-        environment.setenv("no_proxy", "*")  # which counts where it is set
+        environment.setenv("NO_PROXY", "*")  # this machine's HTTP proxy is not one of the hops
+        environment.setenv("no_proxy", "*")  # takes precedence if it is set
         environment.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
         environment.setenv("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         environment.setenv("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
         environment.setenv("GIT_PYTHON_REFRESH", "quiet")
-        environment.setenv("MLFLOW_ENABLE_ASYNC_TRACE_LOGGING", "false")  # a trace is sent before its block ends, by who began it
+        environment.setenv("MLFLOW_ENABLE_ASYNC_TRACE_LOGGING", "false")  # send a trace before its block ends, with its key
         for variable in UNWANTED:
             environment.delenv(variable, raising=False)
         yield
@@ -157,7 +157,7 @@ def client_environment(tmp_path_factory: pytest.TempPathFactory, user_environmen
 
 @pytest.fixture(scope="session", autouse=True)
 def coverage(pytestconfig: pytest.Config, target: Target) -> Iterator[Coverage]:
-    """Return what has been called, of all that is sent with urllib3."""
+    """Return the calls of everything that is sent with urllib3."""
     seen = pytestconfig.stash[COVERAGE]
     with controlled(target, seen.calls):
         yield seen
@@ -165,7 +165,7 @@ def coverage(pytestconfig: pytest.Config, target: Target) -> Iterator[Coverage]:
 
 @pytest.fixture(scope="session")
 def control(target: Target) -> Identity:
-    """Return an identity that may do everything: its call succeeds before another's denial counts."""
+    """Return an identity that is allowed everything: its call must succeed before another's denial counts."""
     if not target.who_may("write"):
         pytest.skip(READS_ONLY)
     return target.who_may("write")[0]
@@ -173,13 +173,13 @@ def control(target: Target) -> Identity:
 
 @pytest.fixture(scope="session")
 def insider(target: Target) -> Identity:
-    """Return an identity that may do as much as anybody: on a target where nobody may write, somebody who reads."""
+    """Return an identity with all the scopes that any identity has: on a read-only target, one that reads."""
     return target.insider
 
 
 @pytest.fixture(scope="session")
 def witness(target: Target) -> Caller:
-    """Return who says what MLflow holds: MLflow itself where it can be reached, else an identity that may see everything."""
+    """Return the source for what MLflow holds: MLflow itself or, if it cannot be reached, an identity that can see everything."""
     return target.truth
 
 
@@ -197,13 +197,13 @@ def as_writer(route: Route, can_write: Identity) -> MlflowClient:
 
 @pytest.fixture
 def client(route: Route, control: Identity) -> MlflowClient:
-    """Return an MLflow client of an identity that may do everything, on each route."""
+    """Return an MLflow client of an identity that is allowed everything, on each route."""
     return client_of(Caller(route, control))
 
 
 @pytest.fixture
 def signed_in_client(route: Route, control: Identity) -> Iterator[MlflowClient]:
-    """Sign in an identity that may do everything, on each route, for the whole test: its client, and MLflow's fluent API."""
+    """Sign in an identity that is allowed everything, on each route, for the whole test: its client, and MLflow's fluent API."""
     with signed_in(route, control) as client:
         yield client
 
@@ -217,13 +217,13 @@ def signed_in_writer(route: Route, can_write: Identity) -> Iterator[MlflowClient
 
 @pytest.fixture(scope="session")
 def truth(witness: Caller) -> MlflowClient:
-    """Return an MLflow client that sees what MLflow holds, whatever the route under test makes of it."""
+    """Return an MLflow client that sees what MLflow holds, independently of the route under test."""
     return client_of(witness)
 
 
 @pytest.fixture
 def rest(route: Route, control: Identity) -> Iterator[Rest]:
-    """Return an HTTP session of an identity that may do everything, on each route."""
+    """Return an HTTP session of an identity that is allowed everything, on each route."""
     with Rest(route, control) as rest:
         yield rest
 
@@ -244,14 +244,14 @@ def writer_rest(route: Route, can_write: Identity) -> Iterator[Rest]:
 
 @pytest.fixture
 def insider_rest(route: Route, insider: Identity) -> Iterator[Rest]:
-    """Return an HTTP session of an identity that may do as much as anybody, on each route."""
+    """Return an HTTP session of an identity with all the scopes that any identity has, on each route."""
     with Rest(route, insider) as rest:
         yield rest
 
 
 @pytest.fixture
 def truth_rest(witness: Caller) -> Iterator[Rest]:
-    """Return an HTTP session that sees what MLflow holds, whatever the route under test makes of it."""
+    """Return an HTTP session that sees what MLflow holds, independently of the route under test."""
     with Rest(*witness) as rest:
         yield rest
 
@@ -272,19 +272,19 @@ def refused_writer(route: Route, cannot_write: Identity, target: Target) -> Iter
 
 @pytest.fixture(scope="session")
 def mlflow_log(target: Target) -> AccessLog | None:
-    """Return what shows which requests reached MLflow, or None where the target is not a stack of our own."""
+    """Return MLflow's log, which shows the requests that have reached it, or None if the target is not the lab's own."""
     return AccessLog(target.access_logs) if target.access_logs else None
 
 
 @pytest.fixture
 def measure(request: pytest.FixtureRequest) -> Callable[[str, object], None]:
-    """Return a function that has reports say what a test has measured. JUnit's reports do not take pytest's record_property."""
+    """Return a function that adds a measurement to reports. JUnit's reports do not accept pytest's record_property here."""
     return lambda name, value: request.node.user_properties.append((name, value))
 
 
 @pytest.fixture
 def requests_sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Return the methods of all requests that have gone out to any server: retries and followed redirects are requests, too."""
+    """Return the methods of all requests sent to any server, including retries and followed redirects."""
     methods: list[str] = []
     send = HTTPConnection.request
 
@@ -298,7 +298,7 @@ def requests_sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.fixture
 def scratch(witness: Caller, control: Identity, pytestconfig: pytest.Config) -> Iterator[Scratch]:  # noqa: ARG001
-    """Hand out names for what a test creates, and remove that afterwards. Where nobody may write, nothing is created."""
+    """Hand out names for what a test creates, and remove it afterwards. Where no identity can write, nothing is created."""
     names = Scratch(*witness, pytestconfig.stash[RUN])
     yield names
     names.clean()
@@ -306,7 +306,7 @@ def scratch(witness: Caller, control: Identity, pytestconfig: pytest.Config) -> 
 
 @pytest.fixture(scope="module")
 def shared_scratch(witness: Caller, control: Identity, pytestconfig: pytest.Config) -> Iterator[Scratch]:  # noqa: ARG001
-    """Hand out names for what the tests of a module share and do not change, and remove that after the last of them."""
+    """Hand out names for what a module's tests share and do not change, and remove it after the last of them."""
     names = Scratch(*witness, pytestconfig.stash[RUN])
     yield names
     names.clean()
@@ -320,7 +320,7 @@ def experiment_id(truth: MlflowClient, shared_scratch: Scratch) -> str:
 
 @pytest.fixture(scope="session")
 def reader(target: Target) -> Identity:
-    """Return an identity that may read and not write. A target without scopes has none, and a profile need not name one."""
+    """Return a read-only identity. A target without scopes has none, and a profile need not name one."""
     readers = [identity for identity in target.who_may("read") if not identity.may("write")]
     if not readers:
         pytest.skip("the target has nobody who may read and not write")
@@ -329,7 +329,7 @@ def reader(target: Target) -> Identity:
 
 @pytest.fixture(scope="module")
 def subject(witness: Caller, truth: MlflowClient, experiment_id: str) -> Subject:
-    """Return what is behind the gate."""
+    """Return what the gate protects."""
     canary = f"canary-{uuid.uuid4().hex}"
     truth.set_experiment_tag(experiment_id, "canary", canary)
     run_id = truth.create_run(experiment_id, tags={"canary": canary}).info.run_id
@@ -338,7 +338,7 @@ def subject(witness: Caller, truth: MlflowClient, experiment_id: str) -> Subject
 
 @pytest.fixture
 def gate(route: Route, control: Identity, mlflow_log: AccessLog | None, subject: Subject) -> Gate:
-    """Return the gate on a route, after it has let in an identity that may pass."""
+    """Return the gate on a route, after it has let in an identity that is allowed to pass."""
     gate = Gate(route, control, subject, Marks(mlflow_log))
     gate.assert_open()
     return gate
@@ -346,27 +346,27 @@ def gate(route: Route, control: Identity, mlflow_log: AccessLog | None, subject:
 
 @pytest.fixture
 def run(truth: MlflowClient, experiment_id: str) -> RunInfo:
-    """Return a run of the test's own, with nothing in it."""
+    """Return an empty run for the test."""
     return truth.create_run(experiment_id).info
 
 
 @pytest.fixture
 def wire(route: Route, control: Identity) -> Iterator[Wire]:
-    """Return a connection of an identity that may do everything, on each route."""
+    """Return a connection of an identity that is allowed everything, on each route."""
     with Wire(route, control) as wire:
         yield wire
 
 
 @pytest.fixture
 def truth_wire(witness: Caller) -> Iterator[Wire]:
-    """Return a connection that sees what MLflow holds, whatever the route under test makes of it."""
+    """Return a connection that sees what MLflow holds, independently of the route under test."""
     with Wire(*witness) as wire:
         yield wire
 
 
 @pytest.fixture
 def direct_wire(target: Target) -> Iterator[Wire]:
-    """Return a connection to MLflow itself, or skip where it cannot be reached: nobody else can say what it answers."""
+    """Return a connection to MLflow itself, or skip if it cannot be reached: only MLflow knows its own answers."""
     if target.direct is None:
         pytest.skip("MLflow itself cannot be reached, which alone can say what it answers")
     with Wire(target.direct) as wire:
@@ -375,12 +375,12 @@ def direct_wire(target: Target) -> Iterator[Wire]:
 
 @pytest.fixture
 def new_run(truth_wire: Wire, experiment_id: str) -> Callable[[], Run]:
-    """Return a function that creates a run, a new one with each call."""
+    """Return a function that creates a new run with each call."""
     create = post("runs/create", {"experiment_id": experiment_id})
     return lambda: Run(done(truth_wire, create).json()["run"]["info"]["run_id"], experiment_id)
 
 
 @pytest.fixture
 def place(new_run: Callable[[], Run]) -> str:
-    """Return the path below which a run of the test's own has its artifacts."""
+    """Return the path of the artifacts of a run created for the test."""
     return new_run().artifacts

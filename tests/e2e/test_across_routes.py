@@ -1,4 +1,4 @@
-"""All routes lead to one MLflow: what one key writes through one of them, another key reads through the next."""
+"""All routes lead to one MLflow: what one key writes through one route, another key reads through another."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture
 def writer(first: Route, control: Identity) -> MlflowClient:
-    """Return an MLflow client of an identity that may do everything, on the first route."""
+    """Return an MLflow client of an identity that is allowed everything, on the first route."""
     return client_of(Caller(first, control))
 
 
@@ -61,7 +61,7 @@ def test_run(writer: MlflowClient, other_reader: MlflowClient, truth: MlflowClie
 
 
 def _run(client: MlflowClient, experiment_name: str) -> dict[str, Any]:
-    """Return what the client sees of the runs of an experiment, and of the only one among them."""
+    """Return what the client sees of an experiment's runs, and of its only run."""
     experiment = client.get_experiment_by_name(experiment_name)
     assert experiment
     runs = client.search_runs([experiment.experiment_id])

@@ -1,4 +1,4 @@
-"""Artifacts: uploaded, listed, downloaded and deleted through the tracking server, whatever they hold and are called."""
+"""Artifacts: uploaded, listed, downloaded and deleted through the tracking server, whatever their content and names."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ pytestmark = pytest.mark.capability("artifacts")
 CONTENTS = {"binary": bytes(range(256)) * 64, "empty": b"", "text": "Grüße,\r\n模型\n".encode()}
 content = pytest.mark.parametrize("content", CONTENTS.values(), ids=CONTENTS.keys())
 
-# Names as they are sent, and as MLflow then stores them. What is escaped, and what is not, is the client's to choose.
+# Names as sent, and as MLflow then stores them. Which characters to escape is up to the client.
 NAMES = {
     "space": ("two%20words.txt", "two words.txt"),
     "unicode": ("gr%C3%BC%C3%9Fe-%E6%A8%A1%E5%9E%8B.txt", "grüße-模型.txt"),
     "plus": ("one+two.txt", "one+two.txt"),
     "escaped-plus": ("one%2Btwo.txt", "one+two.txt"),
     "percent": ("100%25.txt", "100%.txt"),
-    "escaped-percent-20": ("two%2520words.txt", "two words.txt"),  # MLflow itself decodes until there is nothing left to decode
+    "escaped-percent-20": ("two%2520words.txt", "two words.txt"),  # MLflow itself decodes until nothing is left to decode
     "question-mark": ("why%3F.txt", "why?.txt"),
     "semicolon": ("one;two.txt", "one;two.txt"),
 }
@@ -45,7 +45,7 @@ def listed(client: MlflowClient, run: RunInfo, folder: str | None = None) -> dic
     """Return the size of every artifact in the folder and below it, by name; folders have none."""
     found: dict[str, int | None] = {}
     for entry in client.list_artifacts(run.run_id, folder):
-        assert folder is None or entry.path.startswith(f"{folder}/")  # or the recursion would never end
+        assert folder is None or entry.path.startswith(f"{folder}/")  # otherwise the recursion would never end
         found[entry.path] = None if entry.is_dir else entry.file_size or 0  # MLflow leaves out a size of 0
         if entry.is_dir:
             found |= listed(client, run, entry.path)
@@ -138,7 +138,7 @@ def test_name(sent: str, stored: str, client: MlflowClient, rest: Rest, truth: M
 
 
 class LargeFile:
-    """A hundred megabytes, never in memory all at once; no two blocks are alike, so that a lost or moved one is noticed."""
+    """A hundred megabytes, never in memory all at once. No two blocks are alike, so that a lost or moved one is noticed."""
 
     block = 1_000_000
     blocks = 100

@@ -1,4 +1,4 @@
-"""Where a request ends, and of what kind it is, has one answer at every hop: nothing is smuggled past the gate."""
+"""Every hop agrees on where a request ends and what kind it is: nothing is smuggled past the gate."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mlflow_proxy_e2e.wire import Answer, Headers, Request
 
 NO_LENGTH = ("Connection", "Content-Length")
 CHUNKED = ("Transfer-Encoding", "chunked")
-# Spellings of that header which one server may take for it and another may not.
+# Spellings of that header that some servers accept and others do not.
 ODDLY_CHUNKED: tuple[Headers, ...] = (
     (CHUNKED,),
     (("Transfer-Encoding", "CHUNKED"),),
@@ -40,13 +40,13 @@ ODDLY_CHUNKED: tuple[Headers, ...] = (
     (("Connection", "Transfer-Encoding"), CHUNKED),
     (NO_LENGTH, CHUNKED),
 )
-# Lengths, of which one is that of the body and the other that of what is smuggled behind it.
+# Lengths: one is the body's, the other one that of the smuggled request after it.
 LENGTHS: tuple[tuple[str, ...], ...] = (
     *(("{short}", "{long}"), ("{long}", "{short}"), ("{short}, {long}",), ("{long},{short}",)),
     *(("+{short}",), ("-{short}",), ("0{short}",), ("{short};x",), ("0x{hex}",), ("{short} x",), ("{short}.0",), ("{short}_0",)),
     *(("{short}", "+{long}"), ("{short}", ""), ("\r\n {short}",)),
 )
-# Last chunks that are none, or not to everybody.
+# Last chunks that are invalid, or only some servers accept.
 LAST_CHUNKS = (
     *(
         "0;x=y\r\n\r\n",
@@ -74,7 +74,7 @@ LAST_CHUNKS = (
 
 @dataclass(frozen=True)
 class Smuggled:
-    """What is smuggled in a read: the write, without a key, as MLflow would be sent it, and again as the first hop would."""
+    """A write without a key, smuggled in a read: as MLflow would get it, and as the first hop would."""
 
     gate: Gate
     mark: str
@@ -98,32 +98,32 @@ def length(body: bytes) -> Headers:
 
 
 def chunks_end_first(chunked: Headers, smuggled: Smuggled) -> Request:
-    """A server that goes by the length takes what is smuggled for body, one that goes by the chunks for another request."""
+    """A server that uses the length sees a body, one that uses the chunks a second request."""
     body = b"0\r\n\r\n" + smuggled.data
     return smuggled.request((*length(body), *chunked), body)
 
 
 def chunks_end_first_and_are_said_first(chunked: Headers, smuggled: Smuggled) -> Request:
-    """The same, with the headers the other way round."""
+    """The same, with the headers in the opposite order."""
     body = b"0\r\n\r\n" + smuggled.data
     return smuggled.request((*chunked, *length(body)), body)
 
 
 def length_ends_first(chunked: Headers, smuggled: Smuggled) -> Request:
-    """A server that goes by the chunks takes what is smuggled for one of them, one that goes by the length for another request."""
+    """A server that uses the chunks sees a chunk, one that uses the length a second request."""
     size = f"{len(smuggled.data):x}\r\n".encode()
     return smuggled.request((*length(size), *chunked), size + smuggled.data + b"\r\n0\r\n\r\n")
 
 
 def odd_lengths(lengths: Sequence[str], smuggled: Smuggled) -> Request:
-    """There are two lengths, or one that not everybody can read."""
+    """There are two lengths, or one that not every server can parse."""
     body = smuggled.gate.subject.write("").body
     sizes = {"short": len(body), "long": len(body + smuggled.data), "hex": f"{len(body):x}"}
     return smuggled.request(tuple(("Content-Length", each.format(**sizes)) for each in lengths), body + smuggled.data)
 
 
 def odd_last_chunk(last: str, smuggled: Smuggled) -> Request:
-    """The chunk that should end it is odd."""
+    """The last chunk is odd."""
     return smuggled.request((CHUNKED,), last.encode() + smuggled.data)
 
 
@@ -133,12 +133,12 @@ def body_of(method: str, headers: Headers, smuggled: Smuggled) -> Request:
 
 
 def after_the_end(headers: Headers, smuggled: Smuggled) -> Request:
-    """There is no body, and something comes behind."""
+    """There is no body, and something follows."""
     return smuggled.request((*length(b""), *headers), smuggled.data, "GET")
 
 
 def in_a_header(end: str, smuggled: Smuggled) -> Request:
-    """It is a header's value, behind what somebody may take for the end of all headers."""
+    """It is a header's value, after what some servers may take for the end of all headers."""
     return smuggled.request((*length(b""), ("X-Note", "bare" + end + smuggled.data.decode())), b"", "GET")
 
 
@@ -168,14 +168,14 @@ FRAMINGS: Mapping[str, Sequence[Framing]] = {
 
 
 def mlflow_host(gate: Gate, target: Target) -> str:
-    """Return the name under which MLflow itself is asked, as far as it is known."""
+    """Return the host name of MLflow itself, as far as it is known."""
     return urlsplit((target.direct or gate.route).url).netloc
 
 
 @pytest.mark.capability("destructive")
 @pytest.mark.parametrize("kind", FRAMINGS)
 def test_ride_on_a_read(kind: str, gate: Gate, target: Target) -> None:
-    """In a permitted read nothing without a key is smuggled past the gate, and others get their own answers afterwards."""
+    """No request without a key is smuggled past the gate in a permitted read, and others get their own answers afterwards."""
     hosts = {"": mlflow_host(gate, target), gate.base: urlsplit(gate.route.url).netloc}
     for framing in FRAMINGS[kind]:
         mark = gate.marks.new()
@@ -189,14 +189,14 @@ def test_ride_on_a_read(kind: str, gate: Gate, target: Target) -> None:
 
 @pytest.mark.capability("destructive")
 def test_ride_in_a_path(gate: Gate, target: Target) -> None:
-    """In the path of a permitted caller no line end is decoded, so that no second request comes of it."""
+    """No line break is decoded in a permitted caller's path, so that it does not become a second request."""
     for before in ("/health", READ, "/x", ""):
         for end in ("%0d%0a", "%0a", "%0D%0A%20", "%E5%98%8D%E5%98%8A", "%250d%250a"):
             mark = gate.marks.new()
             read = gate.subject.read().marked(mark)
             rest = f"GET%20{read.path}".replace("?", "%3f")
             odd = f"{gate.base}{before}%20HTTP/1.1{end}Host:%20{mlflow_host(gate, target)}{end}{end}{rest}"
-            # The odd path may reach MLflow, which has nothing there. A request of its own must not come of it.
+            # The odd path may reach MLflow, which has nothing there. It must not become a second request.
             trace = f'"GET {read.path}'
             wire = gate.wire(gate.control)
             gate.attempt(wire, Request("GET", odd), mark, harmless=None, trace=trace, is_attack=True)
@@ -206,12 +206,12 @@ def test_ride_in_a_path(gate: Gate, target: Target) -> None:
 
 @pytest.mark.parametrize("protocol", UPGRADES)
 def test_upgrade_without_key(protocol: str, gate: Gate, target: Target) -> None:
-    """Without a key no connection is upgraded to another protocol, and no request for that reaches MLflow."""
+    """No connection is upgraded to another protocol without a key, and no such request reaches MLflow."""
     for method in ("GET", "POST", "OPTIONS"):
         public = gate.public_answers(Request(method, f"/{gate.marks.new()}", UPGRADES[protocol]))
         for path in (gate.base + READ, gate.base + "/", "/health", "/", READ):
             request = replace(gate.subject.read(path), method=method, headers=UPGRADES[protocol])
-            # What a server answers at its own root and health path does not matter, as long as it is not MLflow's answer.
+            # What a server answers on its own root and health path does not matter, unless it is MLflow's answer.
             is_servers_own = path in ("/health", "/")
             try_without_key(gate, request, target, harmless=None if is_servers_own else public)
 
@@ -219,7 +219,7 @@ def test_upgrade_without_key(protocol: str, gate: Gate, target: Target) -> None:
 
 
 def try_without_key(gate: Gate, request: Request, target: Target, harmless: Collection[Answer] | None = ()) -> None:
-    """Attempt a request without a key. If its method is open it may reach MLflow, and get any answer but what MLflow holds."""
+    """Attempt a request without a key. If its method is open, it may reach MLflow and get any answer without data from MLflow."""
     mark = gate.marks.new()
     wire = gate.wire()
     if target.contract.is_open(request.method):
@@ -229,7 +229,7 @@ def try_without_key(gate: Gate, request: Request, target: Target, harmless: Coll
 
 
 def test_upgrade_of_permitted_read(gate: Gate) -> None:
-    """A permitted read's connection is not upgraded either: no hop would check what follows on it."""
+    """A permitted read's connection is not upgraded either: no hop would check what follows."""
     for headers in UPGRADES.values():
         request = replace(gate.subject.read(gate.base + READ), headers=headers)
         gate.attempt(gate.wire(gate.control), request, gate.marks.new(), harmless=None)
@@ -238,7 +238,7 @@ def test_upgrade_of_permitted_read(gate: Gate) -> None:
 
 
 def test_odd_method_without_key(gate: Gate, target: Target) -> None:
-    """Without a key no method opens the gate, be it one that echoes, makes a tunnel, or is none."""
+    """No method opens the gate without a key, be it one that echoes, makes a tunnel, or does not exist."""
     for method in ("TRACE", "TRACK", "CONNECT", "OPTIONS", "HEAD", "get", "Get", "GETT", "PROPFIND", "PURGE", "X", "*", ""):
         try_without_key(gate, replace(gate.subject.read(gate.base + READ), method=method), target)
 
@@ -246,7 +246,7 @@ def test_odd_method_without_key(gate: Gate, target: Target) -> None:
 
 
 def test_tunnel(gate: Gate, target: Target) -> None:
-    """Nobody gets a tunnel, with a key or without: to MLflow, or back to the proxy itself."""
+    """Nobody gets a tunnel, with or without a key: to MLflow, or back to the proxy itself."""
     for host in (mlflow_host(gate, target), "localhost:5000", urlsplit(gate.route.url).netloc, "example.com:443"):
         for caller in (None, gate.control):
             request = Request("CONNECT", host, (("Host", host),))
@@ -264,7 +264,7 @@ def test_trace_echoes_no_key(gate: Gate) -> None:
 
 
 def test_odd_request_line_without_key(gate: Gate) -> None:
-    """Without a key neither another version of HTTP nor a line that is out of shape opens the gate."""
+    """Neither another version of HTTP nor a malformed request line opens the gate without a key."""
     shapes = (
         *("{0} HTTP/1.0\r\nX-Rest: x", "{0} HTTP/0.9\r\nX-Rest: x", "{0} HTTP/2.0\r\nX-Rest: x", "{0} HTTP/1.2\r\nX-Rest: x"),
         *("{0}\r\nX-Rest: x", "{0} http/1.1\r\nX-Rest: x", " {0}", "\t{0}", "{0} x", "{0} \r\nX-Rest: x", "{0}\x00", "{0}\x0b"),

@@ -1,4 +1,4 @@
-"""Headers by which some proxies choose a path, a method, a host or a caller: nothing that a client sends in them moves the gate."""
+"""Headers by which some proxies choose a path, a method, a host or a caller: a client cannot use them to pass the gate."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ NAMES_OF_A_PATH = (
 NAMES_OF_A_METHOD = ("X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override", "X-Forwarded-Method", "X-Original-Method")
 # A server that builds the URL of a call from its Host sees another path in these.
 HOSTS_WITH_A_PATH = ("x/health?", "x/health#", "x/health/?", "x{base}/health?", "x/static-files/?", "x/#", "x/?", "x#", "x?", "x\\")
-# What proxies say of the way that a request has taken: a client is not the one to say it.
+# What proxies say about the route of a request: a client must not be believed.
 WAYS: tuple[Headers, ...] = (
     (("X-Forwarded-Prefix", "/health"),),
     (("X-Forwarded-Prefix", "/.."),),
@@ -45,7 +45,7 @@ WAYS: tuple[Headers, ...] = (
     (("Via", "1.1 proxy"), ("X-Forwarded-Server", "proxy")),
     (("X-Auth-Request-Redirect", HEALTH), ("X-Auth-Status", "200"), ("X-Ext-Authz", "allow"), ("X-Authorized", "true")),
 )
-# What a proxy says of a caller, here said by the client itself, in names that HTTP allows.
+# What a proxy says about a caller, sent by the client itself, under names that HTTP allows.
 CALLERS: tuple[Headers, ...] = (
     (("X-Auth-User", "{name}"), ("X-Auth-Key-Id", "key_1")),
     (("x-auth-user", "{name}"), ("x-auth-key-id", "key_1")),
@@ -57,7 +57,7 @@ CALLERS: tuple[Headers, ...] = (
     (("X-User", "{name}"), ("X-User-Id", "{name}"), ("X-Authenticated-User", "{name}"), ("X-Forwarded-Groups", "admin")),
     (("X-Forwarded-Email", "{name}@example.com"), ("X-Forwarded-Preferred-Username", "{name}"), ("X-Admin", "true")),
 )
-# The same where a proxy may not take the request at all: odd names, names that a server folds into others, and hop-by-hop ones.
+# The same where a proxy may refuse the request: odd names, names that a server folds into others, and hop-by-hop ones.
 ODD_CALLERS: tuple[Headers, ...] = (
     (("X_Auth_User", "{name}"), ("X_Auth_Key_Id", "key_1")),
     (("X-Auth_User", "{name}"), ("X-Auth_Key-Id", "key_1")),
@@ -80,7 +80,7 @@ ODD_CALLERS: tuple[Headers, ...] = (
 
 
 def with_headers(request: Request, headers: Headers, **names: str) -> Request:
-    """Return the request with more headers, the names in their values filled in."""
+    """Return the request with more headers, and the names in their values filled in."""
     return replace(request, headers=(*request.headers, *((header, value.format(**names)) for header, value in headers)))
 
 
@@ -99,7 +99,7 @@ def try_writes(gate: Gate, reader: Identity, headers: Headers, target: Target, *
 
 
 def test_path_in_header_without_key(gate: Gate, target: Target) -> None:
-    """Without a key no header has an open path take the place of the one that is asked for, nor the other way round."""
+    """Without a key, no header replaces the requested path with an open one, or the other way round."""
     for name in NAMES_OF_A_PATH:
         try_reads(gate, ((name, HEALTH),), target)
         for base in {gate.base, ""}:
@@ -112,7 +112,7 @@ def test_path_in_header_without_key(gate: Gate, target: Target) -> None:
 
 @pytest.mark.capability("scopes")
 def test_path_in_header_of_denied_write(gate: Gate, reader: Identity, target: Target) -> None:
-    """With a key that may only read, a header neither makes a write look like a read nor a read act as a write."""
+    """With a read-only key, a header neither makes a write look like a read nor a read act as a write."""
     gate.assert_open_to_writes()
 
     for name in NAMES_OF_A_PATH:
@@ -128,7 +128,7 @@ def test_path_in_header_of_denied_write(gate: Gate, reader: Identity, target: Ta
 
 
 def test_method_in_header_without_key(gate: Gate, target: Target) -> None:
-    """Without a key no header makes a call one that needs none."""
+    """Without a key, no header turns a call into one that needs none."""
     for name in NAMES_OF_A_METHOD:
         for method in ("OPTIONS", "HEAD", "GET", "TRACE"):
             try_reads(gate, ((name, method),), target)
@@ -138,13 +138,13 @@ def test_method_in_header_without_key(gate: Gate, target: Target) -> None:
 
 @pytest.mark.capability("scopes")
 def test_method_in_header_of_denied_write(gate: Gate, reader: Identity, target: Target) -> None:
-    """With a key that may only read, a header that names a reading method does not let a write through."""
+    """With a read-only key, a header that names a reading method does not let a write through."""
     gate.assert_open_to_writes()
 
     for name in NAMES_OF_A_METHOD:
         for method in ("GET", "HEAD", "OPTIONS"):
             try_writes(gate, reader, ((name, method),), target)
-    # The other way round: a GET that is to be taken for the POST that it names.
+    # The other way round: a GET with a header that names POST.
     for name in NAMES_OF_A_METHOD:
         mark = gate.marks.new()
         request = replace(gate.subject.write(mark, gate.base + WRITE), method="GET").marked(mark)
@@ -160,13 +160,13 @@ def logged_model_id(truth: MlflowClient, experiment_id: str) -> str:
 
 @pytest.mark.capability("scopes", "logged-models")
 def test_method_of_denied_delete(gate: Gate, reader: Identity, logged_model_id: str, truth_wire: Wire) -> None:
-    """With a key that may only read, a GET deletes nothing, whatever method it names in a header or in its query."""
+    """With a read-only key, a GET deletes nothing, whatever method its header or its query names."""
     path = f"{gate.base}/api/2.0/mlflow/logged-models/{logged_model_id}"
     tricks: list[tuple[str, Headers]] = [(path, ((name, "DELETE"),)) for name in NAMES_OF_A_METHOD]
     tricks += [(f"{path}?{parameter}=DELETE", ()) for parameter in ("_method", "method", "X-HTTP-Method-Override")]
 
     for odd, headers in tricks:
-        # The mark is not in it: as the read that it is, it may reach MLflow.
+        # It does not have the mark: as the read that it is, it may reach MLflow.
         gate.attempt(gate.wire(reader), Request("GET", odd, headers), gate.marks.new(), harmless=None)
 
     gate.assert_shut()
@@ -176,7 +176,7 @@ def test_method_of_denied_delete(gate: Gate, reader: Identity, logged_model_id: 
 
 
 def hosts(gate: Gate, target: Target) -> Iterator[tuple[str, Headers]]:
-    """Give the ways to name another host, each what stands before the path and the headers."""
+    """Yield ways to name another host: what precedes the path, and the headers."""
     own = urlsplit(gate.route.url).netloc
     mlflow = urlsplit(target.direct.url).netloc if target.direct else "mlflow.internal:5000"
     for host in (mlflow, "localhost", "example.com", "127.0.0.1:5000", f"{own}@{mlflow}", f"{own}:80@{mlflow}", f"{own},{mlflow}"):
@@ -197,12 +197,12 @@ def hosts(gate: Gate, target: Target) -> Iterator[tuple[str, Headers]]:
 
 
 def public_answers(gate: Gate, request: Request, beginning: str) -> list[Answer]:
-    """Return what is answered without a key to a path that means nothing, below what the request's path begins with."""
+    """Return the answer without a key to a meaningless path below the beginning of the request's path."""
     return gate.public_answers(replace(request, path=f"{beginning}/{gate.marks.new()}"))
 
 
 def test_host_without_key(gate: Gate, target: Target) -> None:
-    """Without a key it does not matter what host a request names, in a header or before its path."""
+    """Without a key, no host that a request names opens the gate, in a header or before its path."""
     for before, headers in hosts(gate, target):
         for base in {gate.base, ""}:
             mark = gate.marks.new()
@@ -214,7 +214,7 @@ def test_host_without_key(gate: Gate, target: Target) -> None:
 
 @pytest.mark.capability("scopes")
 def test_host_of_denied_write(gate: Gate, reader: Identity, target: Target) -> None:
-    """With a key that may only read, a write is refused whatever host it names."""
+    """With a read-only key, a write is refused whatever host it names."""
     gate.assert_open_to_writes()
 
     for before, headers in hosts(gate, target):
@@ -227,7 +227,7 @@ def test_host_of_denied_write(gate: Gate, reader: Identity, target: Target) -> N
 
 
 def test_way_without_key(gate: Gate, target: Target) -> None:
-    """Without a key nothing that a client says of the way its request has come opens the gate."""
+    """Without a key, nothing that a client says about the route of its request opens the gate."""
     for headers in WAYS:
         try_reads(gate, headers, target)
 
@@ -236,7 +236,7 @@ def test_way_without_key(gate: Gate, target: Target) -> None:
 
 @pytest.mark.capability("scopes")
 def test_way_of_denied_write(gate: Gate, reader: Identity, target: Target) -> None:
-    """With a key that may only read, a write is refused whatever is said of the way it has come."""
+    """With a read-only key, a write is refused whatever is said about its route."""
     gate.assert_open_to_writes()
 
     for headers in WAYS:
@@ -250,7 +250,7 @@ SPELLINGS_OF_CALLERS: Mapping[str, tuple[tuple[Headers, ...], bool]] = {"plain":
 
 @pytest.mark.parametrize("kind", SPELLINGS_OF_CALLERS)
 def test_named_caller_without_key(kind: str, gate: Gate, target: Target) -> None:
-    """Naming an identity in the headers that a proxy sets, in whatever spelling, counts as no key."""
+    """Naming an identity in the headers that a proxy sets, however they are spelled, counts as no key."""
     spellings, exact = SPELLINGS_OF_CALLERS[kind]
 
     for headers in spellings:
@@ -262,7 +262,7 @@ def test_named_caller_without_key(kind: str, gate: Gate, target: Target) -> None
 @pytest.mark.capability("scopes")
 @pytest.mark.parametrize("kind", SPELLINGS_OF_CALLERS)
 def test_named_caller_of_denied_write(kind: str, gate: Gate, reader: Identity, target: Target) -> None:
-    """A key that may only read does not write by naming an identity that may."""
+    """A read-only key cannot write by naming an identity that can."""
     gate.assert_open_to_writes()
     spellings, exact = SPELLINGS_OF_CALLERS[kind]
 

@@ -1,4 +1,4 @@
-"""A key is the whole key, in its carrier: nothing shorter, longer or like it, and in no other place."""
+"""A key is the whole key, in its carrier: nothing shorter, longer or similar, and in no other place."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from mlflow_proxy_e2e.timeouts import ATTEMPT
 from mlflow_proxy_e2e.wire import Answer, Headers, Request, Wire, describe
 
 LONG = 8192  # characters
-TELLING = 10  # characters of a key: fewer of them say little about it, and may be words
+TELLING = 10  # characters of a key: fewer reveal little about it, and may be words
 
-# Made of a good key, and not valid. {key} is the whole of it, so that a message shows how a key was spelled and no key.
+# Derived from a good key, and invalid. {key} is the whole key, so that messages show the spelling and not the key.
 LIKE_KEYS = (
     *("{shorter}", "{half}", "{stem}", "{stem}x", "{stem}*", "{stem}%", "{headless}", "{end}", "{swapped}", "{upper}", "{lower}"),
     *(
@@ -83,7 +83,7 @@ LIKE_KEYS = (
         "Bearer",
     ),
 )
-# A server may not take these at all.
+# Some servers do not accept these at all.
 ODD_KEYS = (
     "",
     "{stem}\xe9",
@@ -132,9 +132,9 @@ OTHER_PLACES: tuple[Headers, ...] = (
 
 
 def parts(key: str) -> Mapping[str, str]:
-    """Return what is made of a key, each part by its name."""
+    """Return the parts of a key, by name."""
     middle = len(key) // 2
-    stem = key[: key.rfind("_") + 1] or key[:4]  # what all keys of a kind begin with
+    stem = key[: key.rfind("_") + 1] or key[:4]  # the common prefix of all keys of a kind
     return {
         "key": key,
         "shorter": key[:-1],
@@ -152,13 +152,13 @@ def parts(key: str) -> Mapping[str, str]:
 
 @pytest.fixture(autouse=True)
 def keys_are_strings(target: Target) -> None:
-    """Skip where users have passwords: in base64, what is like a password is not like what is sent of it."""
+    """Skip where users have passwords: in base64, a similar password is not similar."""
     if "basic" in target.carriers:
         pytest.skip("the target has users with passwords instead of keys")
 
 
 class KeyInRequest:
-    """Sends requests that have the control's key in them, or what is made of it: as they are sent, and as they may be shown."""
+    """Sends requests with the control's key in them, or something derived from it; messages show them without it."""
 
     def __init__(self, gate: Gate, control: Identity) -> None:
         assert control.key
@@ -166,11 +166,11 @@ class KeyInRequest:
         gate.hidden += [part for part in self._parts.values() if len(part) >= TELLING]
 
     def is_the_key(self, spelling: str) -> bool:
-        """Tell whether what is made of the key is the key itself, as that of digits in another case is."""
+        """Tell whether the derived value is the key itself, such as one of digits in another case."""
         return spelling != "{key}" and spelling.format(**self._parts) == self._parts["key"]
 
     def attempt(self, shown: Request, denial: Denial | None = None) -> None:
-        """Attempt a request whose headers, query and body have names of parts of the key in them.
+        """Attempt a request whose headers, query and body contain names of the key's parts.
 
         Args:
             denial: the exact refusal that is expected (default: any refusal).
@@ -181,7 +181,7 @@ class KeyInRequest:
         self._gate.attempt(wire, self.filled(shown), mark, shown=shown, denial=denial)
 
     def filled(self, shown: Request) -> Request:
-        """Return the request with the parts of the key in the place of their names."""
+        """Return the request with the key's parts in place of their names."""
         headers = tuple((name, self._fill(value)) for name, value in shown.headers)
         return Request(shown.method, self._fill(shown.path), headers, self._fill(shown.body.decode()).encode())
 
@@ -193,7 +193,7 @@ class KeyInRequest:
 
 @pytest.fixture
 def key_in(gate: Gate, control: Identity) -> KeyInRequest:
-    """Return what sends requests with the key of an identity that may do everything."""
+    """Return what sends requests with the key of an identity that is allowed everything."""
     return KeyInRequest(gate, control)
 
 
@@ -204,12 +204,12 @@ def denial(target: Target) -> Denial:
 
 
 def carried(carrier: Carrier, spelling: str) -> Headers:
-    """Return the header that carries what is spelled like that."""
+    """Return the header with a key of this spelling."""
     return (("Authorization", f"Bearer {spelling}"),) if carrier == "bearer" else (("X-API-Key", spelling),)
 
 
 def test_like_a_key(carrier: Carrier, gate: Gate, key_in: KeyInRequest, denial: Denial) -> None:
-    """A part of a good key, or more than it, or something like it, is no key."""
+    """A part of a good key, a longer key, or a similar one, is not a key."""
     for spelling in LIKE_KEYS:
         if not key_in.is_the_key(spelling):
             key_in.attempt(replace(gate.subject.read(), headers=carried(carrier, spelling)), denial)
@@ -218,7 +218,7 @@ def test_like_a_key(carrier: Carrier, gate: Gate, key_in: KeyInRequest, denial: 
 
 
 def test_odd_key(carrier: Carrier, gate: Gate, key_in: KeyInRequest) -> None:
-    """What no key can be, such as nothing, bytes that are no text, or eight thousand characters, is refused by some hop."""
+    """A value that cannot be a key, such as an empty one, invalid UTF-8, or eight thousand characters, is refused by some hop."""
     for spelling in ODD_KEYS:
         key_in.attempt(replace(gate.subject.read(), headers=carried(carrier, spelling)))
 
@@ -227,7 +227,7 @@ def test_odd_key(carrier: Carrier, gate: Gate, key_in: KeyInRequest) -> None:
 
 
 def test_other_scheme(gate: Gate, key_in: KeyInRequest, denial: Denial) -> None:
-    """A good key under another scheme than Bearer, or under none, counts as no key."""
+    """A good key under a scheme other than Bearer, or under none, counts as no key."""
     for value in OTHER_SCHEMES:
         key_in.attempt(replace(gate.subject.read(), headers=(("Authorization", value),)), denial)
 
@@ -236,7 +236,7 @@ def test_other_scheme(gate: Gate, key_in: KeyInRequest, denial: Denial) -> None:
 
 @pytest.mark.capability("destructive")
 def test_key_in_another_header(gate: Gate, key_in: KeyInRequest, denial: Denial) -> None:
-    """A good key in another header, a cookie included, which browsers send by themselves, counts as no key."""
+    """A good key in another header counts as no key, even in a cookie, which browsers send by themselves."""
     for headers in OTHER_PLACES:
         key_in.attempt(replace(gate.subject.read(), headers=headers), denial)
 
@@ -244,7 +244,7 @@ def test_key_in_another_header(gate: Gate, key_in: KeyInRequest, denial: Denial)
 
 
 def test_key_under_folded_name(gate: Gate, key_in: KeyInRequest) -> None:
-    """A name with underscores, or with a space, is another name, even where a server would fold it into that of a carrier."""
+    """A name with underscores, or with a space, is a different name, even if a server would fold it into a carrier's name."""
     for name in ("X_API_Key", "X-API_Key", "HTTP_X_API_KEY", "HTTP_AUTHORIZATION", "X.API.Key", "Authorization "):
         key_in.attempt(replace(gate.subject.read(), headers=((name, "Bearer {key}" if "AUTH" in name.upper() else "{key}"),)))
 
@@ -286,7 +286,7 @@ def test_key_in_body(gate: Gate, key_in: KeyInRequest, denial: Denial) -> None:
 
 
 def several_keys(carrier: Carrier) -> tuple[Headers, ...]:
-    """Return the ways to send a good key and another value by one carrier, in several headers or in folded ones."""
+    """Return the ways to send a good key and another value with one carrier, in several headers or in folded ones."""
     (name, good), (_, bad) = carried(carrier, "{key}")[0], carried(carrier, "x")[0]
     return (
         ((name, good), (name, bad)),
@@ -301,7 +301,7 @@ def several_keys(carrier: Carrier) -> tuple[Headers, ...]:
 
 
 def test_several_keys(carrier: Carrier, gate: Gate, key_in: KeyInRequest) -> None:
-    """A good key beside another value, or folded, is refused, or counts: then the answer is MLflow's own."""
+    """A good key next to another value, or folded, is either refused, or accepted with MLflow's own answer."""
     wanted = gate.assert_open().body
     wire = Wire(gate.route, timeout=ATTEMPT)
 
@@ -317,7 +317,7 @@ def test_several_keys(carrier: Carrier, gate: Gate, key_in: KeyInRequest) -> Non
 
 @pytest.mark.capability("scopes")
 def test_keys_that_do_not_add_up(gate: Gate, reader: Identity, cannot_write: Identity, target: Target) -> None:
-    """Two keys of which neither may write do not write together: their permissions are not added up."""
+    """Two keys that cannot write do not write together: their permissions do not add up."""
     gate.assert_open_to_writes()
     keys = [{carrier: key_headers(identity, carrier) for carrier in target.carriers} for identity in (reader, cannot_write)]
     pairs = [(one, other) for one in keys[0].values() for other in keys[1].values()]
@@ -332,7 +332,7 @@ def test_keys_that_do_not_add_up(gate: Gate, reader: Identity, cannot_write: Ide
 
 
 def test_name_in_any_case(carrier: Carrier, gate: Gate) -> None:
-    """The name of a carrier may be written in capitals or in small letters, as that of any header."""
+    """The name of a carrier may be upper or lower case, like that of any header."""
     wanted = gate.assert_open().body
     [(name, value)] = key_headers(gate.control, carrier).items()
 

@@ -1,4 +1,4 @@
-"""A path has many spellings: the gate decides by the one that MLflow gets to see."""
+"""A path has many spellings: the gate decides by the one that MLflow sees."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ SPELLINGS: Mapping[str, tuple[str, ...]] = {
             ),
         )
     ),
-    # A proxy that decides by the normalized path, and forwards another, takes this for a path that needs no key.
+    # A proxy that decides by the normalized path and forwards the original one takes this for a path that needs no key.
     ENDS_EXEMPT: (
         *(f"{{base}}/{{inner}}{up}/health" for up in ("/.." * 8, "/%2e%2e" * 8, "/..;" * 8, ";/.." * 8, "%2f.." * 8, "\\.." * 8)),
         *("{base}/{inner}/..%2f..%2f..%2f..%2f..%2f..%2f..%2f..%2fhealth", "{base}/{inner}%3f/health", "{base}/{inner}%00/health"),
@@ -150,7 +150,7 @@ SPELLINGS: Mapping[str, tuple[str, ...]] = {
         *("{base}/{inner}?x=/static-files/", "{base}/{inner}?/../../health", "{base}/{inner}?x=%2fhealth"),
     ),
 }
-# As it is or normalized this is the write, or nothing that MLflow has. Only a proxy that cuts it off sees the read.
+# As it is or normalized, this is the write, or nothing in MLflow. Only a proxy that truncates it sees the read.
 LIKE_READS = (
     *("{base}/{read}/../{last}", "{base}/{read}/%2e%2e/{last}", "{base}/{read}/.%2e/{last}", "{base}/{read}/..%2f{last}"),
     *("{base}/{read}%2f..%2f{last}", "{base}/{read}%2f../{last}", "{base}/{read}%2F%2E%2E%2F{last}", "{base}/{read}/..;/{last}"),
@@ -168,7 +168,7 @@ WRITE_SPELLINGS = {**SPELLINGS, "looks-like-a-read": LIKE_READS}
 
 
 def spelled(spellings: Iterable[str], base: str, path: str) -> list[str]:
-    """Return the spellings of a path of MLflow's below a base path."""
+    """Return the spellings of one of MLflow's paths below a base path."""
     head, _, last = path[1:].rpartition("/")
     root, _, rest = path[1:].partition("/")
     names = {
@@ -191,7 +191,7 @@ def spelled(spellings: Iterable[str], base: str, path: str) -> list[str]:
 
 
 def public_answers(gate: Gate, kind: str, request: Request) -> list[Answer]:
-    """Return what such a request is answered without a key: on a path that means nothing, and, for one kind, on /health."""
+    """Return the answers to such a request without a key: on a meaningless path and, for one kind, on /health."""
     paths = (f"/{gate.marks.new()}", *(("/health",) if kind == ENDS_EXEMPT else ()))
     return [answer for path in paths for answer in gate.public_answers(replace(request, path=path))]
 
@@ -211,7 +211,7 @@ def test_odd_path_without_key(kind: str, gate: Gate) -> None:
 @pytest.mark.capability("scopes")
 @pytest.mark.parametrize("kind", WRITE_SPELLINGS)
 def test_odd_path_of_denied_write(kind: str, gate: Gate, reader: Identity) -> None:
-    """However the path of a write is spelled, like that of a read included, a key that may only read does not write."""
+    """However the path of a write is spelled, even like that of a read, a read-only key cannot write."""
     gate.assert_open_to_writes()
     harmless = public_answers(gate, kind, gate.subject.write(""))
 
@@ -224,7 +224,7 @@ def test_odd_path_of_denied_write(kind: str, gate: Gate, reader: Identity) -> No
 
 @pytest.mark.parametrize("kind", SPELLINGS)
 def test_odd_path_of_permitted_read(kind: str, gate: Gate, target: Target) -> None:
-    """However the path is spelled, a permitted read is refused, or answered as MLflow answers that path or its normalized form."""
+    """However the path is spelled, a permitted read is refused, or gets MLflow's answer for that path or its normalized form."""
     wanted = gate.assert_open().body
     harmless = public_answers(gate, kind, gate.subject.read())
 
@@ -242,7 +242,7 @@ def test_odd_path_of_permitted_read(kind: str, gate: Gate, target: Target) -> No
 
 
 def answers_of_mlflow(direct: Route | None, base: str, request: Request) -> Iterable[bytes]:
-    """Return what MLflow itself answers to the path below the base path, as it is, where it can be asked."""
+    """Return MLflow's own answer to the path below the base path, unchanged, if MLflow can be reached."""
     if direct and request.path.startswith(f"{base}/"):
         came = ask(Wire(direct, timeout=ATTEMPT), replace(request, path=request.path.removeprefix(base)))
         if isinstance(came, Answer):

@@ -52,7 +52,7 @@ def existing(target: Target, shared_scratch: Scratch) -> ExistingDatasets:
 
 @pytest.fixture
 def dataset(target: Target, scratch: Scratch, experiment_id: str) -> EvaluationDataset:
-    """Return a data set of the test's own, tagged, with records."""
+    """Return a tagged data set for the test, with records."""
     with signed_in(*target.truth) as client:
         created = datasets.create_dataset(scratch.dataset(), experiment_id, {"team": "fraud", "stage": "draft"})
         created.merge_records(RECORDS)
@@ -198,7 +198,7 @@ def _expectations(target: Target, dataset_id: str) -> dict[str, dict[str, Any]]:
 
 
 def _contents(target: Target, dataset_id: str) -> Contents:
-    """Return what MLflow holds in a data set. The client loads it only when it is asked for: here, while it asks MLflow itself."""
+    """Return the content of a data set in MLflow. The client loads it lazily: here, while it asks MLflow itself."""
     with signed_in(*target.truth) as client:
         dataset = client.get_dataset(dataset_id)
         return Contents(dataset.experiment_ids, dataset.records)

@@ -1,4 +1,4 @@
-"""Calls that an identity may not make are refused, in one exact way, and have no effect. Reads of every kind are permitted."""
+"""Calls that an identity is not allowed are refused, in one exact way, and have no effect. Reads of every kind are permitted."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ MADE_UP = Identity("made-up", refused="unauthenticated", key=Secret("no-key-of-a
 
 @dataclass(frozen=True, eq=False)
 class Call:
-    """A call that stands for others of its subject and kind.
+    """A call that represents others of its subject and kind.
 
-    ``{names}`` in the path and the body are filled in from the subjects. ``{mark}`` is a word of the caller's own: it tells
-    what one caller's write changes from what another's does.
+    ``{names}`` in the path and the body are filled in from the subjects. ``{mark}`` is a word for each caller: it tells
+    one caller's write from another's.
 
     Args:
         shown_by: the read that shows what a write would change.
@@ -78,7 +78,7 @@ def _filled(value: Any, names: Mapping[str, str]) -> Any:
 
 READS = (
     Call("get-experiment", "GET", EXPERIMENT),
-    # MLflow searches with POST: a proxy that goes by the method takes these for writes.
+    # MLflow searches with POST: a proxy that decides by method takes these for writes.
     Call("search-experiments", "POST", f"{API}/experiments/search", {"max_results": 1, "filter": "name = '{experiment}'"}),
     Call("get-run", "GET", RUN),
     Call("search-runs", "POST", f"{API}/runs/search", {"experiment_ids": ["{experiment_id}"]}),
@@ -115,7 +115,7 @@ READS_OF_PARTS = (
         capability="graphql",
     ),
     Call("get-webhook", "GET", WEBHOOK, capability="webhooks"),
-    # Outside /api and /ajax-api: a proxy that guards those alone leaves these open.
+    # Outside /api and /ajax-api: a proxy that guards only those leaves these open.
     Call("download-artifact-from-page", "GET", "/get-artifact?run_id={run_id}&path=notes.txt", capability="artifacts ui"),
     Call("get-page", "GET", "/", capability="ui"),
     Call("list-gateway-models", "GET", "/gateway/mlflow/v1/models", capability="gateway"),
@@ -145,7 +145,7 @@ WRITES = (
         MODEL,
         "registry",
     ),
-    # The model has the tag that a denied call asks to delete. The control's it does not have, so that its call can be repeated.
+    # The model has the tag that a denied call tries to delete. The control's does not, so that its call can be repeated.
     Call(
         "delete-registered-model-tag",
         "DELETE",
@@ -174,7 +174,7 @@ WRITES = (
 )
 WRITES_OF_PARTS = (
     Call("tag-trace", "PATCH", f"{API_3}/traces/{{trace_id}}/tags", {"key": "by", "value": "{mark}"}, TRACE, "traces"),
-    # OTLP: a span that is sent again takes the place of the one that is there.
+    # OTLP: a span that is sent again replaces the existing one.
     Call(
         "send-span",
         "POST",
@@ -221,7 +221,7 @@ WRITES_OF_PARTS = (
 )
 
 
-# A proxy that goes by the method takes this for a read: MLflow calls a model gateway on behalf of the caller.
+# A proxy that decides by method takes this for a read: MLflow calls a model gateway for the caller.
 GET_THAT_ACTS = Call("call-gateway", "GET", "/ajax-api/2.0/mlflow/gateway-proxy?gateway_path=api/2.0/endpoints/")
 
 AssertPermitted = Callable[[Call, Route, Carrier], None]
@@ -229,7 +229,7 @@ AssertPermitted = Callable[[Call, Route, Carrier], None]
 
 @dataclass(frozen=True)
 class Sender:
-    """Makes calls as an identity, on a route, with its key in that carrier, of a target with that contract."""
+    """Makes calls as an identity, on a route, with its key in a carrier, to a target with a contract."""
 
     route: Route
     identity: Identity
@@ -239,7 +239,7 @@ class Sender:
 
     @property
     def denial(self) -> Denial:
-        """Return how the identity is refused what it may not do."""
+        """Return how the identity is refused a call that it is not allowed."""
         return self.contract.denial(self.identity)
 
     def send(self, call: Call) -> requests.Response:
@@ -249,7 +249,7 @@ class Sender:
 
 
 class RefusedClient(NamedTuple):
-    """An MLflow client of an identity that may not make a call, and the refusal that it must raise."""
+    """An MLflow client of an identity that is not allowed a call, and the refusal that it must raise."""
 
     mlflow: MlflowClient
     denial: Denial
@@ -261,7 +261,7 @@ def mark(route: Route, identity: Identity, carrier: Carrier) -> str:
 
 
 def each(calls: Sequence[Call], of_parts: Sequence[Call]) -> pytest.MarkDecorator:
-    """Have a test run once for every call whose capabilities the target declares: with every carrier, or with each in turn."""
+    """Run a test once for every call whose capabilities the target declares: with every carrier, or with each in turn."""
     pairs = [*itertools.product(calls, CARRIERS), *zip(of_parts, itertools.cycle(CARRIERS), strict=False)]
     return pytest.mark.parametrize(
         ("call", "carrier"),
@@ -274,7 +274,7 @@ def each(calls: Sequence[Call], of_parts: Sequence[Call]) -> pytest.MarkDecorato
 
 @pytest.fixture(scope="module")
 def subjects(target: Target, witness: Caller, shared_scratch: Scratch) -> Mapping[str, str]:
-    """Return the names of what the calls are about: one of each kind that the target declares, created once for all tests."""
+    """Return the names of the calls' subjects: one of each kind that the target declares, created once for all tests."""
     with signed_in(*witness) as client:  # for the fluent API
         return _create_subjects(client, shared_scratch, target)
 
@@ -295,7 +295,7 @@ def _create_subjects(client: MlflowClient, scratch: Scratch, target: Target) -> 
         names["artifacts"] = run.artifact_uri.removeprefix("mlflow-artifacts:")
         client.log_text(run.run_id, "to be read", "notes.txt")
     if "webhooks" in target.capabilities:
-        # An address that cannot be called, and switched off besides: see test_webhooks.
+        # An address that cannot be called, and disabled as well: see test_webhooks.
         names["webhook_id"] = client.create_webhook(
             scratch.webhook(), "https://239.255.0.1:65536/", ["budget_policy.exceeded"], status="DISABLED"
         ).webhook_id
@@ -321,7 +321,7 @@ def _create_subjects_of_genai(client: MlflowClient, scratch: Scratch, target: Ta
 
 @pytest.fixture(scope="module")
 def assert_permitted(control: Identity, subjects: Mapping[str, str], record: Record) -> AssertPermitted:
-    """Return a function that asserts that a call succeeds for an identity that may make it, once for each route and carrier."""
+    """Return a function that asserts that a call succeeds for an identity that is allowed it, once for each route and carrier."""
 
     @cache
     def assert_succeeds(call: Call, route: Route, carrier: Carrier) -> None:
@@ -333,27 +333,27 @@ def assert_permitted(control: Identity, subjects: Mapping[str, str], record: Rec
 
 
 class Record:
-    """What MLflow holds of the subjects. What one test saw last is where the next begins, unless a write was permitted."""
+    """The state of the subjects in MLflow. Each test starts with the last state seen, unless a write was permitted."""
 
     def __init__(self, truth_rest: Rest, subjects: Mapping[str, str]) -> None:
         self._truth_rest, self._subjects = truth_rest, subjects
         self._seen: dict[str, str] = {}
 
     def before(self, call: Call) -> str:
-        """Return what MLflow holds of what the call is about."""
+        """Return the state of the call's subject before."""
         return self._seen.get(call.shown_by) or self.now(call)
 
     def now(self, call: Call) -> str:
-        """Return the same, as it is now."""
+        """Return its state now."""
         answer = self._truth_rest.get(call.shown_by.format(**self._subjects))
         assert answer.status_code == 200
         if self._seen.get(call.shown_by, answer.text) != answer.text:
-            self.forget()  # the write was let through, and another read may show it too
+            self.forget()  # the write was let through, and other reads may show it, too
         self._seen[call.shown_by] = answer.text
         return answer.text
 
     def forget(self) -> None:
-        """Have everything read again: it may have changed."""
+        """Read everything again: it may have changed."""
         self._seen.clear()
 
 
@@ -410,19 +410,19 @@ def permitted_path(route: Route, target: Target, subjects: Mapping[str, str], as
 
 @pytest.fixture
 def both_carriers(target: Target) -> None:
-    """Skip where keys can be sent one way only."""
+    """Skip if keys can be sent in only one way."""
     if set(target.carriers) != set(CARRIERS):
         pytest.skip(f"the target takes keys one way only: {', '.join(target.carriers)}")
 
 
 def content(answer: requests.Response) -> Any:
-    """Return what an answer says. Of two MLflow servers each writes the keys of an object in an order of its own."""
+    """Return the content of an answer. Two MLflow servers may write an object's keys in different orders."""
     return answer.json() if "json" in answer.headers["Content-Type"] else answer.content
 
 
 @each(READS, READS_OF_PARTS)
 def test_read(call: Call, permitted_reader: Sender, truth_rest: Rest) -> None:
-    """An identity that may read gets what MLflow itself answers, in whichever way the key is sent, and nothing of the key."""
+    """An identity that may read gets MLflow's own answer, with any carrier, and nothing of the key."""
     answer = permitted_reader.send(call)
 
     expected = call.send(truth_rest, permitted_reader.subjects)
@@ -433,7 +433,7 @@ def test_read(call: Call, permitted_reader: Sender, truth_rest: Rest) -> None:
 
 @each(READS, READS_OF_PARTS)
 def test_denied_read(call: Call, denied_reader: Sender, assert_permitted: AssertPermitted) -> None:
-    """An identity that may not read is refused, and the answer says nothing but why."""
+    """An identity that may not read is refused, and the answer says nothing but the reason."""
     assert_permitted(call, denied_reader.route, denied_reader.carrier)
 
     answer = denied_reader.send(call)
@@ -443,12 +443,12 @@ def test_denied_read(call: Call, denied_reader: Sender, assert_permitted: Assert
 
 @each(WRITES, WRITES_OF_PARTS)
 def test_denied_write(call: Call, denied_writer: Sender, assert_permitted: AssertPermitted, record: Record) -> None:
-    """An identity that may not write is refused, and MLflow holds what it held before."""
+    """An identity that may not write is refused, and MLflow's data is unchanged."""
     assert_permitted(call, denied_writer.route, denied_writer.carrier)
     before = record.before(call)
 
     answer = denied_writer.send(call)
-    after = record.now(call)  # before anything can fail: where the next test begins
+    after = record.now(call)  # before anything can fail: the next test starts here
 
     assert_denied(answer, denied_writer.denial)
     assert after == before
@@ -458,7 +458,7 @@ def test_denied_write(call: Call, denied_writer: Sender, assert_permitted: Asser
 def test_denied_get_that_acts(
     route: Route, refused_writer: Refused, target: Target, subjects: Mapping[str, str], assert_permitted: AssertPermitted
 ) -> None:
-    """A GET that has MLflow act for the caller is refused to identities that may not write, readers included."""
+    """A GET that makes MLflow act for the caller is refused to identities that may not write, readers included."""
     assert_permitted(GET_THAT_ACTS, route, target.carriers[0])
 
     answer = GET_THAT_ACTS.send(refused_writer.rest, subjects)
@@ -468,7 +468,7 @@ def test_denied_get_that_acts(
 
 @pytest.mark.capability("scopes")
 def test_denied_unlisted_endpoint(refused_writer: Refused, truth_rest: Rest, target: Target) -> None:
-    """What MLflow does not have yet is not open either: who may not write is told so, or that no rule covers it, by a hop."""
+    """Endpoints that MLflow lacks are not open: without write permission, there is a refusal, or a 404 that is not MLflow's."""
     if "basic" in target.carriers:
         pytest.skip("MLflow refuses its own users only what it has")
     path = f"{API}/runs/no-such-endpoint"
@@ -527,7 +527,7 @@ def test_denied_key_in_query(parameter: str, without_key: Refused, control: Iden
 
 
 def test_denied_options(without_key: Refused, permitted_path: str, subjects: Mapping[str, str], target: Target) -> None:
-    """A browser's preflight request needs a key like any other call, or gives nothing away where the target says it is open."""
+    """A browser's preflight request needs a key like any other call, or reveals nothing if the target says that it is open."""
     preflight = {"Origin": "https://example.com", "Access-Control-Request-Method": "GET"}
 
     answer = without_key.rest.options(permitted_path, headers=preflight)
@@ -539,7 +539,7 @@ def test_denied_options(without_key: Refused, permitted_path: str, subjects: Map
 
 
 def test_path_without_rule(route: Route, control: Identity, target: Target) -> None:
-    """A path that no rule covers is answered with 404, in the form of all errors of the hop that answers."""
+    """A path that no rule covers gets a 404, in the format of all errors of the hop that answers."""
     if not target.hops:
         pytest.skip("what else is served there, beside MLflow, is not known")
     url = urlsplit(route.url)
@@ -555,7 +555,7 @@ def test_path_without_rule(route: Route, control: Identity, target: Target) -> N
 def test_denied_bad_bearer_beside_good_key(
     route: Route, control: Identity, target: Target, subjects: Mapping[str, str], assert_permitted: AssertPermitted
 ) -> None:
-    """A bearer token that is no key is refused whatever X-API-Key says: the first carrier decides."""
+    """An invalid bearer token is refused whatever X-API-Key says: the first carrier decides."""
     assert_permitted(READS[0], route, "x-api-key")
 
     with Rest(route, MADE_UP, "bearer") as rest:
@@ -566,7 +566,7 @@ def test_denied_bad_bearer_beside_good_key(
 
 @pytest.mark.usefixtures("both_carriers")
 def test_good_bearer_beside_bad_key(route: Route, control: Identity, subjects: Mapping[str, str]) -> None:
-    """A good bearer token is what counts, whatever X-API-Key says: the first carrier decides."""
+    """A good bearer token counts, whatever X-API-Key says: the first carrier decides."""
     with Rest(route, control, "bearer") as rest:
         answer = rest.get(EXPERIMENT.format(**subjects), headers=key_headers(MADE_UP, "x-api-key"))
 

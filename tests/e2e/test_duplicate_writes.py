@@ -1,4 +1,4 @@
-"""Writes that are made once are there once: whatever is sent again is sent again by the client, and by no hop."""
+"""Each write happens once: only clients retry, and no hop does."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ CreatedRuns = Callable[[str], int]
 
 @pytest.fixture
 def caller(route: Route, control: Identity) -> Caller:
-    """Return an identity that may do everything, on each route."""
+    """Return an identity that is allowed everything, on each route."""
     return Caller(route, control)
 
 
 @pytest.fixture
 def lose_answer(monkeypatch: pytest.MonkeyPatch) -> LoseAnswer:
-    """Return a function that has the next answer lost on its way to this process, and its connection with it."""
+    """Return a function that makes the next answer get lost on its way to this process, with its connection."""
     receive = HTTPConnection.getresponse
 
     def receive_and_lose(connection: HTTPConnection) -> HTTPResponse:
         monkeypatch.setattr(HTTPConnection, "getresponse", receive)
-        receive(connection).read()  # what was asked for has been done
+        receive(connection).read()  # the call has been carried out
         raise ConnectionResetError("the network has lost the connection")
 
     return lambda: monkeypatch.setattr(HTTPConnection, "getresponse", receive_and_lose)
@@ -44,14 +44,14 @@ def lose_answer(monkeypatch: pytest.MonkeyPatch) -> LoseAnswer:
 
 @pytest.fixture
 def created_runs(truth: MlflowClient, experiment_id: str) -> CreatedRuns:
-    """Return a function that tells how many runs have been created with a name in their tag."""
+    """Return a function that counts the runs created with a name in their tag."""
     return lambda name: len(truth.search_runs([experiment_id], f"tags.{TAG} = '{name}'"))
 
 
 def test_lost_answer(
     caller: Caller, experiment_id: str, lose_answer: LoseAnswer, requests_sent: list[str], created_runs: CreatedRuns
 ) -> None:
-    """A call creates one run. MLflow's client by its defaults repeats a call whose answer is lost, which creates one more: one for
+    """A call creates one run. By default, MLflow's client repeats a call whose answer is lost, which creates another: one for
     each request that the client has sent."""
     name = uuid.uuid4().hex
     with signed_in(*caller) as client:  # without retries: a call that fails would be reported after four minutes
@@ -70,10 +70,10 @@ def test_lost_answer(
 
 
 def test_failed_write_is_forwarded_once(wire: Wire, direct_wire: Wire, mlflow_log: AccessLog | None) -> None:
-    """A write that MLflow answers with an error of its own reaches it once: no hop knows what it did before it failed."""
+    """A write that MLflow answers with an error reaches it once: no hop knows what it did before it failed."""
     if mlflow_log is None:
         pytest.skip("MLflow's log, which alone can say how often a call has reached it, cannot be read")
-    failing = post("experiments/create", [])  # no object: MLflow does not look before it takes it for one
+    failing = post("experiments/create", [])  # not an object: MLflow does not check before it uses it as one
     assert direct_wire.ask(failing).status == 500
     mark = uuid.uuid4().hex
 

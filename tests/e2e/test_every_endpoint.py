@@ -1,7 +1,7 @@
 """Every endpoint of MLflow is called by every identity, on every route.
 
-The calls have no body and name ids that nothing has, so that nothing changes even where the gate is open. They are many and small:
-one test makes all those of a part of MLflow's API, and reports every one that went wrong.
+The calls have no body and use ids that do not exist, so that nothing changes even where the gate is open. They are many and
+small: one test makes all those for a part of MLflow's API, and reports every one that went wrong.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ SCOPES = Scopes()
 # Deletes the demo data, which may be in use.
 DELETES_DEMO = Endpoint("POST", "/ajax-api/3.0/mlflow/demo/delete")
 HEALTH = "/health"
-# What MLflow with users of its own serves without a key: clients ask how to sign in.
+# What MLflow with its own users serves without a key: clients ask how to sign in.
 OPEN_BESIDE_USERS = (HEALTH, "/static-files/", "/api/3.0/mlflow/server-info", "/ajax-api/3.0/mlflow/server-info")
 
 each_area = pytest.mark.parametrize(
@@ -59,8 +59,8 @@ class Callers(threading.local):
     """The connections of one thread: of every identity on a route, and to MLflow itself.
 
     Args:
-        insider: an identity that may do as much as anybody.
-        known: what MLflow itself has answered: each call is made of it once, and again only where a route answers differently.
+        insider: an identity with all the scopes that any identity has.
+        known: MLflow's own answers: each call is made to it once, and again only if a route answers differently.
     """
 
     def __init__(self, route: Route, insider: Identity, truth: Caller, known: dict[Request, Answer]) -> None:
@@ -74,25 +74,25 @@ class Callers(threading.local):
 
     @property
     def insider(self) -> Wire:
-        """Return the connection of an identity that may do as much as anybody."""
+        """Return the insider's connection."""
         return self.of(self._insider)
 
     def expected(self, request: Request) -> Answer:
-        """Return what MLflow itself answers."""
+        """Return MLflow's own answer."""
         if request not in self._known:
             self._known[request] = self.oracle.ask(request)
         return self._known[request]
 
 
 class Refusals:
-    """Calls that must be refused, each with a mark by which MLflow's log shows whether it got that far."""
+    """Calls that must be refused, each with a mark that would appear in MLflow's log."""
 
     def __init__(self, contract: Contract, marks: Marks) -> None:
         self._contract, self._marks = contract, marks
         self._sent: dict[str, tuple[Wire, Request]] = {}
 
     def flaw(self, request: Request, wire: Wire) -> str | None:
-        """Make a call that must be refused, and say what is wrong with the answer, if anything is."""
+        """Make a call that must be refused, and return what is wrong with the answer, or None."""
         mark, denial = self._marks.new(), self._contract.denial(wire.identity or NO_KEY)
         marked = request.marked(mark)
         self._sent[mark] = (wire, marked)
@@ -101,7 +101,7 @@ class Refusals:
         return describe(wire, marked, answer, denial, wrong) if wrong else None
 
     def assert_none_reached_mlflow(self, insider: Wire) -> None:
-        """Assert that MLflow has logged none of the calls, once it has logged a later one that the insider may make."""
+        """Assert that MLflow has logged none of the calls, once it has logged a later call of the insider's."""
         last = self._marks.new()
         insider.ask(A_READ.marked(last))
         logged = {mark for line in self._marks.logged(last) for mark in self._marks.within(line)}
@@ -110,22 +110,22 @@ class Refusals:
 
 
 class Judge:
-    """Asserts that none of a test's calls went wrong, and has reports say how many there were.
+    """Asserts that none of a test's calls went wrong, and reports how many there were.
 
     Args:
-        coverage: what reports of the endpoints that have been called are made of.
-        measure: has reports say what was measured.
+        coverage: records which endpoints have been called.
+        measure: adds a measurement to reports.
     """
 
     def __init__(self, coverage: Coverage, measure: Callable[[str, object], None]) -> None:
         self._coverage, self._measure = coverage, measure
 
     def note(self, endpoint: Endpoint) -> None:
-        """Have reports say that an endpoint is called by every identity."""
+        """Record that every identity has called an endpoint."""
         self._coverage.matrix.add(endpoint)
 
     def assert_none_wrong(self, outcomes: Sequence[str | None]) -> None:
-        """Assert that no outcome is a message of what went wrong."""
+        """Assert that no outcome is an error message."""
         self._measure(CELLS, len(outcomes))
         assert_none_wrong(outcomes)
 
@@ -140,7 +140,7 @@ def table(coverage: Coverage) -> Sequence[Endpoint]:
 
 @pytest.fixture(scope="session")
 def known_answers() -> dict[Request, Answer]:
-    """Return what MLflow itself has answered in all tests so far."""
+    """Return MLflow's own answers in all tests so far."""
     return {}
 
 
@@ -170,7 +170,7 @@ def area_endpoints(area: str, table: Sequence[Endpoint], target: Target, route: 
 
 @pytest.fixture(scope="session")
 def identities(pytestconfig: pytest.Config, target: Target, insider: Identity) -> Sequence[Identity]:
-    """Return an identity that may do everything, and then all others, in the order of how much they may do."""
+    """Return an identity that is allowed everything, and then all others, in descending order of permissions."""
     chosen = selected(pytestconfig, "--identity", target.identities)
     return [insider, *sorted((i for i in chosen if i != insider), key=lambda identity: -len(identity.scopes))]
 
@@ -184,7 +184,7 @@ def test_who_may_call(
     refusals: Refusals,
     judge: Judge,
 ) -> None:
-    """Identities that may call an endpoint get what MLflow itself answers. All others are refused, and no call reaches MLflow."""
+    """Identities allowed to call an endpoint get MLflow's own answer. All others are refused, and no call reaches MLflow."""
     missing: list[str] = []
 
     def call(endpoint: Endpoint) -> Iterator[str | None]:
@@ -195,7 +195,7 @@ def test_who_may_call(
             return
         judge.note(endpoint)
         scope = SCOPES.required(request.method, request.path.partition("?")[0])
-        # Those that may come first: then refusals count. They take turns with the carriers, so that each carrier is let in once.
+        # Allowed identities come first: then refusals count. They rotate through the carriers, so that each carrier is let in once.
         for identity, carrier in zip(identities, itertools.cycle(target.carriers), strict=False):
             wire = callers.of(identity, carrier)
             if scope and identity.may(scope):
@@ -226,7 +226,7 @@ def test_verbs_that_endpoints_do_not_have(
 ) -> None:
     """With any verb, calls without a key are refused. With a key, MLflow answers HEAD, and OPTIONS unless that is refused.
 
-    Where the target says that OPTIONS is open, that shows nothing of what MLflow answers to GET.
+    Where the target says that OPTIONS is open, it reveals nothing of MLflow's answer to GET.
     """
     known = {(endpoint.method, endpoint.template) for endpoint in table}
 
@@ -257,7 +257,7 @@ def _is_judged(endpoint: Endpoint, target: Target, route: Route) -> bool:
         return "destructive" in target.capabilities
     if "basic" in target.carriers:
         return not endpoint.template.startswith(OPEN_BESIDE_USERS)
-    # On a route without a path this is the first hop's own, which needs no key.
+    # On a route without a path, this is the first hop's own, which needs no key.
     return endpoint.template != HEALTH or urlsplit(route.url).path != ""
 
 
@@ -277,7 +277,7 @@ def _as_answered_to_get(request: Request, wire: Wire, oracle: Oracle) -> str | N
     if not answer.body or (answer.body, 200) != (of_get.body, of_get.status):
         return None
     if wire.ask(replace(request, path=f"/{uuid.uuid4().hex}")).body == answer.body:
-        return None  # any path is answered so, such as with OK
+        return None  # any path gets this answer, such as OK
     return describe(wire, request, answer, "nothing of what MLflow answers to GET")
 
 

@@ -13,7 +13,7 @@ from mlflow_proxy_e2e.clients import Rest
 from mlflow_proxy_e2e.scratch import Scratch
 
 API = "/api/2.0/mlflow/experiments"
-UNKNOWN_ID = "2147483647"  # the largest id that any of MLflow's databases takes: unlikely to be in use
+UNKNOWN_ID = "2147483647"  # the largest id that any of MLflow's databases supports: unlikely to be in use
 UNKNOWN_NAME = "e2e-no-experiment-has-this-name"
 
 

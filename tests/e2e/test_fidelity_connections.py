@@ -1,4 +1,4 @@
-"""Connections: each answer belongs to its request and to the key that came with it, whatever else the connection has carried."""
+"""Connections: each answer belongs to its request and to that request's key, whatever else the connection has carried."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ REFUSALS_OF_OLD_HTTP = (426, 505)
 
 
 def asking_for(name: str) -> Request:
-    """Return a read of which the answer says what was asked for: there is no such experiment."""
+    """Return a read whose answer repeats what was asked for: the experiment does not exist."""
     return get(f"experiments/get-by-name?experiment_name={name}")
 
 
 def belongs(answer: Answer, name: str) -> bool:
-    """Tell whether the answer is the one to that read."""
+    """Tell whether the answer belongs to that read."""
     return answer.status == 404 and f"'{name}'" in answer.json()["message"]
 
 
@@ -61,7 +61,7 @@ def test_identities_take_turns(data: st.DataObject, shared: Wire, target: Target
 
 
 def test_same_connection_is_used(wire: Wire) -> None:
-    """A connection stays open from one call that succeeds to the next: after errors, some servers end it."""
+    """A connection stays open from one successful call to the next: after errors, some servers close it."""
     for number in (1, 2, 3):
         request = get(f"experiments/search?max_results={number}")
         done(wire, request)
@@ -69,7 +69,7 @@ def test_same_connection_is_used(wire: Wire) -> None:
 
 
 def test_what_is_written_is_read_every_time(wire: Wire, experiment_id: str) -> None:
-    """A run that has been created is found by each of ten reads, each on a connection of its own: all lead to one store."""
+    """A new run is found by each of ten reads, each on a new connection: all lead to one store."""
     created = done(wire, post("runs/create", {"experiment_id": experiment_id})).json()["run"]["info"]
     read = get(f"runs/get?run_id={created['run_id']}")
 
@@ -77,21 +77,21 @@ def test_what_is_written_is_read_every_time(wire: Wire, experiment_id: str) -> N
 
 
 def test_same_mlflow_every_time(wire: Wire) -> None:
-    """MLflow answers ten calls, each on a connection of its own, with the same version: all lead to servers that are alike."""
+    """MLflow answers ten calls, each on a new connection, with the same version: all lead to equal servers."""
     versions = {answer.body for answer in on_new_connections(wire, VERSION)}
 
     assert len(versions) == 1
 
 
 def on_new_connections(wire: Wire, request: Request) -> Iterator[Answer]:
-    """Make a call ten times, each time on a connection of its own, and return the answers."""
+    """Make a call ten times, each time on a new connection, and return the answers."""
     for _ in range(10):
         wire.close()
         yield done(wire, request)
 
 
 def test_pipelining(wire: Wire) -> None:
-    """Of two requests that are sent at once, the first is answered first. The second is answered next, or the connection ends."""
+    """If two requests are sent at once, the first is answered first. The second is answered next, or the connection ends."""
     first, second = asking_for("first"), asking_for("second")
 
     wire.send(wire.encode(first) + wire.encode(second))
@@ -119,7 +119,7 @@ def test_last_request(version: str, wire: Wire) -> None:
 
 
 def test_reads_in_flight(route: Route, target: Target) -> None:
-    """Of fifty reads by several keys at once, each is answered with what it asked for."""
+    """Each of fifty concurrent reads with several keys gets its own answer."""
     readers = itertools.cycle(target.who_may("read"))
     with ExitStack() as connections:
         wires = [connections.enter_context(Wire(route, next(readers))) for _ in range(IN_FLIGHT)]
@@ -133,7 +133,7 @@ def test_reads_in_flight(route: Route, target: Target) -> None:
 
 
 def test_writes_in_flight(route: Route, target: Target, control: Identity, new_run: Callable[[], Run], truth_wire: Wire) -> None:
-    """Of twenty writes at once, half of them by a key that may not write, those are refused and each of the others is done."""
+    """Of twenty concurrent writes, half of them with a key that may not write, those are refused and each of the others is done."""
     denied = target.who_may_not("write")[0]
     run = new_run()
     with ExitStack() as connections:

@@ -1,4 +1,4 @@
-"""JSON: extreme numbers, texts in any spelling, and what MLflow makes of malformed bodies."""
+"""JSON: extreme numbers, texts in any spelling, and MLflow's answers to malformed bodies."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mlflow_proxy_e2e.wire import Wire, describe
 LONGEST = 2**63 - 1
 EDGES = [0.1 + 0.2, 5e-324, sys.float_info.min, 1e-300, 2.0**53 + 2, 1e22, 1e23, sys.float_info.max, -sys.float_info.max, math.nan]
 points = st.tuples(
-    st.floats().map(lambda value: value + 0.0),  # not every database tells -0.0 from 0.0
+    st.floats().map(lambda value: value + 0.0),  # not every database distinguishes -0.0 from 0.0
     st.integers(0, LONGEST),
     st.integers(-LONGEST - 1, LONGEST),
 )
@@ -55,7 +55,7 @@ def test_metrics(
     truth_wire: Wire,
     new_run: Callable[[], Run],
 ) -> None:
-    """A metric's value, time and step are held as they were sent, to the last digit, and are read as they are held."""
+    """A metric's value, time and step are stored as sent, to the last digit, and read as they are stored."""
     run = new_run()
     metrics = [{"key": f"m{n}", **_point(*point)} for n, point in enumerate(batch)]
     request = post("runs/log-batch", spelled({"run_id": run.run_id, "metrics": metrics}, random.Random(seed)))
@@ -69,19 +69,19 @@ def test_metrics(
 
 
 def _point(value: float, timestamp: int, step: int) -> dict[str, Any]:
-    # JSON has no word for what is no number: MLflow reads it from a string.
+    # JSON has no literal for NaN: MLflow reads it from a string.
     words = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
     return {"value": words.get(str(value), value), "timestamp": timestamp, "step": step}
 
 
 def _stored(value: float) -> float:
-    # What MLflow makes of infinity is the largest number there is.
+    # MLflow stores infinity as the largest finite number.
     return math.copysign(sys.float_info.max, value) if math.isinf(value) else value
 
 
 @pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity"])
 def test_bare_word(word: str, wire: Wire, direct_wire: Wire, new_run: Callable[[], Run]) -> None:
-    """A value that is written as a word of JavaScript, as Python writes it, has the same effect as when it is sent directly."""
+    """A value written as a literal of JavaScript or Python, which JSON lacks, has the same effect as when it is sent directly."""
     held = []
     for asked in (direct_wire, wire):
         run = new_run()
@@ -94,7 +94,7 @@ def test_bare_word(word: str, wire: Wire, direct_wire: Wire, new_run: Callable[[
 
 
 def test_answer(wire: Wire, direct_wire: Wire, new_run: Callable[[], Run]) -> None:
-    """What MLflow answers arrives byte for byte: order of keys, white space, escapes and digits included."""
+    """MLflow's answer arrives byte for byte: order of keys, white space, escapes and digits included."""
     run_id, experiment_id = new_run()
     tags = [{"key": f"key {number}", "value": text} for number, text in enumerate(AWKWARD)]
     metrics = [{"key": f"m{number}", **_point(value, LONGEST, -LONGEST - 1)} for number, value in enumerate(EDGES)]
@@ -112,7 +112,7 @@ def test_answer(wire: Wire, direct_wire: Wire, new_run: Callable[[], Run]) -> No
 
 @pytest.mark.parametrize("body", MALFORMED.values(), ids=MALFORMED.keys())
 def test_malformed_body(body: bytes, wire: Wire, direct_wire: Wire, new_run: Callable[[], Run]) -> None:
-    """MLflow gets a malformed body as it is, and what it says about it comes back."""
+    """A malformed body reaches MLflow unchanged, and its error message comes back."""
     request = post("runs/set-tag", body.replace(b"RUN", new_run().run_id.encode()))
 
     assert_same(request, wire, direct_wire)

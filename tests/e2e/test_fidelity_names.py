@@ -1,6 +1,6 @@
-"""Names, tags, parameters and artifact paths in any script and with any mark are held as they were written, to the character.
+"""Names, tags, parameters and artifact paths in any script and with any punctuation are stored exactly as written.
 
-A hop that mangles a name may do so both on the way in and on the way out: what counts is a listing that was not asked for by name.
+A hop that mangles a name may do so in both directions: what counts is a listing that was not requested by name.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ from mlflow_proxy_e2e.checks.fidelity import (
 from mlflow_proxy_e2e.scratch import Scratch
 from mlflow_proxy_e2e.wire import Request, Wire, describe
 
-IN_QUERY = "!$'()*,/:;?@"  # what may stand in a parameter's value as it is
-IN_PATH = "!$&'()*+,;=:@"  # what may stand in a segment of a path as it is
-LONGEST_FILE_NAME = 200  # bytes; 255 is what file systems take
+IN_QUERY = "!$'()*,/:;?@"  # may be in a parameter's value without being escaped
+IN_PATH = "!$&'()*+,;=:@"  # may be in a segment of a path without being escaped
+LONGEST_FILE_NAME = 200  # bytes; file systems allow 255
 
-# A few names with several troubles each cost less than a name for each trouble.
+# A few names with several difficulties each are cheaper than a name for each difficulty.
 NAMES = ["/".join(AWKWARD[first::6]) for first in range(6)]
 
 
 def is_key(text: str) -> bool:
-    """Tell whether MLflow takes the text for the key of a tag, a parameter or a metric."""
+    """Tell whether MLflow accepts the text as the key of a tag, a parameter or a metric."""
     allowed = all(character.isalnum() or character in "/_.- :" for character in text)
     return allowed and normpath(text) == text and text[0] not in "./"
 
 
 def is_file_name(text: str) -> bool:
-    """Tell whether MLflow stores an artifact under that very name: it decodes a name until there is nothing left to decode."""
+    """Tell whether MLflow stores an artifact under exactly that name: it decodes a name until nothing is left to decode."""
     odd = text in (".", "..") or any(mark in "/#" or unicodedata.category(mark) == "Cc" for mark in text)
     return not odd and unquote(text) == text and 0 < len(text.encode()) <= LONGEST_FILE_NAME
 
@@ -62,7 +62,7 @@ seeds = st.integers(0, 2**32)
 
 
 def test_experiment_names(wire: Wire, truth_wire: Wire, scratch: Scratch) -> None:
-    """An experiment is listed under the name under which it was created, and is found by it, however that is escaped."""
+    """An experiment is listed under its name, and found by it, however it is escaped."""
     own, others = ([scratch.experiment(name) for name in NAMES] for _ in range(2))
     created = {}
     for creator, names in ((wire, own), (truth_wire, others)):
@@ -81,8 +81,8 @@ def test_experiment_names(wire: Wire, truth_wire: Wire, scratch: Scratch) -> Non
 
 @pytest.mark.capability("registry")
 def test_registered_model_names(wire: Wire, truth_wire: Wire, scratch: Scratch) -> None:
-    """A model is listed under the name under which it was registered, and is found by it, however that is escaped."""
-    taken = [name.replace("/", ",").replace(":", ",") for name in NAMES[::2]]  # MLflow takes neither in a model's name
+    """A model is listed under its name, and found by it, however it is escaped."""
+    taken = [name.replace("/", ",").replace(":", ",") for name in NAMES[::2]]  # MLflow allows neither in a model's name
     own, others = ([scratch.model(name) for name in taken] for _ in range(2))
     for creator, names in ((wire, own), (truth_wire, others)):
         for name in names:
@@ -106,7 +106,7 @@ def _like(scratch: Scratch) -> str:
 @given(batch=st.dictionaries(keys.filter(is_key), texts, min_size=1, max_size=20), seed=seeds)
 @example(batch={f"key {number}": text for number, text in enumerate(AWKWARD)}, seed=1)
 def test_tags_and_params(batch: Mapping[str, str], seed: int, wire: Wire, truth_wire: Wire, new_run: Callable[[], Run]) -> None:
-    """Tags and parameters are held as they were sent, however the JSON is spelled, and are read as they are held."""
+    """Tags and parameters are stored as sent, however the JSON is spelled, and read as they are stored."""
     run = new_run()
     entries = [{"key": key, "value": value} for key, value in batch.items()]
     request = post("runs/log-batch", spelled({"run_id": run.run_id, "tags": entries, "params": entries}, random.Random(seed)))
@@ -121,9 +121,9 @@ def test_tags_and_params(batch: Mapping[str, str], seed: int, wire: Wire, truth_
 
 @examples(3)
 @given(names=st.lists(keys.filter(is_key), min_size=1, max_size=5, unique=True), seed=seeds)
-@pytest.mark.since("3.12")  # some older ones misread what is escaped
+@pytest.mark.since("3.12")  # some older ones misread escaped keys
 def test_metric_keys(names: list[str], seed: int, wire: Wire, truth_wire: Wire, new_run: Callable[[], Run]) -> None:
-    """A metric is listed under the key under which it was logged, and its history is found by it, however that is escaped."""
+    """A metric is listed under its key, and its history is found by it, however it is escaped."""
     run = new_run()
     points = [{"key": name, "value": float(number), "timestamp": 1} for number, name in enumerate(names)]
     request = post("runs/log-batch", spelled({"run_id": run.run_id, "metrics": points}, random.Random(seed)))
@@ -143,9 +143,9 @@ def test_metric_keys(names: list[str], seed: int, wire: Wire, truth_wire: Wire, 
 @examples(3)
 @given(names=st.lists(file_names, min_size=1, max_size=4, unique=True), seed=seeds)
 @example(names=FILE_NAMES, seed=1)
-@pytest.mark.since("3.14")  # older ones fail where a file's name is not Latin
+@pytest.mark.since("3.14")  # older ones fail if a file's name is not Latin-1
 def test_artifact_names(names: list[str], seed: int, wire: Wire, truth_wire: Wire, new_run: Callable[[], Run]) -> None:
-    """An artifact is listed under the name under which it was uploaded, and is downloaded by it, however that is escaped."""
+    """An artifact is listed under its name, and downloaded by it, however it is escaped."""
     choice = random.Random(seed)
     contents = {name: f"{number} {name}".encode() for number, name in enumerate(names)}
     sizes = {name: len(content) for name, content in contents.items()}
@@ -171,7 +171,7 @@ def test_artifact_names(names: list[str], seed: int, wire: Wire, truth_wire: Wir
 @pytest.mark.capability("artifacts")
 @pytest.mark.parametrize("slash", ["/", "%2F", "%2f", "%252F", "%25252f"])
 def test_artifact_in_folder(slash: str, wire: Wire, truth_wire: Wire, new_run: Callable[[], Run]) -> None:
-    """A slash in an artifact's path is one however often it was escaped, as it is to MLflow itself."""
+    """A slash in an artifact's path is a slash however often it was escaped, as it is to MLflow itself."""
     run = new_run()
     upload = Request("PUT", f"{run.artifacts}/folder{slash}file.txt", body=b"text")
 

@@ -1,4 +1,4 @@
-"""Queries, headers and bodies: whatever a request may be, MLflow gets it as it was sent."""
+"""Queries, headers and bodies: MLflow gets any request exactly as it was sent."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from mlflow_proxy_e2e.checks.fidelity import (
 from mlflow_proxy_e2e.scratch import Scratch
 from mlflow_proxy_e2e.wire import JSON, Request, Wire, describe
 
-BY_NAME = "experiments/get-by-name"  # of an experiment that does not exist, MLflow repeats the name that it was asked for
+BY_NAME = "experiments/get-by-name"  # for an unknown experiment, MLflow repeats the requested name
 NO_SUCH = "no-such-experiment"
-IN_VALUE = "!$'()*,/:;?@"  # what may stand in a parameter's value as it is
-IN_QUERY = UNRESERVED + IN_VALUE + "+=&"  # what a query is made of, apart from escapes
-LONG = 7500  # bytes: with a prefix still below the 8 kB of a request line, or of a header, that most servers take
+IN_VALUE = "!$'()*,/:;?@"  # may be in a parameter's value without being escaped
+IN_QUERY = UNRESERVED + IN_VALUE + "+=&"  # what a query consists of, apart from escapes
+LONG = 7500  # bytes: with a prefix, still below the 8 kB of a request line or header that most servers accept
 
 QUERIES = {
     "ampersands": "&&experiment_name=no&&&",
@@ -59,20 +59,20 @@ pieces = st.one_of(
 )
 queries = st.lists(pieces, max_size=60).map("".join)
 
-# RFC 9110: what a field's value is made of. Blanks at its ends are not part of it.
+# RFC 9110: what a field's value consists of. Blanks at its ends are not part of it.
 header_values = st.text(st.sampled_from(string.printable[:94] + " \t" + "\xa1\xe9\xff"), min_size=1, max_size=60).map(str.strip)
 
 
 @pytest.mark.parametrize("query", QUERIES.values(), ids=QUERIES.keys())
 def test_query(query: str, wire: Wire, direct_wire: Wire) -> None:
-    """A query is answered as MLflow answers it: repeated parameters, their order, blanks and escapes included."""
+    """A query gets MLflow's own answer: repeated parameters, their order, blanks and escapes included."""
     assert_same(get(f"{BY_NAME}?{query}"), wire, direct_wire)
 
 
 @examples(12)
 @given(query=queries)
 def test_any_query(query: str, wire: Wire, direct_wire: Wire) -> None:
-    """Whatever comes before and after a parameter, and in it, the query is answered as MLflow answers it."""
+    """Whatever comes before, in and after a parameter, the query gets MLflow's own answer."""
     assert_same(get(f"{BY_NAME}?{query}&experiment_name={query}"), wire, direct_wire)
 
 
@@ -80,7 +80,7 @@ def test_any_query(query: str, wire: Wire, direct_wire: Wire) -> None:
 @given(text=texts, seed=st.integers(0, 2**32))
 @example(text="".join(AWKWARD), seed=1)
 def test_text_in_query(text: str, seed: int, wire: Wire) -> None:
-    """A text that is correctly escaped arrives as that text."""
+    """A correctly escaped text arrives as that text."""
     name = f"{NO_SUCH} {text}"
     request = get(f"{BY_NAME}?experiment_name={escaped(name, IN_VALUE, random.Random(seed))}")
 
@@ -91,7 +91,7 @@ def test_text_in_query(text: str, seed: int, wire: Wire) -> None:
 
 
 def test_query_in_log(wire: Wire, mlflow_log: AccessLog | None) -> None:
-    """The query that MLflow notes in its log is, byte for byte, the one that was sent."""
+    """The query in MLflow's log is, byte for byte, the one that was sent."""
     if mlflow_log is None:
         pytest.skip("the target is not a stack of our own: what MLflow noted cannot be seen")
     mark = f"mark{uuid.uuid4().hex}"
@@ -107,7 +107,7 @@ def test_query_in_log(wire: Wire, mlflow_log: AccessLog | None) -> None:
 
 
 def reflected(value: str) -> Request:
-    """Return a request of whose header MLflow repeats the value, since it is no media type that it takes."""
+    """Return a request with a header whose value MLflow repeats, since it is not a supported media type."""
     return Request("POST", "/v1/traces", (("X-Mlflow-Experiment-Id", "0"), ("Content-Type", f"text/{value}")), b"{}")
 
 
@@ -121,7 +121,7 @@ def test_header_value(value: str, wire: Wire, direct_wire: Wire) -> None:
 
 
 def test_many_headers(wire: Wire, direct_wire: Wire) -> None:
-    """A request may have many headers, some of them several times, in any case, and with nothing in them."""
+    """A request may have many headers, some repeated, in any case, and with empty values."""
     headers = tuple((f"X-{'UPPER' if number % 2 else 'lower'}-{number % 20}", "v" * (number % 3) * 20) for number in range(40))
 
     assert_same(Request("GET", f"{API}/{BY_NAME}?experiment_name={NO_SUCH}", headers), wire, direct_wire)
@@ -129,7 +129,7 @@ def test_many_headers(wire: Wire, direct_wire: Wire) -> None:
 
 @pytest.mark.capability("registry")
 def test_patch_and_delete_with_body(wire: Wire, truth_wire: Wire, scratch: Scratch) -> None:
-    """The body of a PATCH and that of a DELETE arrive, and decide on what becomes of a model."""
+    """The bodies of PATCH and DELETE arrive, and determine what happens to a model."""
     name = scratch.model()
     tags = [{"key": key, "value": "1"} for key in ("goes", "stays")]
     done(truth_wire, post("registered-models/create", {"name": name, "tags": tags}))

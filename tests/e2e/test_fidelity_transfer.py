@@ -1,4 +1,4 @@
-"""How bodies travel: chunks, codings, ranges, conditions, HEAD and Expect. Bodies arrive unchanged, to the byte."""
+"""How bodies are transferred: chunks, codings, ranges, conditions, HEAD and Expect. Bodies arrive unchanged, to the byte."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ RANGES = {
 
 
 def chunked(content: bytes, sizes: Sequence[int], *, extension: str = "", trailers: str = "") -> bytes:
-    """Return the content in chunks of these sizes, what is left over in a last one."""
+    """Return the content in chunks of these sizes, and the rest in a last one."""
     parts, rest = [], content
     for size in (*sizes, len(content)):
         part, rest = rest[:size], rest[size:]
@@ -44,9 +44,9 @@ def chunked(content: bytes, sizes: Sequence[int], *, extension: str = "", traile
 @examples(4)
 @given(sizes=st.lists(st.integers(1, 700), max_size=20))
 @example(sizes=[1, 1, 255, 256, 1, 4096])
-@pytest.mark.since("3.12")  # older ones store nothing of it
+@pytest.mark.since("3.12")  # older ones store none of it
 def test_chunked_upload(sizes: list[int], wire: Wire, truth_wire: Wire, place: str) -> None:
-    """An upload in chunks is stored whole, whatever their sizes."""
+    """A chunked upload is stored completely, whatever the sizes of its chunks."""
     upload = Request("PUT", f"{place}/chunks.bin", CHUNKED, chunked(CONTENT, sizes))
 
     done(wire, upload)
@@ -69,7 +69,7 @@ STORED = {"chunk-extensions": b"content", "chunks-of-nothing": b"", "nothing": b
 @pytest.mark.parametrize("name", ODD_UPLOADS)
 @pytest.mark.since("3.12")  # the same
 def test_odd_upload(name: str, wire: Wire, truth_wire: Wire, place: str) -> None:
-    """An upload is stored as it is: framing is taken off, a coding of the content is not, and nothing is a content, too."""
+    """An upload is stored as it is: framing is removed, a content coding is not, and an empty upload is content, too."""
     form = ODD_UPLOADS[name]
     upload = Request(form.method, f"{place}/odd.bin", form.headers, form.body)
 
@@ -82,7 +82,7 @@ def test_odd_upload(name: str, wire: Wire, truth_wire: Wire, place: str) -> None
 
 
 def otlp(body: bytes, coding: str) -> Request:
-    """Return a delivery of spans to MLflow."""
+    """Return an OTLP request to MLflow."""
     return Request("POST", "/v1/traces", (*JSON, ("X-Mlflow-Experiment-Id", "0"), ("Content-Encoding", coding)), body)
 
 
@@ -100,14 +100,14 @@ CODED = {
 
 @pytest.mark.parametrize("request_", CODED.values(), ids=CODED.keys())
 def test_coded_request(request_: Request, wire: Wire, direct_wire: Wire) -> None:
-    """A compressed body is MLflow's to unpack: it finds the same in it, or wrong with it, as where it is sent directly."""
+    """A compressed body is decompressed by MLflow alone: it gets the same content, or error, as when it is sent directly."""
     assert_same(request_, wire, direct_wire)
 
 
 @pytest.mark.capability("ui")
 @pytest.mark.parametrize("accepted", ["none", "", "*", "br", "gzip", "gzip, deflate, br, zstd", "identity;q=0, gzip"])
 def test_coded_answer(accepted: str, wire: Wire, direct_wire: Wire, experiment_id: str) -> None:
-    """An answer is compressed if MLflow compresses it, or a hop does for a client that accepts that: unpacked, it is MLflow's."""
+    """An answer is compressed by MLflow, or by a hop for a client that accepts that: decompressed, it is MLflow's."""
     headers: Headers = () if accepted == "none" else (("Accept-Encoding", accepted),)
 
     for path in (STATIC, f"{API}/experiments/get?experiment_id={experiment_id}"):
@@ -123,7 +123,7 @@ def test_coded_answer(accepted: str, wire: Wire, direct_wire: Wire, experiment_i
 
 @pytest.mark.capability("artifacts")
 def test_expect_continue(wire: Wire, truth_wire: Wire, place: str) -> None:
-    """A client that waits with an upload for 100 Continue gets that, and then the answer."""
+    """A client that waits for 100 Continue before an upload gets it, and then the answer."""
     upload = Request("PUT", f"{place}/expected.bin", (("Expect", "100-continue"),), CONTENT)
     data = wire.encode(upload)
 
@@ -140,7 +140,7 @@ def test_expect_continue(wire: Wire, truth_wire: Wire, place: str) -> None:
 
 @pytest.mark.capability("artifacts", "ui")
 def test_head(wire: Wire, direct_wire: Wire, place: str) -> None:
-    """HEAD is answered with MLflow's headers and no body, and but for errors the connection can be used for the next call."""
+    """HEAD gets MLflow's headers and no body, and except after errors, the connection can be used for the next call."""
     done(direct_wire, Request("PUT", f"{place}/model.bin", body=CONTENT))
 
     for path in (STATIC, f"{place}/model.bin", f"{place}/missing.bin", f"{API}/experiments/search?max_results=1"):
@@ -151,7 +151,7 @@ def test_head(wire: Wire, direct_wire: Wire, place: str) -> None:
 
         assert answer.body == b""
         assert_same(head, wire, direct_wire)
-        # Here it is the length of what GET would have had: it frames nothing.
+        # Here it is the length that GET would have had: it frames nothing.
         lengths = answer.header("Content-Length"), expected.header("Content-Length")
         assert lengths[0] in (None, lengths[1]), describe(wire, head, *map(str, lengths))
         assert (following.status, was_open) == (404, True), describe(wire, head, following, "an open connection, and 404")
@@ -160,7 +160,7 @@ def test_head(wire: Wire, direct_wire: Wire, place: str) -> None:
 @pytest.mark.capability("artifacts")
 @pytest.mark.parametrize("bytes_", RANGES.values(), ids=RANGES.keys())
 def test_range(bytes_: str, wire: Wire, direct_wire: Wire, place: str) -> None:
-    """Part of an artifact is what MLflow takes for that part."""
+    """A range of an artifact is the one that MLflow returns."""
     done(direct_wire, Request("PUT", f"{place}/model.bin", body=CONTENT))
 
     assert_same(Request("GET", f"{place}/model.bin", (("Range", bytes_),)), wire, direct_wire)
@@ -171,7 +171,7 @@ def test_range(bytes_: str, wire: Wire, direct_wire: Wire, place: str) -> None:
     "condition", ["if-range", "if-range-of-another", "match-of-another", "modified", "none-match", "none-of-many", "range"]
 )
 def test_conditional_request(condition: str, wire: Wire, direct_wire: Wire) -> None:
-    """Whether a file of MLflow's pages has changed, and which part of it is wanted, is MLflow's to say."""
+    """MLflow decides whether a file of its pages has changed, and which range of it is returned."""
     file = done(direct_wire, Request("GET", STATIC))
     tag, modified = file.header("ETag") or "", file.header("Last-Modified") or ""
     part = ("Range", "bytes=3-11")
@@ -191,7 +191,7 @@ def test_conditional_request(condition: str, wire: Wire, direct_wire: Wire) -> N
 @pytest.mark.capability("artifacts", "ui")
 @pytest.mark.since("3.14")  # as test_artifact_names
 def test_names_in_headers(wire: Wire, direct_wire: Wire, place: str) -> None:
-    """A download's headers say its name as MLflow writes it, in any script and with any mark."""
+    """A download's headers have its name as MLflow writes it, in any script and with any punctuation."""
     run_id = place.split("/")[-2]
     for name in ("\u6a21\u578b \u00e9\u00df.txt", 'a "quoted"; name=x, y.csv', "".join(AWKWARD[11:15]).replace("\\", "") + ".json"):
         path = f"{place}/{in_query(name)}"

@@ -1,4 +1,4 @@
-"""The model gateway: what it offers and what it has been given. Nothing here has MLflow call a provider."""
+"""The model gateway: its configuration and its endpoints. Nothing here makes MLflow call a provider."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ API = "/api/3.0/mlflow/gateway"
 PAGES = "/ajax-api/3.0/mlflow/gateway"  # what MLflow's pages call, with no twin under /api
 pages = pytest.mark.capability("ui")
 
-# The models of a provider are not among these: MLflow looks them up on the internet.
+# The models of a provider are not among these: MLflow downloads them from the internet.
 READS = [
     pytest.param(f"{API}/budgets/list", id="budgets"),
     pytest.param(f"{API}/endpoints/list", id="endpoints"),
@@ -38,7 +38,7 @@ def test_look_up(path: str, insider_rest: Rest, truth_rest: Rest) -> None:
 
 @pages
 def test_look_up_one_provider(insider_rest: Rest) -> None:
-    """The configuration that a provider asks for is that of the one that the query names."""
+    """A provider's configuration is that of the provider in the query."""
     names = insider_rest.get(f"{PAGES}/supported-providers").json()["providers"]
     modes = insider_rest.get(f"{PAGES}/provider-config", params={"provider": "openai"}).json()["auth_modes"]
 
@@ -54,7 +54,7 @@ def test_look_up_one_provider(insider_rest: Rest) -> None:
     ],
 )
 def test_unknown_is_answered_by_mlflow(path: str, insider_rest: Rest, truth_rest: Rest) -> None:
-    """MLflow itself says that the gateway has not been given what is asked for."""
+    """MLflow itself answers that the gateway does not have something."""
     expected, answer = truth_rest.get(f"{API}/{path}"), insider_rest.get(f"{API}/{path}")
 
     assert (answer.status_code, answer.json()["error_code"]) == (404, "RESOURCE_DOES_NOT_EXIST")

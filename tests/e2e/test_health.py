@@ -12,7 +12,7 @@ from mlflow_proxy_e2e.wire import Request, Wire, describe
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Have every test run once for each hop that can be asked by itself."""
+    """Run every test once for each hop that can be called directly."""
     hops = sorted(hop.name for hop in metafunc.config.stash[TARGET].hops if hop.url)
     unknown = pytest.param(None, id="unknown", marks=pytest.mark.skip("the target's hops are not known"))
     metafunc.parametrize("name", hops or [unknown])

@@ -1,4 +1,4 @@
-"""Keys that are revoked, expire or reach their limit while in use: only what was acknowledged has happened."""
+"""Keys that are revoked, expire or reach their limit while in use: only acknowledged calls have taken effect."""
 
 from __future__ import annotations
 
@@ -35,26 +35,26 @@ READ: tuple[Scope, ...] = ("read",)
 READ_WRITE: tuple[Scope, ...] = ("read", "write")
 API = "/api/2.0/mlflow"
 METRIC = "loss"
-STEPS = 3  # that are logged before anything happens
-IN_A_ROW = 10  # refusals, until a key counts as refused: of two proxies one may still let it in
+STEPS = 3  # logged before anything happens
+IN_A_ROW = 10  # refusals, until a key counts as refused: one of two proxies may still let it in
 HOURLY = 6  # calls, for a key that is limited
 OUTLIVES = 3  # times what a test waits for: keys that a killed run leaves behind expire soon
 
 
 @dataclass(frozen=True)
 class Holder:
-    """The holder of a key that was issued for a test, of a target with that contract."""
+    """The holder of a key that was issued for a test, on a target with a contract."""
 
     identity: Identity
     contract: Contract
     revoke: Callable[[], None]
 
     def denial(self, refused: Refusal) -> Denial:
-        """Say how the holder is refused once the key is refused for that reason."""
+        """Return how the holder is refused once the key is refused for that reason."""
         return self.contract.denial(replace(self.identity, refused=refused))
 
     def wait_until_refused(self, is_refused: Callable[[], bool]) -> None:
-        """Wait, after the key was revoked, until it is refused: for no longer than the contract allows."""
+        """Wait for a revoked key to be refused, for no longer than the contract allows."""
         wait_until(is_refused, self.contract.revocation_seconds, "a revoked key is to be refused")
 
 
@@ -83,7 +83,7 @@ def issue_key(target: Target, pytestconfig: pytest.Config) -> Iterator[IssueKey]
 
 @dataclass
 class Training:
-    """A run that logs step after step, as trainings do, and what becomes of that."""
+    """A run that logs step after step, as trainings do."""
 
     client: MlflowClient
     truth: MlflowClient
@@ -92,7 +92,7 @@ class Training:
     refusal: MlflowException | None = None
 
     def log(self) -> bool:
-        """Log the next step, and tell whether that was refused."""
+        """Log the next step, and return whether it was refused."""
         try:
             self.client.log_metric(self.run_id, METRIC, self.acknowledged, step=self.acknowledged)
         except MlflowException as refusal:
@@ -102,7 +102,7 @@ class Training:
         return False
 
     def assert_refused(self, denial: Denial) -> None:
-        """Assert that the client raised that refusal, and that the run goes on with exactly the steps that were acknowledged."""
+        """Assert that the client raised that refusal, and that the run has exactly the steps that were acknowledged."""
         assert self.refusal
         assert_raised(self.refusal, denial)
         assert self.truth.get_run(self.run_id).info.status == RunStatus.to_string(RunStatus.RUNNING)
@@ -130,7 +130,7 @@ def start_training(route: Route, truth: MlflowClient, run: RunInfo) -> StartTrai
 
 @dataclass
 class Reads:
-    """One read, made again and again by one key."""
+    """One read, repeated with one key."""
 
     caller: Rest
     path: str
@@ -168,7 +168,7 @@ def test_revocation(route: Route, connection: str, issue_key: IssueKey, experime
 
 
 def test_revocation_in_mid_run(issue_key: IssueKey, start_training: StartTraining, client: MlflowClient) -> None:
-    """When its key is revoked, a training run is refused: the run has every step that was acknowledged and no other, and goes on
+    """When its key is revoked, a training run is refused: the run has exactly the acknowledged steps, and continues
     with another key."""
     holder = issue_key(READ_WRITE)
     training = start_training(holder)
@@ -182,7 +182,7 @@ def test_revocation_in_mid_run(issue_key: IssueKey, start_training: StartTrainin
 
 
 def test_expiry_in_mid_run(issue_key: IssueKey, start_training: StartTraining, client: MlflowClient, measure: Measure) -> None:
-    """A key with which a training run logs is refused when it expires: not earlier, and not much later."""
+    """The key of a training run is refused when it expires: not earlier, and not much later."""
     expiry = datetime.now(timezone.utc) + timedelta(seconds=timeouts.KEY_LIFE)
     holder = issue_key(READ_WRITE, expires_at=expiry)
     latest = timeouts.KEY_LIFE + holder.contract.revocation_seconds + timeouts.CLOCK
@@ -199,7 +199,7 @@ def test_expiry_in_mid_run(issue_key: IssueKey, start_training: StartTraining, c
 
 
 def test_keys_of_one_user(route: Route, issue_key: IssueKey, run: RunInfo, target: Target) -> None:
-    """Two keys of one user are two keys: on one connection each call is judged by its own, and revoking one leaves the other."""
+    """Two keys of one user are independent: on one connection, each call is judged by its own; revoking one leaves the other."""
     writer = issue_key(READ_WRITE)
     user = writer.identity.name
     reader = issue_key(READ, user=user)
@@ -223,7 +223,7 @@ def test_keys_of_one_user(route: Route, issue_key: IssueKey, run: RunInfo, targe
 
 @pytest.mark.capability("rate-limit")
 def test_rate_limit(issue_key: IssueKey, run: RunInfo, target: Target, control: Identity, truth: MlflowClient) -> None:
-    """Of a key's calls exactly as many pass as its limit permits, over all routes together; refusals then say when to retry."""
+    """Exactly as many of a key's calls pass as its limit permits, over all routes together; refusals then say when to retry."""
     holder = issue_key(READ_WRITE, rate_limit_per_hour=HOURLY)
     numbers = itertools.count()
 
@@ -257,7 +257,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 def test_client_waits_as_told(
     route: Route, issue_key: IssueKey, experiment_id: str, waits: list[float], requests_sent: list[str]
 ) -> None:
-    """MLflow's client, which retries when a key is over its limit, waits each time for as long as ``Retry-After`` says."""
+    """MLflow's client, which retries when a key is over its limit, waits each time as long as ``Retry-After`` says."""
     caller = Caller(route, issue_key(READ, rate_limit_per_hour=1).identity)
     client_of(caller).get_experiment(experiment_id)
 
@@ -274,11 +274,11 @@ def test_client_waits_as_told(
 
 
 def retry_after(caller: Caller, experiment_id: str) -> float:
-    """Return for how long a caller that is over its limit must wait."""
+    """Return how long a caller that is over its limit must wait."""
     with Rest(*caller) as rest:
         return seconds_to_wait(rest.get(f"{API}/experiments/get?experiment_id={experiment_id}"))
 
 
 def seconds_to_wait(answer: requests.Response) -> float:
-    """Return for how long an answer has clients wait, as urllib3 reads it."""
+    """Return how long an answer makes clients wait, as urllib3 reads it."""
     return Retry().parse_retry_after(answer.headers["Retry-After"])

@@ -83,7 +83,7 @@ def _listed(client: MlflowClient, model: LoggedModel) -> dict[str, int | None]:
 
 
 def _stored(truth_rest: Rest, model: LoggedModel) -> dict[str, int | None]:
-    """Return the same as MLflow itself lists it: over HTTP, since MLflow's client keeps using the route that it used first."""
+    """Return the same as listed by MLflow itself: over HTTP, since MLflow's client keeps using its first route."""
     path = f"/api/2.0/mlflow/logged-models/{model.model_id}/artifacts/directories"
     answers = [truth_rest.get(path, params={"artifact_directory_path": folder}) for folder in ("", *FOLDERS)]
     entries = [entry for answer in answers for entry in answer.json().get("files", [])]

@@ -33,7 +33,7 @@ def existing(truth: MlflowClient, shared_scratch: Scratch) -> ExistingModels:
     experiment_id = truth.create_experiment(shared_scratch.experiment())
     models = [
         truth.create_logged_model(experiment_id, name, tags={"kind": kind}, params={"depth": "3"})
-        for name, kind in (("b", "forest"), ("c", "tree"), ("a", "forest"))  # neither names nor ages give the order away
+        for name, kind in (("b", "forest"), ("c", "tree"), ("a", "forest"))  # neither names nor ages reveal the order
     ]
     run_id = truth.create_run(experiment_id).info.run_id
     accuracies = zip(models, (0.9, 0.8, 0.7), strict=True)

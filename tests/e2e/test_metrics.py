@@ -1,4 +1,4 @@
-"""Metrics: their history, of one run and of several in one call."""
+"""Metrics: their history, for one run and for several in one call."""
 
 from __future__ import annotations
 

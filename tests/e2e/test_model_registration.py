@@ -1,4 +1,4 @@
-"""A model's path from training to use: trained, logged, registered, given an alias, loaded by it."""
+"""A model from training to use: trained, logged, registered, given an alias, and loaded by it."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def other_route(route: Route, target: Target) -> Route:
 
 @pytest.fixture
 def autologged(scratch: Scratch, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Have scikit-learn's models logged and registered automatically during the test; return the name of the registered model."""
+    """Log and register scikit-learn's models automatically during the test; return the name of the registered model."""
     # MLflow infers a model's requirements by loading it in another interpreter: that takes seconds and tests nothing here.
     monkeypatch.setattr(mlflow.models, "infer_pip_requirements", lambda *_, fallback, **__: fallback)
     name = scratch.model()
@@ -134,7 +134,7 @@ def test_autolog(truth: MlflowClient, autologged: str, experiment_id: str, train
 
 
 def _log_and_register(trained: Trained, experiment_id: str, name: str) -> ModelInfo:
-    """Log a trained model in a run of its own, register it and give it the alias "champion", as whoever is signed in."""
+    """Log a trained model in a new run, register it and give it the alias "champion", as the identity that is signed in."""
     with mlflow.start_run(experiment_id=experiment_id):
         logged: ModelInfo = mlflow.sklearn.log_model(
             trained.estimator,

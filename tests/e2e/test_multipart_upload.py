@@ -1,4 +1,4 @@
-"""Uploads in parts, where the artifact store takes whole files only: MLflow says so, and its client sends the file whole."""
+"""Uploads in parts, where the artifact store accepts only whole files: MLflow says so, and its client sends the file whole."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def weights(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have MLflow's client try to upload files of any size in parts."""
+    """Make MLflow's client try to upload files of any size in parts."""
     monkeypatch.setenv("MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD", "true")
     monkeypatch.setenv("MLFLOW_MULTIPART_UPLOAD_MINIMUM_FILE_SIZE", "1")
 
@@ -43,7 +43,7 @@ def in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("api", ["api", "ajax-api"])
 @pytest.mark.capability("logged-models")  # the client looks for their artifacts, too
 def test_step_is_answered_by_mlflow(step: str, api: str, rest: Rest, truth_rest: Rest, truth: MlflowClient, run: RunInfo) -> None:
-    """Every step of an upload in parts is answered with MLflow's 501, word for word: the client decides by the words."""
+    """Every step of an upload in parts gets MLflow's 501, word for word: the client relies on the words."""
     path = _step(run, step, api)
 
     expected, answer = (caller.post(path, json=STEPS[step]) for caller in (truth_rest, rest))
@@ -58,7 +58,7 @@ def test_step_is_answered_by_mlflow(step: str, api: str, rest: Rest, truth_rest:
 def test_client_falls_back(
     client: MlflowClient, truth: MlflowClient, truth_rest: Rest, run: RunInfo, weights: Path, requests_sent: list[str]
 ) -> None:
-    """A client that tries to upload in parts, and gets the answer that the store does not, sends the file whole: it arrives so."""
+    """A client that tries to upload in parts, and is told that the store cannot, sends the file whole, and it arrives."""
     client.log_artifact(run.run_id, str(weights), "model")  # the client cannot write a Path in JSON
     sent = list(requests_sent)
 
@@ -70,7 +70,7 @@ def test_client_falls_back(
 
 @pytest.mark.since("3.12")
 def test_presigned_download_is_answered_by_mlflow(rest: Rest, truth_rest: Rest, run: RunInfo) -> None:
-    """MLflow itself says that there is no way to download past the tracking server."""
+    """MLflow itself answers that files cannot be downloaded past the tracking server."""
     path = f"/api/2.0/mlflow-artifacts/presigned{_served(run)}/weights.bin"
 
     expected, answer = truth_rest.get(path), rest.get(path)
@@ -95,7 +95,7 @@ def _step(run: RunInfo, step: str, api: str = "api") -> str:
 
 
 def _served(run: RunInfo) -> str:
-    """Return where among all artifacts those of the run are served."""
+    """Return the path of the run's artifacts."""
     return str(run.artifact_uri.removeprefix("mlflow-artifacts:"))
 
 

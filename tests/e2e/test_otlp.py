@@ -1,4 +1,4 @@
-"""Traces sent over OTLP, as OpenTelemetry's exporters send them: to a path outside MLflow's API, with headers of MLflow's."""
+"""Traces sent over OTLP, as OpenTelemetry's exporters send them: to a path outside MLflow's API, with MLflow's own headers."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def destination(truth: MlflowClient, scratch: Scratch) -> str:
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
-@pytest.mark.since("3.12")  # older ones take neither JSON nor gzip
+@pytest.mark.since("3.12")  # older ones accept neither JSON nor gzip
 def test_send_spans(rest: Rest, truth: MlflowClient, destination: str, encoding: str) -> None:
     """Spans sent in any encoding are acknowledged as the protocol specifies, and become a complete trace."""
     sent, how = Sent(), ENCODINGS[encoding]

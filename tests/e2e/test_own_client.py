@@ -1,6 +1,6 @@
-"""The MLflow client in the environment of whoever runs the suite, whose settings decide what is sent, and where to.
+"""The MLflow client in the user's own environment, whose settings decide what is sent, and where.
 
-All other tests keep those settings out. Here nothing is set but what the documentation tells users to set.
+All other tests ignore those settings. Here, nothing is set but what the documentation tells users to set.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from mlflow_proxy_e2e.clients import NOT_ON_THE_WAY, ON_THE_WAY, credentials
 from mlflow_proxy_e2e.scratch import Scratch
 from mlflow_proxy_e2e.target import Identity, Route
 
-# By default it retries for four minutes, and sends telemetry to MLflow's makers.
+# By default, it retries for four minutes, and sends telemetry to MLflow's makers.
 QUICK_AND_QUIET = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_DISABLE_TELEMETRY": "true"}
 NO_PROXY = dict.fromkeys(NOT_ON_THE_WAY, "127.0.0.1")
 
@@ -44,7 +44,7 @@ def run_program(user_environment: Mapping[str, str], pytestconfig: pytest.Config
 
 @pytest.fixture
 def run_own_client(route: Route, control: Identity, run_program: RunProgram) -> Run:
-    """Return a function that has the program use the target, and returns what the program prints."""
+    """Return a function that runs the program against the target, and returns its output."""
     documented = {"MLFLOW_TRACKING_URI": route.url, **QUICK_AND_QUIET, **credentials(control)}
     if route.proxy:
         documented |= dict.fromkeys(ON_THE_WAY, route.proxy)
@@ -63,12 +63,12 @@ def run_own_client(route: Route, control: Identity, run_program: RunProgram) -> 
 def refusing_url() -> Iterator[str]:
     """Return a URL of this machine where connections are refused."""
     with socket.socket() as unheard:
-        unheard.bind(("127.0.0.1", 0))  # and does not listen
+        unheard.bind(("127.0.0.1", 0))  # bound, but not listening
         yield f"http://127.0.0.1:{unheard.getsockname()[1]}"
 
 
 def test_write_and_read(run_own_client: Run, truth: MlflowClient, scratch: Scratch) -> None:
-    """It creates an experiment with a run, and all others see them."""
+    """It creates an experiment with a run, and others see them."""
     name = scratch.experiment()
 
     came = run_own_client("experiment", name)
@@ -82,7 +82,7 @@ def test_write_and_read(run_own_client: Run, truth: MlflowClient, scratch: Scrat
 
 @pytest.mark.capability("registry")
 def test_register_model(run_own_client: Run, truth: MlflowClient, scratch: Scratch) -> None:
-    """It registers a model, and all others see it."""
+    """It registers a model, and others see it."""
     name = scratch.model()
 
     came = run_own_client("model", name)

@@ -158,13 +158,13 @@ def test_unknown_prompt(existing: ExistingPrompts) -> None:
 
 
 def _register(name: str, template: str | list[dict[str, Any]], **options: Any) -> None:
-    """Register a version of a prompt, as whoever is signed in."""
+    """Register a version of a prompt, as the identity that is signed in."""
     genai.register_prompt(name, template, **options)
     _finish_linking()
 
 
 def _load(name_or_uri: str, **options: Any) -> PromptVersion:
-    """Load a prompt, as whoever is signed in, and not from the client's cache: another caller may have loaded it before."""
+    """Load a prompt as the identity that is signed in, and not from the client's cache: another may have loaded it before."""
     prompt: PromptVersion = genai.load_prompt(name_or_uri, cache_ttl_seconds=0, **options)
     _finish_linking()
     return prompt
@@ -173,7 +173,7 @@ def _load(name_or_uri: str, **options: Any) -> PromptVersion:
 def _finish_linking() -> None:
     """Wait until the client has linked the prompt to the current experiment.
 
-    It does so in a thread, with whatever key the process has by then.
+    It does so in a thread, with the key that the process has by then.
     """
     for thread in threading.enumerate():
         if thread.name.startswith("link_prompt"):

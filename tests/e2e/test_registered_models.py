@@ -18,7 +18,7 @@ API = "/api/2.0/mlflow"
 
 
 class Source(NamedTuple):
-    """Where model versions come from: a run, and a folder among its artifacts, which need not exist."""
+    """The origin of model versions: a run, and a folder among its artifacts, which need not exist."""
 
     uri: str
     run_id: str
@@ -256,7 +256,7 @@ def test_latest_versions(reader_rest: Rest, existing: ExistingModels) -> None:
 
 
 class Mistake(NamedTuple):
-    """A call that MLflow itself refuses, and how. In what it sends, {taken} is the name of a model and {free} of none."""
+    """A call that MLflow itself refuses, and how. In the request, {taken} is the name of a model and {free} of none."""
 
     method: str
     path: str
@@ -326,7 +326,7 @@ def test_unknown_model_is_explained(as_reader: MlflowClient, scratch: Scratch) -
 
 
 def _look_up(client: MlflowClient, name: str) -> dict[str, Any]:
-    """Return all that can be read of a model with the alias "champion"."""
+    """Return everything that can be read of a model with the alias "champion"."""
     return {
         "model": client.get_registered_model(name),
         "version": client.get_model_version(name, "1"),

@@ -30,7 +30,7 @@ def searched(truth: MlflowClient, shared_scratch: Scratch) -> list[str]:
 
 @pytest.fixture
 def run(truth: MlflowClient, experiment_id: str) -> Run:
-    """Return a run of the test's own, with something of each kind logged to it."""
+    """Return a run for the test, with something of each kind logged to it."""
     run_id = truth.create_run(experiment_id, run_name="before").info.run_id
     truth.log_batch(run_id, [Metric("loss", 0.5, START, 1)], [Param("lr", "0.1")], [RunTag("team", "fraud")])
     return truth.get_run(run_id)
@@ -43,7 +43,7 @@ def empty_experiment(truth: MlflowClient, scratch: Scratch) -> str:
 
 
 def test_create_run(as_writer: MlflowClient, truth: MlflowClient, empty_experiment: str) -> None:
-    """A run created through a route exists once, is running, and has what was asked for."""
+    """A run created through a route exists once, is running, and has the requested properties."""
     run_id = as_writer.create_run(empty_experiment, START, {"team": "fraud"}, "nightly & new").info.run_id
 
     runs = truth.search_runs([empty_experiment])
@@ -80,7 +80,7 @@ def test_nested_runs(truth: MlflowClient, experiment_id: str) -> None:
 
 
 def test_log_one_by_one(as_writer: MlflowClient, truth: MlflowClient, run: Run) -> None:
-    """A parameter, a metric and a tag, each logged in a call of its own, are added to the run, and a deleted tag is gone."""
+    """A parameter, a metric and a tag, each logged in a separate call, are added to the run, and a deleted tag is gone."""
     run_id = run.info.run_id
     tags = {**run.data.tags, "note": "größer\nals 50 %"}
     del tags["team"]
@@ -98,7 +98,7 @@ def test_log_one_by_one(as_writer: MlflowClient, truth: MlflowClient, run: Run) 
 
 
 def test_log_largest_batch(as_writer: MlflowClient, truth: MlflowClient, run: Run) -> None:
-    """The largest batch that MLflow takes, over half a megabyte, is logged in full."""
+    """The largest batch that MLflow accepts, over half a megabyte, is logged in full."""
     run_id = run.info.run_id
     metrics = [Metric("curve", step / 7, START + step, step) for step in range(900)]
     params = [Param(f"p{number}", f"{number:06}" * 1000) for number in range(100)]
@@ -112,7 +112,7 @@ def test_log_largest_batch(as_writer: MlflowClient, truth: MlflowClient, run: Ru
 
 
 def test_log_dataset(as_writer: MlflowClient, truth: MlflowClient, run: Run) -> None:
-    """A data set is among the inputs of the run that used it, with its description and what it was used for."""
+    """A data set is among the inputs of the run that used it, with its description and its purpose."""
     dataset = Dataset(
         "claims", "d1e2f3", "http", '{"url": "https://example.com/claims?v=1&w=2"}', '{"columns": ["ä"]}', '{"rows": 3}'
     )

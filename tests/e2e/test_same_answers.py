@@ -1,4 +1,4 @@
-"""MLflow answers through a route as it answers itself: in a conversation of writes and reads, call by call, byte by byte."""
+"""MLflow answers through a route as it does directly: in a conversation of writes and reads, call by call, byte by byte."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def oracle(direct_wire: Wire) -> Oracle:
 
 @each_conversation
 def test_conversation(subject: str, wire: Wire, oracle: Oracle, scratch: Scratch) -> None:
-    """The same calls get the same answers through a route and directly, and every read is answered the same, to the byte."""
+    """The same calls get the same answers through a route and directly, and every read gets the same answer, to the byte."""
     kind, steps = CONVERSATIONS[subject]
     names = [scratch.experiment() if kind == "experiment" else scratch.model() for _ in range(2)]
     wrong: list[str | None] = []
@@ -51,7 +51,7 @@ def test_conversation(subject: str, wire: Wire, oracle: Oracle, scratch: Scratch
     [pytest.param(e, id=e.what, marks=pytest.mark.capability(*e.capabilities)) for e in HEADERS_THAT_MAY_DIFFER],
 )
 def test_header_that_may_differ_is_there(excuse: Excuse, oracle: Oracle) -> None:
-    """Every difference that is excused still occurs: no excuse outlives its reason."""
+    """Every excused difference still occurs: no excuse outlives its reason."""
     assert oracle.ask(excuse.shown_by).header(excuse.what)
 
 
@@ -59,5 +59,5 @@ def test_header_that_may_differ_is_there(excuse: Excuse, oracle: Oracle) -> None
 @pytest.mark.parametrize("excuse", OTHER_ANSWERS, ids=lambda excuse: excuse.path)
 @pytest.mark.since("3.12")  # older ones have no assistant
 def test_other_answer_occurs(excuse: Excuse, oracle: Oracle) -> None:
-    """Every difference that is excused still occurs: no excuse outlives its reason."""
+    """Every excused difference still occurs: no excuse outlives its reason."""
     assert excuse.what in oracle.ask(excuse.shown_by).json()["detail"]

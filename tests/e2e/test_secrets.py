@@ -1,4 +1,4 @@
-"""What must not leak: no log has a key in it, no answer has the address of a service behind a route, and no page of another site
+"""Leaks: no log contains a key, no answer contains the address of a service behind a route, and no page of another site
 may read an answer."""
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ KEYED: Mapping[str, Request] = {
 
 @pytest.mark.parametrize("name", REQUESTS)
 def test_no_answer_says_where(name: str, route: Route, target: Target) -> None:
-    """No answer to any identity has the address of another service in it."""
+    """No answer to any identity contains the address of another service."""
     urls = [*(hop.url for hop in target.hops), target.direct.url if target.direct else None]
     places = {urlsplit(url).netloc for url in urls if url} - {urlsplit(route.url).netloc}
-    addresses = {place if "." in place or ":" in place else f"//{place}" for place in places}  # mlflow by itself is a word
+    addresses = {place if "." in place or ":" in place else f"//{place}" for place in places}  # mlflow alone is an ordinary word
     if not addresses:
         pytest.skip("it is not known where the services behind the route are")
 
@@ -50,7 +50,7 @@ def _leaked_address(request: Request, route: Route, identity: Identity, addresse
 
 
 def test_no_answer_is_for_others_pages(route: Route, insider: Identity) -> None:
-    """No answer has a browser let a page of another site read it."""
+    """No answer lets a page of another site read it."""
     request = replace(REQUESTS["read"], headers=(("Origin", FOREIGN),))
 
     with Wire(route, insider) as wire:
@@ -62,7 +62,7 @@ def test_no_answer_is_for_others_pages(route: Route, insider: Identity) -> None:
 
 @pytest.mark.parametrize("place", KEYED)
 def test_no_log_has_a_key(place: str, route: Route, target: Target) -> None:
-    """What is sent as a key is in no service's log, wherever it was sent: more people read logs than may use keys."""
+    """Anything sent as a key is in no service's log, wherever it was sent: more people read logs than are allowed to use keys."""
     if not target.hops:
         pytest.skip("the services' logs cannot be read")
     key, mark = f"hk_test_{uuid4().hex}", f"logged-{uuid4().hex}"  # not a valid key: it is refused, and must not be logged either
@@ -75,6 +75,6 @@ def test_no_log_has_a_key(place: str, route: Route, target: Target) -> None:
     assert answer.status == target.contract.unauthenticated
     for hop in target.hops:
         if hop.name == "proxy" or urlsplit(hop.url or "").netloc == urlsplit(route.url).netloc:
-            with suppress(TimeoutError):  # where nothing is logged
+            with suppress(TimeoutError):  # if nothing is logged
                 AccessLog((hop.log,)).await_line_with(mark)
     assert [hop.name for hop in target.hops if AccessLog((hop.log,)).lines_with(key)] == []

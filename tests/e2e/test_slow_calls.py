@@ -34,7 +34,7 @@ def others_wire(wire: Wire) -> Iterator[Wire]:
 
 
 def test_upload_with_pause(wire: Wire, truth_wire: Wire, file: str) -> None:
-    """An upload that pauses for some seconds is stored whole."""
+    """An upload that pauses for some seconds is stored completely."""
     upload = Request("PUT", file, body=CONTENT)
     data = wire.encode(upload)
 
@@ -49,7 +49,7 @@ def test_upload_with_pause(wire: Wire, truth_wire: Wire, file: str) -> None:
 
 @pytest.mark.capability("large-bodies")
 def test_download_with_pause(wire: Wire, truth_wire: Wire, file: str) -> None:
-    """A download of which the client reads nothing for some seconds arrives whole."""
+    """A download arrives completely if the client reads nothing for some seconds."""
     done(truth_wire, Request("PUT", file, body=MORE_THAN_BUFFERS_HOLD))
 
     wire.send(wire.encode(Request("GET", file)))
@@ -69,7 +69,7 @@ def test_others_during_upload(wire: Wire, others_wire: Wire, file: str) -> None:
     try:
         answer = others_wire.ask(other)
     except TimeoutError:
-        wire.close()  # or what removes the file has to wait as well
+        wire.close()  # otherwise the call that removes the file has to wait as well
         message = describe(others_wire, other, f"nothing for {timeouts.BESIDE:g} s, while an upload goes on", 200)
         raise AssertionError(message) from None
     wire.send(data[-1000:])

@@ -1,4 +1,4 @@
-"""What must work before anything else can: in seconds, for every key and URL, the main calls and the decisive denials."""
+"""The essentials, in seconds: for every key and URL, the main calls and the most important denials."""
 
 from __future__ import annotations
 
@@ -215,7 +215,7 @@ def test_denied_write(rest: Rest, read_only: Refused, truth: MlflowClient, exper
 
 
 def log_run(experiment_id: str) -> str:
-    """Log a run as whoever is signed in, and return its id."""
+    """Log a run as the identity that is signed in, and return its id."""
     with mlflow.start_run(experiment_id=experiment_id) as run:
         mlflow.log_params(PARAMETERS)
         mlflow.log_metrics(METRICS)
@@ -223,13 +223,13 @@ def log_run(experiment_id: str) -> str:
 
 
 def assert_logged(client: MlflowClient, run_id: str) -> None:
-    """Assert that what ``log_run`` logged is there."""
+    """Assert that the run of ``log_run`` has everything."""
     run = client.get_run(run_id)
     assert (run.data.params, run.data.metrics, run.info.status) == (PARAMETERS, METRICS, "FINISHED")
 
 
 def register(files: Path, experiment_id: str, name: str) -> None:
-    """Log a model's files in a run of its own, and register them, as whoever is signed in."""
+    """Log a model's files in a new run, and register them, as the identity that is signed in."""
     with mlflow.start_run(experiment_id=experiment_id) as run:
         mlflow.log_artifacts(str(files), "model")
     mlflow.register_model(f"runs:/{run.info.run_id}/model", name)
@@ -243,6 +243,6 @@ def log_trace(client: MlflowClient, experiment_id: str) -> str:
 
 
 def assert_traced(client: MlflowClient, trace_id: str) -> None:
-    """Assert that what ``log_trace`` logged is there."""
+    """Assert that the trace of ``log_trace`` has everything."""
     trace = client.get_trace(trace_id)
     assert ([span.name for span in trace.data.spans], trace.info.state) == (["answer"], TraceState.OK)

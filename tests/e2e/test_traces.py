@@ -181,7 +181,7 @@ def test_delete_traces(client: MlflowClient, truth: MlflowClient, target: Target
     assert named == 1
     assert {trace.info.trace_id for trace in _traces(truth, destination)} == {first, third}
 
-    latest = round((time.time() + IN_AN_HOUR) * 1000)  # MLflow's clock need not be this machine's
+    latest = round((time.time() + IN_AN_HOUR) * 1000)  # MLflow's clock may differ from this machine's
     too_old = client.delete_traces(destination.experiment_id, max_timestamp_millis=latest, max_traces=1)
     assert too_old == 1
     assert [trace.info.trace_id for trace in _traces(truth, destination)] == [third]

@@ -1,4 +1,4 @@
-"""MLflow's pages, as a browser asks for them: through the proxy they are what MLflow itself serves."""
+"""MLflow's pages, as a browser requests them: through the proxy, they are what MLflow itself serves."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ pytestmark = pytest.mark.capability("ui")
 
 PAGE = "/"
 LINK = re.compile(r'(?:src|href)="([^"]+)"')
-# By these a browser shows a page and caches it. Lengths and encodings are a proxy's to choose.
+# Headers by which a browser shows and caches a page. Lengths and encodings are up to the proxy.
 SHOWN_BY = ("Content-Type", "Cache-Control", "Content-Disposition", "Last-Modified", "X-Content-Type-Options")
-UNCOMPRESSED = {"Accept-Encoding": "identity"}  # what a proxy has compressed may come without a validator
+UNCOMPRESSED = {"Accept-Encoding": "identity"}  # a compressed answer may lack validators
 
 AssertServed = Callable[..., str]
 
 
 @pytest.fixture(scope="module")
 def assets(witness: Caller) -> dict[str, str]:
-    """Return the path of an asset of each kind that the page asks for, by the ending of its name."""
+    """Return the path of an asset of each kind that the page uses, by the ending of its name."""
     with Rest(*witness) as truth_rest:
         page = truth_rest.get(PAGE).text
     return {link.rpartition(".")[2]: urljoin(PAGE, link) for link in LINK.findall(page)}
@@ -64,13 +64,13 @@ def test_page(route: Route, assert_served: AssertServed) -> None:
 
 @pytest.mark.parametrize("kind", ["ico", "json"])
 def test_asset(kind: str, assets: dict[str, str], assert_served: AssertServed) -> None:
-    """What the page asks for is what MLflow serves, to the byte, with the headers by which a browser shows and caches it."""
+    """The page's assets are what MLflow serves, to the byte, with the headers by which a browser shows and caches them."""
     assert_served(assets[kind])
 
 
 @pytest.mark.parametrize("kind", ["css", "js"])
 def test_large_asset(kind: str, assets: dict[str, str], assert_served: AssertServed) -> None:
-    """So are the page's styles and its script, which is megabytes long."""
+    """So are the page's styles and its script, which has several megabytes."""
     assert_served(assets[kind])
 
 
@@ -79,7 +79,7 @@ def test_large_asset(kind: str, assets: dict[str, str], assert_served: AssertSer
     [pytest.param("If-None-Match", "ETag", id="tag"), pytest.param("If-Modified-Since", "Last-Modified", id="time")],
 )
 def test_not_modified(condition: str, validator: str, insider_rest: Rest, cached: str) -> None:
-    """A browser that revalidates what it has cached gets 304, and no content again."""
+    """A browser that revalidates what it has cached gets 304, without the content."""
     first = insider_rest.get(cached, headers=UNCOMPRESSED)
     assert first.status_code == 200
     assert validator in first.headers
@@ -90,7 +90,7 @@ def test_not_modified(condition: str, validator: str, insider_rest: Rest, cached
 
 
 def test_modified(insider_rest: Rest, truth_rest: Rest, cached: str) -> None:
-    """A browser that has cached another version gets the present one."""
+    """A browser that has cached another version gets the current one."""
     expected, answer = truth_rest.get(cached), insider_rest.get(cached, headers={"If-None-Match": '"of another version"'})
 
     assert answer.status_code == 200
@@ -126,13 +126,13 @@ def test_unknown_asset(assert_served: AssertServed) -> None:
     ],
 )
 def test_start_page(path: str, assert_served: AssertServed) -> None:
-    """What the page asks for before it shows anything is answered as MLflow answers it."""
+    """The calls that the page makes before it shows anything get MLflow's own answers."""
     assert_served(path)
 
 
 @pytest.mark.since("3.6")
 def test_search_jobs(insider_rest: Rest, truth_rest: Rest) -> None:
-    """Identities that may read find the jobs of a kind: there are none. This search is a POST."""
+    """Identities that may read get the jobs of a kind: there are none. This search is a POST."""
     path, kind = "/ajax-api/3.0/jobs/search", {"job_name": "e2e-unknown"}
 
     expected, answer = truth_rest.post(path, json=kind), insider_rest.post(path, json=kind)

@@ -24,7 +24,7 @@ FILES: Mapping[str, bytes] = {
     "page.html": b"<script>alert(1)</script>",
 }
 FOLDERS = ("code", "code/deep", "data")
-# {names} are filled in from ``kept``; what follows is the path of a file.
+# {names} are filled in from ``kept``; the path of a file follows.
 DOWNLOADS = [
     pytest.param("/get-artifact?run_id={run_id}&path=", id="run"),
     pytest.param(f"{AJAX}-artifacts/artifacts{{served}}/", id="served", marks=pytest.mark.since("3.17")),
@@ -37,7 +37,7 @@ DOWNLOADS = [
         marks=pytest.mark.capability("logged-models"),
     ),
 ]
-# What follows is the path of a folder.
+# The path of a folder follows.
 LISTINGS = [
     pytest.param("/api/2.0/mlflow/artifacts/list?run_id={run_id}&path=", id="run"),
     pytest.param(f"{AJAX}/artifacts/list?run_id={{run_id}}&path=", id="run-on-page"),
@@ -47,13 +47,13 @@ LISTINGS = [
         marks=pytest.mark.capability("logged-models"),
     ),
 ]
-# By these a browser decides whether to show or to save a file, and under which name.
+# Headers by which a browser decides whether to show or to save a file, and under which name.
 SAVED_BY = ("Content-Type", "Content-Disposition", "X-Content-Type-Options")
 
 
 @pytest.fixture(scope="module")
 def kept(target: Target, witness: Caller, truth: MlflowClient, shared_scratch: Scratch, experiment_id: str) -> Mapping[str, str]:
-    """Return the names of what has the files above, of each kind that the target declares; no test changes them."""
+    """Return the names of the objects with the files above, of each kind that the target declares; no test changes them."""
     run = truth.create_run(experiment_id).info
     names = {"run_id": run.run_id, "served": _served(run.artifact_uri)}
     folders = [names["served"]]
@@ -87,7 +87,7 @@ def test_download(path: str, rest: Rest, truth_rest: Rest, kept: Mapping[str, st
 
 @pytest.mark.parametrize("path", LISTINGS)
 def test_list(path: str, rest: Rest, kept: Mapping[str, str]) -> None:
-    """Folders within folders are listed with the names and sizes of what is in them, one at a time."""
+    """Nested folders are listed one at a time, with names and sizes."""
     found = _listed(rest, path.format(**kept))
 
     files = {name: len(content) for name, content in FILES.items()}
@@ -95,7 +95,7 @@ def test_list(path: str, rest: Rest, kept: Mapping[str, str]) -> None:
 
 
 def test_download_part(rest: Rest, kept: Mapping[str, str]) -> None:
-    """An interrupted download can be resumed: the rest arrives, and says which part it is."""
+    """An interrupted download can be resumed: the rest arrives, and says which range it is."""
     path = DOWNLOADS[0].values[0]
     assert isinstance(path, str)
 
@@ -109,7 +109,7 @@ def test_download_part(rest: Rest, kept: Mapping[str, str]) -> None:
 @pytest.mark.parametrize("path", DOWNLOADS)
 @pytest.mark.since("3.17")
 def test_unknown_artifact(path: str, rest: Rest, truth_rest: Rest, kept: Mapping[str, str]) -> None:
-    """MLflow itself says that a file does not exist, and names it."""
+    """MLflow itself answers that a file does not exist, and names it."""
     expected, answer = (caller.get(path.format(**kept) + "nothing.txt") for caller in (truth_rest, rest))
 
     assert (answer.status_code, answer.json()["error_code"]) == (404, "RESOURCE_DOES_NOT_EXIST")
@@ -118,7 +118,7 @@ def test_unknown_artifact(path: str, rest: Rest, truth_rest: Rest, kept: Mapping
 
 @pytest.mark.since("3.17")
 def test_folder_is_no_file(rest: Rest, truth_rest: Rest, kept: Mapping[str, str]) -> None:
-    """MLflow itself says that a folder cannot be downloaded as a file."""
+    """MLflow itself answers that a folder cannot be downloaded as a file."""
     path = f"/get-artifact?run_id={kept['run_id']}&path=code"
 
     expected, answer = truth_rest.get(path), rest.get(path)
@@ -128,7 +128,7 @@ def test_folder_is_no_file(rest: Rest, truth_rest: Rest, kept: Mapping[str, str]
 
 
 def test_upload(rest: Rest, truth_rest: Rest, run: RunInfo) -> None:
-    """Files that a page uploads are what MLflow holds, to the byte, under the names that were given in the query."""
+    """Files that a page uploads are stored byte for byte, under the names in the query."""
     answers = [
         rest.post(f"{AJAX}/upload-artifact", params={"run_uuid": run.run_id, "path": name}, data=content)
         for name, content in FILES.items()
@@ -139,7 +139,7 @@ def test_upload(rest: Rest, truth_rest: Rest, run: RunInfo) -> None:
 
 
 def test_upload_served(rest: Rest, truth_rest: Rest, run: RunInfo) -> None:
-    """So are those that are put where artifacts are served to pages, and one that is deleted there is gone."""
+    """So are files uploaded where artifacts are served to pages, and a file that is deleted there is gone."""
     folder = f"{AJAX}-artifacts/artifacts{_served(run.artifact_uri)}"
     answers = [rest.put(f"{folder}/{quote(name)}", data=content) for name, content in FILES.items()]
     answers.append(rest.delete(f"{folder}/page.html"))
@@ -152,7 +152,7 @@ def test_upload_served(rest: Rest, truth_rest: Rest, run: RunInfo) -> None:
     ("name", "content"), [pytest.param("a.txt", b"", id="empty"), pytest.param("../a.txt", b"a", id="outside")]
 )
 def test_refused_upload(name: str, content: bytes, rest: Rest, truth_rest: Rest, run: RunInfo) -> None:
-    """An upload that MLflow refuses is answered with MLflow's own reason, and nothing is held."""
+    """An upload that MLflow refuses gets MLflow's own reason, and nothing is stored."""
     upload = {"run_uuid": run.run_id, "path": name}
 
     expected, answer = (caller.post(f"{AJAX}/upload-artifact", params=upload, data=content) for caller in (truth_rest, rest))
@@ -163,7 +163,7 @@ def test_refused_upload(name: str, content: bytes, rest: Rest, truth_rest: Rest,
 
 
 def _served(uri: str) -> str:
-    """Return where among all artifacts those with this URI are served."""
+    """Return the path of the artifacts with this URI."""
     return uri.removeprefix("mlflow-artifacts:")
 
 

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.capability("webhooks")
 
 API = "/api/2.0/mlflow/webhooks"
 UNKNOWN_ID = "00000000-0000-0000-0000-000000000000"
-# MLflow takes public addresses only. These look public, and nothing can be sent there: TCP has neither multicast nor that port.
+# MLflow accepts public addresses only. These look public, and nothing can be sent there: TCP has neither multicast nor that port.
 URL = "https://239.255.0.1:65536/hooks?team=fraud&channel=%23models"
 OTHER_URL = "https://239.255.0.2:65536/other"
 
@@ -31,7 +31,7 @@ def webhook(truth: MlflowClient, scratch: Scratch) -> Webhook:
 
 
 def test_create_webhook(client: MlflowClient, truth: MlflowClient, scratch: Scratch) -> None:
-    """A webhook created through a route exists, with its URL, its events and everything else that was given."""
+    """A webhook created through a route exists, with its URL, its events and all other properties."""
     name = scratch.webhook()
 
     webhook_id = client.create_webhook(name, URL, ["model_version_alias.created"], "Für Zoë.", status="DISABLED").webhook_id

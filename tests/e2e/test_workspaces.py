@@ -44,7 +44,7 @@ def test_server_info(rest: Rest, truth_rest: Rest) -> None:
 
 @pytest.mark.parametrize(("method", "path", "body"), READS)
 def test_read_is_answered_by_mlflow(method: str, path: str, body: dict[str, Any] | None, rest: Rest, truth_rest: Rest) -> None:
-    """A request for workspaces gets MLflow's own answer that it has none, which is not what an outage looks like."""
+    """A request for workspaces gets MLflow's own answer that it has none, which differs from an outage."""
     expected, answer = truth_rest.request(method, path, json=body), rest.request(method, path, json=body)
 
     _assert_disabled(answer, expected)
@@ -90,7 +90,7 @@ def test_workspace_header(rest: Rest, truth: MlflowClient, truth_rest: Rest, scr
 
 
 def test_denied_read(rest: Rest, refused_reader: Refused) -> None:
-    """A key that may not read is not even told that there are no workspaces."""
+    """A key that may not read does not even learn that there are no workspaces."""
     permitted, refused = rest.get(API), refused_reader.rest.get(API)
 
     assert DISABLED in permitted.text
@@ -106,7 +106,7 @@ def test_denied_write(rest: Rest, refused_writer: Refused) -> None:
 
 
 def _assert_disabled(answer: Response, expected: Response) -> None:
-    """Assert that the answer is MLflow's own, which says that it has no workspaces."""
+    """Assert that the answer is MLflow's own, saying that it has no workspaces."""
     assert answer.status_code == 503
     assert DISABLED in answer.text
     assert answer.content == expected.content

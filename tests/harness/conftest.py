@@ -1,4 +1,4 @@
-"""Runs of the suite as a user starts them, each in a folder for temporary files of its own."""
+"""Runs of the suite as a user starts them, each with a folder of its own for temporary files."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from mlflow_proxy_e2e import timeouts
 ROOT = Path(__file__).parents[2]
 RUN_SECONDS = 300.0  # for a whole run to end by itself
 AS_USERS_HAVE_IT = ("-p", "no:schemathesis", "-p", "no:pytest_cov", "-p", "no:cacheprovider")
-# What these tests themselves run with is not meant for the runs that they start: least of all a job's summary of what is to fail.
+# The variables of these tests are not meant for the runs that they start, least of all a job's summary for runs meant to fail.
 NOT_INHERITED = ("PYTEST_", "COV", "MLFLOW_", "E2E_", "GITHUB_")
 ONE_TEST = ("tests/e2e/test_experiments.py", "-k", "test_create_experiment", "--route", "internal", "--identity", "writer")
 
 
 class Process(Protocol):
-    """What is used of ``subprocess.Popen``."""
+    """The part of ``subprocess.Popen`` that is used."""
 
     pid: int
 
@@ -50,7 +50,7 @@ class Process(Protocol):
 
 @dataclass
 class Run:
-    """A run of the suite, that may still be going on."""
+    """A run of the suite, which may still be going on."""
 
     process: Process
     output_file: Path
@@ -92,11 +92,11 @@ class Run:
         return dict(verdict)
 
     def processes(self) -> list[psutil.Process]:
-        """Return every living process that has to do with the run."""
+        """Return every living process that belongs to the run."""
         return [process for process in psutil.process_iter() if _uses(process, self.temp)]
 
     def in_docker(self) -> list[str]:
-        """Return the names of what there is in Docker of the run: nothing of one that does not use it."""
+        """Return the names of what the run has in Docker: nothing for one that does not use it."""
         if not self.uses_docker:
             return []
         with engine.connected() as client:
@@ -108,7 +108,7 @@ class Run:
         return [str(name) for name, labels in things if (labels or {}).get(engine.RUN_LABEL, "").startswith(str(self.temp))]
 
     def assert_nothing_left(self, seconds: float = timeouts.GONE) -> None:
-        """Assert that within some seconds there is no process, no port, no file and nothing in Docker left of the run."""
+        """Assert that within some seconds no process, port, file or Docker object of the run is left."""
         wait_until(lambda: not self.processes() and not list(self.temp.iterdir()), seconds)
         assert self.in_docker() == []
         assert [process.cmdline() for process in self.processes()] == []
@@ -122,7 +122,7 @@ StartRun = Callable[..., Run]
 
 @pytest.fixture(params=["process", pytest.param("container", marks=pytest.mark.docker)])
 def kind(request: pytest.FixtureRequest) -> str:
-    """Return each kind of stack that we start."""
+    """Return each kind of stack that the lab can start."""
     return str(request.param)
 
 
@@ -148,7 +148,7 @@ def start_run(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[StartR
         if run.process.poll() is None:
             run.process.send_signal(signal.SIGKILL)
             run.process.wait()
-        for process in run.processes():  # of a stack that a test failed to end: its reaper does
+        for process in run.processes():  # of a stack that a test failed to stop: its reaper does
             with contextlib.suppress(psutil.Error):
                 if "fixtures.stack.reaper" in process.cmdline():
                     process.terminate()
@@ -173,7 +173,7 @@ def _outcome(case: ElementTree.Element) -> str:
 
 
 def _heed_ctrl_c() -> None:
-    # What a shell starts in the background ignores it, and so does what that starts: these tests may have been started so.
+    # A shell makes background processes ignore it, and their children inherit that: these tests may have been started so.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 

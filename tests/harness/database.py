@@ -1,4 +1,4 @@
-"""What there is in MLflow's database, as its owner sees it."""
+"""The content of MLflow's database, as its owner sees it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ACTIVE = {
     "dataset": "SELECT name FROM evaluation_datasets",
     "webhook": "SELECT name FROM webhooks WHERE deleted_timestamp IS NULL",
 }
-DELETED: Mapping[str, Callable[[Row], bool]] = {  # by the table, in which MLflow keeps it
+DELETED: Mapping[str, Callable[[Row], bool]] = {  # by table, how a row is marked as deleted
     "experiments": lambda row: row["lifecycle_stage"] == "deleted",
     "webhooks": lambda row: row["deleted_timestamp"] is not None,
 }
@@ -27,14 +27,14 @@ UNCHANGED: Mapping[str, list[Row]] = {"gone": [], "new": []}
 
 
 class Reference(NamedTuple):
-    """What says of rows of a table to which row of another they belong: the values of some columns."""
+    """The columns of a table that say to which row of another table a row belongs."""
 
     columns: tuple[str, ...]
     to: str
     there: tuple[str, ...]
 
 
-# What MLflow's tables do not say of themselves.
+# Relations that MLflow's schema does not declare.
 UNSAID = {
     "inputs": (Reference(("source_id",), "runs", ("run_uuid",)), Reference(("destination_id",), "runs", ("run_uuid",))),
     "input_tags": (Reference(("input_uuid",), "inputs", ("input_uuid",)),),
@@ -52,14 +52,14 @@ def content(database: Path) -> Rows:
 
 
 def of_runs(database: Path) -> list[str]:
-    """Return what is active under names that runs have given."""
+    """Return the names of active objects that runs have created."""
     with closing(_open(database)) as connection:
         names = [(kind, str(row["name"])) for kind, query in ACTIVE.items() for row in connection.execute(query)]
     return sorted(f"{kind} {name}" for kind, name in names if NAME.match(name))
 
 
 def changes(database: Path, before: Rows) -> Mapping[str, list[Row]]:
-    """Return what has gone, and what is new and belongs to nothing that a run has created and deleted: UNCHANGED if all is well."""
+    """Return what has disappeared, and what is new without belonging to a deleted object of a run: UNCHANGED if all is well."""
     gone: list[Row] = [{"table": table, "values": values} for table, *values in before - content(database)]
     with closing(_open(database)) as connection:
         left = [(table, row) for table, row in _rows(connection) if (table, *row.values()) not in before]

@@ -1,4 +1,4 @@
-"""A plug-in with which a run takes a target that is up already, from the file that the environment variable GIVEN_TARGET names."""
+"""A plugin that makes a run use a running target, from the file that the environment variable GIVEN_TARGET names."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ VARIABLE = "GIVEN_TARGET"
 
 
 class GivenStack:
-    """Somebody else's stack: it is neither started nor ended."""
+    """Another run's stack: it is neither started nor stopped."""
 
     def __init__(self) -> None:
         self.say: Callable[[str], None] = lambda _: None
@@ -37,7 +37,7 @@ class GivenStack:
         return iter(())
 
     def begin(self) -> Run:
-        """Begin a run without a journal: what it creates goes with the stack."""
+        """Begin a run without a journal: everything it creates disappears with the stack."""
         return Run.begin()
 
     def end(self, run: Run) -> Sequence[str]:  # noqa: ARG002
@@ -58,5 +58,5 @@ class GivenStack:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_mlflow_stack() -> GivenStack:
-    """Take the target in place of a stack."""
+    """Use the target instead of starting a stack."""
     return GivenStack()

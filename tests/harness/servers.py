@@ -1,4 +1,4 @@
-"""Servers on loopback that do with each request what a test wants."""
+"""Servers on loopback that treat each request as a test wants."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import ssl
 import threading
 from collections.abc import Callable
 
-TLS_HANDSHAKE = b"\x16\x03"  # begins what a client says that wants to encrypt
+TLS_HANDSHAKE = b"\x16\x03"  # the first bytes from a client that wants to encrypt
 
-Behaviour = Callable[[socket.socket, bytes], None]  # what is done with a connection on which a request has come
+Behaviour = Callable[[socket.socket, bytes], None]  # handles a connection on which a request has arrived
 
 
 def answer(status: str, *headers: str, body: bytes = b"") -> bytes:
-    """Return an answer as it is on the wire."""
+    """Return an answer as bytes on the wire."""
     lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers]
     return "".join(f"{line}\r\n" for line in [*lines, ""]).encode("latin-1") + body
 
@@ -26,13 +26,13 @@ def json_answer(status: str, body: str, *headers: str) -> bytes:
 
 
 def says(*answers: bytes) -> Behaviour:
-    """Answer with these in turn."""
+    """Give these answers in turn."""
     turns = itertools.cycle(answers)
     return lambda connection, _: connection.sendall(next(turns))
 
 
 def closes(connection: socket.socket, _: bytes) -> None:
-    """Say nothing, and close the connection."""
+    """Close the connection without an answer."""
     connection.close()
 
 
@@ -47,7 +47,7 @@ def breaks_off(part: bytes) -> Behaviour:
 
 
 class Server:
-    """A server on loopback that behaves like that, to any number of clients, until it is closed."""
+    """A server on loopback with that behaviour, for any number of clients, until it is closed."""
 
     def __init__(self, behaviour: Behaviour, tls: ssl.SSLContext | None = None) -> None:
         self._behaviour, self._tls = behaviour, tls
@@ -56,7 +56,7 @@ class Server:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
-        """Take no more connections: those that there are end with their clients."""
+        """Accept no more connections; existing ones end with their clients."""
         self._listener.close()
 
     def _accept(self) -> None:
@@ -66,7 +66,7 @@ class Server:
                 threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
-        with contextlib.suppress(OSError, ValueError):  # the client has had enough
+        with contextlib.suppress(OSError, ValueError):  # the client has closed the connection
             if self._tls:
                 connection = self._tls.wrap_socket(connection, server_side=True)
             while request := _read_request(connection):

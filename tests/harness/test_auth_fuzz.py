@@ -1,4 +1,4 @@
-"""The auth service against its own OpenAPI document, with requests that nobody would think of."""
+"""The auth service against its own OpenAPI document, with generated requests."""
 
 from __future__ import annotations
 
@@ -22,6 +22,6 @@ service = from_asgi("/openapi.json", create_app(STORE, ADMIN_TOKEN))
 @service.parametrize()
 @settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 def test_every_answer_is_as_documented(case: schemathesis.Case[Any]) -> None:
-    """Whatever is asked, in or out of the document, is answered with a status, headers and a body that the document has."""
+    """Any request, documented or not, gets an answer with a documented status, headers and body."""
     token = KEY if case.path == "/api/v1/keys/validate" else ADMIN_TOKEN
     case.call_and_validate(headers={"Authorization": f"Bearer {token}"})

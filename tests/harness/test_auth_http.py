@@ -1,4 +1,4 @@
-"""The auth service as its callers meet it: over HTTP, with request targets that arrive as they are written."""
+"""The auth service over HTTP, with request targets sent exactly as written."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ Headers = dict[str, str]
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back. ``headers`` are by their names in lower case."""
+    """An answer. ``headers`` are by their names in lower case."""
 
     status: int
     headers: Headers
@@ -55,7 +55,7 @@ class Answer:
 
 
 class Service:
-    """A running auth service. Request targets are sent as they are given: no client tidies them up."""
+    """A running auth service. Request targets are sent exactly as given, without a client that normalizes them."""
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -71,12 +71,12 @@ class Service:
             connection.close()
 
     def ask_json(self, method: str, target: str, token: str | None, body: Any = None) -> Answer:
-        """Send ``body`` as JSON, as somebody who shows ``token``."""
+        """Send ``body`` as JSON, with ``token``."""
         headers = {"Content-Type": "application/json"} | (bearer(token) if token is not None else {})
         return self.ask(method, target, headers, None if body is None else json.dumps(body))
 
     def create(self, **wanted: Any) -> dict[str, Any]:
-        """Create a key, with what is not given being of no matter, and return what the service says of it."""
+        """Create a key, with defaults for whatever is not given, and return the service's answer."""
         answer = self.ask_json("POST", KEYS, ADMIN_TOKEN, {**WISH, **wanted})
         assert answer.status == 201
         created: dict[str, Any] = answer.body
@@ -98,7 +98,7 @@ class Service:
 @contextmanager
 def serving(app: FastAPI) -> Iterator[int]:
     """Serve the application, and yield the port."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:  # calls that come before the server is up wait in its queue
+    with socket.create_server(("127.0.0.1", 0)) as listening:  # earlier calls wait in the server's queue
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
@@ -140,7 +140,7 @@ def bearer(token: str) -> Headers:
 
 
 def test_a_new_key_is_shown_with_its_secret_once(service: Service) -> None:
-    """Who creates a key gets what was wanted of it and its secret; the list has the same, but never the secret."""
+    """The answer to a new key has the requested properties and the secret; the list has the same, but never the secret."""
     created = service.create(scopes=["write", "read"], expires_at="2100-01-02T03:04:05+01:00", rate_limit_per_hour=5)
 
     secret, key_id = created.pop("key"), created.pop("key_id")
@@ -167,14 +167,14 @@ def test_what_is_not_wanted_of_a_key_is_not_there(service: Service) -> None:
 
 @pytest.mark.parametrize("expires_at", ["1970-01-01T00:00:00Z", "9999-12-31T23:59:59Z"])
 def test_an_expiry_is_told_as_it_was_given(service: Service, expires_at: str) -> None:
-    """However long ago or ahead a key expires, it is listed with the moment that was asked for."""
+    """However long ago or far ahead a key expires, it is listed with the requested time."""
     created = service.create(expires_at=expires_at)
 
     assert created["expires_at"] == expires_at
 
 
 def test_a_revoked_key_is_good_for_nothing(service: Service) -> None:
-    """A key that was good is refused once it is revoked, by everything that asks; revoking it again is no error."""
+    """A good key is refused by every endpoint once it is revoked; revoking it again is not an error."""
     created = service.create()
     shown = bearer(created["key"])
     assert service.authorize(READ, shown).status == 200
@@ -189,7 +189,7 @@ def test_a_revoked_key_is_good_for_nothing(service: Service) -> None:
 
 @pytest.mark.parametrize("key_id", ["key_0", "validate", "%25", "hk_test_secret"])
 def test_what_is_not_a_key_cannot_be_revoked(service: Service, key_id: str) -> None:
-    """Who revokes a key that is not there is told so, without the name being repeated."""
+    """Revoking a key that does not exist is an error, whose message does not repeat the id."""
     answer = service.ask("DELETE", f"{KEYS}/{key_id}", bearer(ADMIN_TOKEN))
 
     assert tuple(answer) == (404, {"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "There is no such key."})
@@ -212,7 +212,7 @@ def test_what_is_not_a_key_cannot_be_revoked(service: Service, key_id: str) -> N
     ids=["none", "no scheme", "basic", "no token", "empty", "other header", "shorter", "longer", "upper case", "not ascii"],
 )
 def test_keys_are_the_administrators(service: Service, headers: Headers) -> None:
-    """Nobody but the administrator lists, creates or revokes keys, and the refusal leaves them as they were."""
+    """Only the administrator lists, creates or revokes keys, and a refusal leaves them unchanged."""
     key_id = service.create()["key_id"]
     before = service.ask("GET", KEYS, bearer(ADMIN_TOKEN)).body
 
@@ -252,7 +252,7 @@ MALFORMED: dict[str, list[Any]] = {
 
 @pytest.mark.parametrize(("field", "value"), [(field, value) for field, values in MALFORMED.items() for value in values])
 def test_a_malformed_wish_is_refused(service: Service, field: str, value: Any) -> None:
-    """A key that is not described properly is not created: the answer names the field, but does not repeat what was in it."""
+    """A malformed request creates no key: the answer names the field, but does not repeat its value."""
     before = service.ask("GET", KEYS, bearer(ADMIN_TOKEN)).body
 
     answer = service.ask_json("POST", KEYS, ADMIN_TOKEN, {**WISH, field: value})
@@ -264,7 +264,7 @@ def test_a_malformed_wish_is_refused(service: Service, field: str, value: Any) -
 
 @pytest.mark.parametrize("user_id", ["Zoë", "林"], ids=["latin", "chinese"])
 def test_a_user_is_named_so_that_a_header_can_name_it(service: Service, user_id: str) -> None:
-    """A user whose name does not fit into the identity header gets no key: it would be good, and every call with it would fail."""
+    """A user whose name does not fit into the identity header gets no key: every call with it would fail."""
     answer = service.ask_json("POST", KEYS, ADMIN_TOKEN, {**WISH, "user_id": user_id})
 
     assert answer.status == 400
@@ -273,7 +273,7 @@ def test_a_user_is_named_so_that_a_header_can_name_it(service: Service, user_id:
 
 @pytest.mark.parametrize("field", sorted(WISH))
 def test_an_incomplete_wish_is_refused(service: Service, field: str) -> None:
-    """A key is not created while something that it must have is missing, which the answer names."""
+    """A request without a required field creates no key, and the answer names the field."""
     answer = service.ask_json("POST", KEYS, ADMIN_TOKEN, {name: value for name, value in WISH.items() if name != field})
 
     assert answer.status == 400
@@ -281,7 +281,7 @@ def test_an_incomplete_wish_is_refused(service: Service, field: str) -> None:
 
 
 def test_a_field_that_there_is_not_is_refused(service: Service) -> None:
-    """A misspelt field is an error: a key without the expiry that was meant would be good for ever."""
+    """A misspelt field is an error: a key without its intended expiry would be valid for ever."""
     answer = service.ask_json("POST", KEYS, ADMIN_TOKEN, {**WISH, "expires": ODD})
 
     assert answer.status == 400
@@ -295,7 +295,7 @@ def test_a_field_that_there_is_not_is_refused(service: Service) -> None:
     ids=["none", "empty", "cut short", "string", "list", "null", "not quoted", "not utf-8", "too deep"],
 )
 def test_what_is_no_json_object_is_refused(service: Service, target: str, token: str, body: str | bytes | None) -> None:
-    """A body that is not an object in JSON is malformed, whatever else it is."""
+    """A body that is not a JSON object is malformed."""
     answer = service.ask("POST", target, {"Content-Type": "application/json", **bearer(token)}, body)
 
     assert answer.status == 400
@@ -308,7 +308,7 @@ def test_what_is_no_json_object_is_refused(service: Service, target: str, token:
     [("service_id", None), ("service_id", ""), ("service_id", f"{ODD}/"), ("client_ip", 1), ("client_ip", ODD * 10), ("key", ODD)],
 )
 def test_a_malformed_question_is_refused(service: Service, field: str, value: Any) -> None:
-    """A question about a key that is not asked properly is refused with the name of the field, and spends nothing of the key."""
+    """A malformed question about a key is refused with the name of the field, and does not count against the key's limit."""
     key = service.create(rate_limit_per_hour=1)["key"]
 
     answer = service.ask_json("POST", VALIDATE, key, {"service_id": "mlflow", field: value})
@@ -319,7 +319,7 @@ def test_a_malformed_question_is_refused(service: Service, field: str, value: An
 
 
 def assert_malformed(answer: Answer, field: str) -> None:
-    """Assert that the body is of MLflow's shape and names the field, but does not repeat its value."""
+    """Assert that the body has MLflow's format and names the field, but does not repeat its value."""
     assert set(answer.body) == {"error_code", "message"}
     assert answer.body["error_code"] == "INVALID_PARAMETER_VALUE"
     assert field in answer.body["message"]
@@ -349,7 +349,7 @@ def test_a_good_key_is_valid(service: Service, question: dict[str, str]) -> None
 
 
 def test_the_answer_names_the_service_of_the_key(service: Service) -> None:
-    """A proxy that asks about a key of another service learns whose it is, and not what was asked."""
+    """A proxy that asks about a key for another service learns which service the key is for."""
     created = service.create(service_id="billing")
 
     answer = service.ask_json("POST", VALIDATE, created["key"], {"service_id": "mlflow"})
@@ -359,7 +359,7 @@ def test_the_answer_names_the_service_of_the_key(service: Service) -> None:
 
 @pytest.mark.parametrize("key", [None, "", "not-a-key", "hk_test_" + "a" * 32, "\xff"])
 def test_a_bad_key_is_not_valid(service: Service, key: str | None) -> None:
-    """No key, a malformed and an unknown one are refused alike, with how to show one."""
+    """A missing, a malformed and an unknown key get the same refusal, which says how to send one."""
     answer = service.ask_json("POST", VALIDATE, key, {"service_id": "mlflow"})
 
     assert tuple(answer) == (401, UNAUTHENTICATED)
@@ -375,7 +375,7 @@ def test_an_expired_key_is_not_valid(service: Service) -> None:
 
 
 def test_a_key_over_its_limit_is_told_when_to_come_again(service: Service) -> None:
-    """Both faces of the service spend the calls of a key; when there are none, both say so, and for how long."""
+    """Both endpoints count a key's calls; when none are left, both say so, and for how long."""
     created = service.create(rate_limit_per_hour=2)
     assert service.ask_json("POST", VALIDATE, created["key"], {"service_id": "mlflow"}).status == 200
     assert service.authorize(READ, bearer(created["key"])).status == 200
@@ -389,7 +389,7 @@ def test_a_key_over_its_limit_is_told_when_to_come_again(service: Service) -> No
     assert all(0 < int(answer.headers["retry-after"]) <= 3600 for answer in answers)
 
 
-# --- authorize: the face of a proxy's external authorization
+# --- authorize: for a proxy's external authorization
 
 
 @pytest.mark.parametrize(
@@ -426,7 +426,7 @@ def test_every_method_needs_a_key(service: Service, method: str) -> None:
 
 
 def test_who_a_caller_claims_to_be_is_not_who_it_is(service: Service) -> None:
-    """The identity is the key's, whatever identity headers the caller sends along."""
+    """The identity is the key's, whatever identity headers the caller sends."""
     created = service.create(user_id="mallory")
 
     answer = service.authorize(READ, {**bearer(created["key"]), "X-Auth-User": "ada", "X-Auth-Key-Id": "key_0"})
@@ -444,7 +444,7 @@ def test_a_key_comes_in_either_header(service: Service) -> None:
 
 
 def test_a_bearer_comes_before_an_api_key(service: Service) -> None:
-    """Of two keys the bearer counts, whether it is good or bad; other credentials in its header are no key."""
+    """With two keys, the bearer token counts, whether good or bad; other credentials in its header are not a key."""
     first, second = service.create(), service.create()
     api_key = {"X-API-Key": second["key"]}
 
@@ -475,7 +475,7 @@ def test_a_bearer_comes_before_an_api_key(service: Service) -> None:
     ],
 )
 def test_a_key_in_the_query_is_refused(service: Service, query: str) -> None:
-    """A key in the URL is refused, alone and beside a good one in a header: it has been in logs by then."""
+    """A key in the URL is refused, alone or next to a good one in a header: it is in logs by then."""
     key = service.create()["key"]
     target = f"{READ}?{query.format(key=key)}"
 
@@ -492,7 +492,7 @@ def test_any_other_query_is_mlflows(service: Service, reader: Headers, query: st
 
 
 def test_a_key_is_of_one_service(service: Service) -> None:
-    """A key of another service permits nothing here, and one of this service nothing there."""
+    """A key for another service permits nothing here, and one for this service nothing there."""
     theirs, ours = service.create(service_id="billing"), service.create()
 
     assert tuple(service.authorize(READ, bearer(theirs["key"]))) == (403, DENIED)
@@ -526,7 +526,7 @@ def test_a_call_needs_its_scope(service: Service, reader: Headers, writer: Heade
     ],
 )
 def test_what_is_not_classified_is_denied(service: Service, writer: Headers, method: str, path: str) -> None:
-    """A key with every scope does not permit what nobody has classified."""
+    """A key with every scope does not permit endpoints that are not classified."""
     assert tuple(service.authorize(path, writer, method)) == (403, DENIED)
 
 
@@ -543,7 +543,7 @@ def test_what_is_not_classified_is_denied(service: Service, writer: Headers, met
     ],
 )
 def test_an_escaped_path_is_judged_as_mlflow_will_see_it(service: Service, reader: Headers, path: str) -> None:
-    """Whatever MLflow takes for one of its endpoints and a name within it, is classified as that."""
+    """Any path that MLflow takes for one of its endpoints and a name within it is classified as that endpoint."""
     assert service.authorize(path, reader).status == 200
 
 
@@ -574,13 +574,13 @@ def test_an_escaped_path_is_judged_as_mlflow_will_see_it(service: Service, reade
     ],
 )
 def test_a_path_that_may_be_another_is_denied(service: Service, writer: Headers, path: str) -> None:
-    """A path that a server could take for another than it says is classified as nothing."""
+    """A path that a server could take for another one is not classified."""
     assert tuple(service.authorize(path, writer)) == (403, DENIED)
 
 
 @pytest.mark.parametrize("name", ["mlflow%2F..%2Fbilling", "%6dlflow", "mlflow;x", "MLFLOW", "mlflow%00"])
 def test_the_service_is_the_one_that_is_written(service: Service, writer: Headers, name: str) -> None:
-    """A service that is spelt another way is another service."""
+    """A service with a different spelling is a different service."""
     assert tuple(service.authorize(READ, writer, of=name)) == (403, DENIED)
 
 
@@ -599,7 +599,7 @@ def test_a_decision_is_logged_without_a_secret(service: Service, caplog: pytest.
     assert not any(part in caplog.text for part in (created["key"], "run_id", "api_key"))
 
 
-# --- forward-auth: the same decision about a call that is described in headers
+# --- forward-auth: the same decision for a call that is described in headers
 
 
 @pytest.mark.parametrize(
@@ -617,7 +617,7 @@ def test_a_decision_is_logged_without_a_secret(service: Service, caplog: pytest.
 def test_a_described_call_is_judged_by_its_path_within_the_service(
     service: Service, writer: Headers, method: str, path: str
 ) -> None:
-    """The public path has the service's name in front, which is not MLflow's to see: what is left is judged like any call."""
+    """The service's name at the start of the public path is stripped, and what is left is judged like any call."""
     answer = service.forward_auth(f"/mlflow{path}", writer, method)
 
     asked = service.authorize(path, writer, method)
@@ -643,7 +643,7 @@ def test_a_described_write_is_a_write(service: Service, reader: Headers, writer:
 
 
 def test_a_described_call_needs_a_key(service: Service, writer: Headers) -> None:
-    """Without a key, with one in the described query, and with a key of another service it is refused as everywhere."""
+    """Without a key, with one in the described query, and with a key for another service, it is refused as everywhere."""
     assert service.forward_auth(f"/mlflow{READ}", writer).status == 200
     key = service.create(service_id="billing")["key"]
 
@@ -672,13 +672,13 @@ def test_a_described_call_needs_a_key(service: Service, writer: Headers) -> None
     ],
 )
 def test_a_described_path_is_of_the_service_or_denied(service: Service, writer: Headers, path: str) -> None:
-    """A path that has not the service's name in front, or that a server may take for another, is nobody's."""
+    """A path that does not start with the service's name, or that a server may take for another one, is denied."""
     assert tuple(service.forward_auth(path, writer)) == (403, DENIED)
 
 
 @pytest.mark.parametrize("missing", ["X-Forwarded-Method", "X-Forwarded-Uri"])
 def test_a_call_that_is_half_described_is_denied(service: Service, writer: Headers, missing: str) -> None:
-    """Nothing takes the place of a header that the proxy does not send: neither the GET nor the path with which it asks."""
+    """Nothing replaces a missing header: neither the method nor the path of the proxy's own request."""
     headers = described("GET", f"/mlflow{READ}")
     del headers[missing]
 
@@ -688,7 +688,7 @@ def test_a_call_that_is_half_described_is_denied(service: Service, writer: Heade
 
 @pytest.mark.parametrize("twice", [("X-Forwarded-Method", "GET"), ("X-Forwarded-Uri", f"/mlflow{READ}")], ids=lambda pair: pair[0])
 def test_a_call_that_is_described_twice_is_denied(service: Service, reader: Headers, twice: tuple[str, str]) -> None:
-    """A proxy that adds its headers to those of the client does not have the client's word taken for its own."""
+    """If a proxy appends its headers to the client's, the client's are not trusted."""
     connection = HTTPConnection("127.0.0.1", service.port, timeout=TIMEOUT)
     connection.putrequest("GET", "/forward-auth/mlflow")
     for name, value in (twice, *described("GET", f"/mlflow{READ}").items(), *reader.items()):
@@ -699,7 +699,7 @@ def test_a_call_that_is_described_twice_is_denied(service: Service, reader: Head
 
 
 def test_no_header_changes_what_a_proxy_asks_by_path(service: Service, reader: Headers) -> None:
-    """A client's X-Forwarded headers reach /authorize unchanged: the method and the path of the call itself are what counts."""
+    """A client's X-Forwarded headers have no effect on /authorize: the call's own method and path count."""
     posing = {**reader, **described("GET", f"/mlflow{READ}"), "X-HTTP-Method-Override": "GET"}
 
     assert tuple(service.authorize(WRITE, posing, "POST")) == (403, DENIED)
@@ -708,14 +708,14 @@ def test_no_header_changes_what_a_proxy_asks_by_path(service: Service, reader: H
 
 @pytest.mark.parametrize("method", ["HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
 def test_a_described_call_is_asked_about_with_get(service: Service, writer: Headers, method: str) -> None:
-    """A proxy that asks with the call's own method means /authorize."""
+    """A proxy that asks with the call's own method should use /authorize."""
     answer = service.ask(method, "/forward-auth/mlflow", {**writer, **described("GET", f"/mlflow{READ}")})
 
     assert answer.status == 405
 
 
 def test_a_described_call_is_logged_as_it_was_made(service: Service, caplog: pytest.LogCaptureFixture) -> None:
-    """The log has the method and the path of the call itself, and not its query."""
+    """The log has the method and the path of the described call, and not its query."""
     caplog.set_level(logging.INFO)
     created = service.create()
     caplog.clear()
@@ -730,7 +730,7 @@ def test_a_described_call_is_logged_as_it_was_made(service: Service, caplog: pyt
 
 
 def test_health_needs_no_key(service: Service) -> None:
-    """Who asks how the service is gets that, and nothing more."""
+    """The health path says how the service is, and nothing more."""
     assert tuple(service.ask("GET", "/health")) == (200, {"status": "ok"})
 
 
@@ -738,7 +738,7 @@ def test_health_needs_no_key(service: Service) -> None:
     "path", ["/", "/api/v1", "/api/v1/keys/", "/authorize", "/authorize/", "/forward-auth/", "/docs", "/redoc", "/keys.sqlite"]
 )
 def test_there_is_nothing_else(service: Service, path: str) -> None:
-    """Any other path is not there."""
+    """Any other path is not found."""
     answer = service.ask("GET", path, bearer(ADMIN_TOKEN))
 
     assert (answer.status, answer.body["error_code"]) == (404, "ENDPOINT_NOT_FOUND")
@@ -749,7 +749,7 @@ def test_there_is_nothing_else(service: Service, path: str) -> None:
     [("PUT", KEYS, {"GET", "POST"}), ("POST", "/health", {"GET"}), ("PATCH", f"{KEYS}/key_0", {"DELETE"})],
 )
 def test_another_method_is_refused(service: Service, method: str, path: str, allowed: set[str]) -> None:
-    """A method that an endpoint does not have is refused with those that it has."""
+    """A method that an endpoint does not have is refused with a list of those that it has."""
     answer = service.ask(method, path, bearer(ADMIN_TOKEN))
 
     assert (answer.status, answer.body["error_code"]) == (405, "METHOD_NOT_ALLOWED")

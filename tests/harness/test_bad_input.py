@@ -1,4 +1,4 @@
-"""What a user gets wrong, or a machine lacks, is answered with one message, an exit code of its own, and nothing left behind."""
+"""User errors and missing prerequisites lead to one message, an exit code of their own, and nothing left behind."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from tests.harness.conftest import ONE_TEST, StartRun
         (
             ["--stack", "cloud"],
             errors.BadOptionError,
-            "--stack cloud: there is no such stack. Choose one of: process, container, deployed.",
+            "--stack cloud: unknown stack. Choose one of: process, container, deployed.",
         ),
-        (["--backend", "postgres"], errors.BadOptionError, "--backend: only containers can be chosen. Add --stack container."),
+        (["--backend", "postgres"], errors.BadOptionError, "--backend: this is for containers only. Add --stack container."),
         (
             ["--stack", "container", "--backend", "mysql"],
             errors.BadOptionError,
-            "--backend mysql: there is no such backend. Choose one of: sqlite, postgres.",
+            "--backend mysql: unknown backend. Choose one of: sqlite, postgres.",
         ),
         (
             ["--stack", "container", "--mlflow-replicas", "2"],
@@ -43,12 +43,12 @@ from tests.harness.conftest import ONE_TEST, StartRun
         (
             ["--stack", "container", "--mlflow-server-version", "3.9", "--mlflow-image", "mlflow"],
             errors.BadOptionError,
-            "--mlflow-server-version is of the image that is built: leave it out, or --mlflow-image.",
+            "--mlflow-server-version does not go with --mlflow-image: leave out one of them.",
         ),
         (
             ["--stack", "container", "--proxy-image", "nginx", "--proxy-config", "p.toml", "--fault", "strip-none"],
             errors.BadOptionError,
-            "--fault strip-none changes the reference proxy: leave --proxy-image out.",
+            "--fault strip-none changes the reference proxy: leave out --proxy-image.",
         ),
         (["--stack", "container", "--proxy-image", "nginx"], errors.BadOptionError, "Add --proxy-config FILE."),
         (
@@ -59,18 +59,22 @@ from tests.harness.conftest import ONE_TEST, StartRun
         (
             ["--sweep"],
             errors.BadOptionError,
-            "--sweep needs --target=FILE, the profile of the target: a stack of our own leaves nothing.",
+            "--sweep needs --target=FILE, the profile of the target: the suite's own stacks leave nothing.",
         ),
         (["--stack", "deployed"], errors.BadOptionError, "--stack deployed needs --target=FILE, the profile of the target."),
-        (["--target=staging.toml"], errors.BadProfileError, "staging.toml: No such file or directory. --target wants the profile"),
+        (["--target=staging.toml"], errors.BadProfileError, "staging.toml: No such file or directory. --target needs the profile"),
         (
             ["--target=staging.toml", "--fault", "strip-none"],
             errors.BadOptionError,
-            "--fault: only a stack of our own can be changed.",
+            "--fault with --target: only the suite's own stacks can be changed.",
         ),
-        (["--route", "side"], errors.BadOptionError, "--route side: the target has none of that name. It has: external, internal."),
-        (["--identity", "root"], errors.BadOptionError, "--identity root: the target has none of that name. It has: anonymous,"),
-        (["--fault", "gremlin"], errors.BadOptionError, "--fault gremlin: there is no such fault."),
+        (
+            ["--route", "side"],
+            errors.BadOptionError,
+            "--route side: the target has none with that name. It has: external, internal.",
+        ),
+        (["--identity", "root"], errors.BadOptionError, "--identity root: the target has none with that name. It has: anonymous,"),
+        (["--fault", "gremlin"], errors.BadOptionError, "--fault gremlin: unknown fault."),
         (["--port", "edge=http"], errors.BadOptionError, "--port edge=http: expected SERVICE=PORT"),
         (
             ["--port", "cache=80"],
@@ -84,7 +88,7 @@ from tests.harness.conftest import ONE_TEST, StartRun
     ids=lambda value: "-".join(value).strip("-") if isinstance(value, list) else "",
 )
 def test_option(start_run: StartRun, arguments: list[str], error: type[errors.SuiteError], message: str) -> None:
-    """A value that there is not, or a service that does not come up."""
+    """An invalid value, or a service that does not start."""
     run = start_run(*ONE_TEST, *arguments)
 
     assert run.wait() == error.exit_code, run.output
@@ -94,7 +98,7 @@ def test_option(start_run: StartRun, arguments: list[str], error: type[errors.Su
 
 
 def test_last_lines_of_a_service_that_died(start_run: StartRun) -> None:
-    """The message about a service that ended has what it said last."""
+    """The message about a dead service has its last log lines."""
     run = start_run(*ONE_TEST, "--fault", "database-missing")
 
     run.wait()
@@ -103,13 +107,13 @@ def test_last_lines_of_a_service_that_died(start_run: StartRun) -> None:
 
 
 def test_busy_port(start_run: StartRun) -> None:
-    """A fixed port on which somebody listens."""
+    """A fixed port that is in use."""
     with socket.create_server(("127.0.0.1", 0)) as somebody:
         port = somebody.getsockname()[1]
         run = start_run(*ONE_TEST, "--port", f"edge={port}")
 
         assert run.wait() == errors.PortBusyError.exit_code, run.output
-    assert f"Port {port}, asked for with --port edge={port}, is in use" in run.output
+    assert f"Port {port}, requested with --port edge={port}, is in use" in run.output
     run.assert_nothing_left(seconds=0)
 
 
@@ -125,31 +129,31 @@ def test_no_envoy(start_run: StartRun, tmp_path: Path) -> None:
 
 
 def test_old_mlflow(start_run: StartRun) -> None:
-    """An MLflow that is older than those that a stack of our own serves."""
+    """An MLflow older than the suite's own stacks can serve."""
     run = start_run(*ONE_TEST, "--mlflow-server-version", "2.21.3")
 
     assert run.wait() == errors.MlflowTooOldError.exit_code, run.output
-    assert "MLflow 2.21.3 is too old: a stack of our own serves 2.22 or newer." in run.output
+    assert "MLflow 2.21.3 is too old: the suite's own stacks serve 2.22 or newer." in run.output
     run.assert_nothing_left(seconds=0)
 
 
 def test_mlflow_that_cannot_be_installed(start_run: StartRun, tmp_path: Path) -> None:
-    """A version that there is not, or no way to where there are any."""
+    """A version that does not exist, or no access to a package index."""
     run = start_run(*ONE_TEST, "--mlflow-server-version", "3.4.0", UV_OFFLINE="1", UV_CACHE_DIR=str(tmp_path / "cache"))
 
     assert run.wait() == errors.MlflowUnavailableError.exit_code, run.output
-    assert "MLflow 3.4.0, asked for with --mlflow-server-version, cannot be had: uv says:" in run.output
+    assert "MLflow 3.4.0, requested with --mlflow-server-version, cannot be installed: uv says:" in run.output
     run.assert_nothing_left(seconds=0)
 
 
 def test_no_uv(start_run: StartRun, tmp_path: Path) -> None:
-    """A version that is not the installed one, and nothing that could install it."""
+    """A version other than the installed one, and no uv to install it."""
     (tmp_path / "uv.py").write_text("def find_uv_bin(): raise FileNotFoundError")
 
     run = start_run(*ONE_TEST, "--mlflow-server-version", "3.4.0", PYTHONPATH=str(tmp_path))
 
     assert run.wait() == errors.MlflowUnavailableError.exit_code, run.output
-    assert "it takes the program uv. Run: pip install uv" in run.output
+    assert "this needs the program uv. Run: pip install uv" in run.output
     run.assert_nothing_left(seconds=0)
 
 

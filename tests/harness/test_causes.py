@@ -27,14 +27,14 @@ def test_explanation_of_what_is_not_in_the_catalogue() -> None:
 
 
 def test_causes_are_in_the_folder_of_their_hop() -> None:
-    """A family's module is in the folder of the hop where all of its causes sit."""
+    """A family's module is in the folder of the hop of all its causes."""
     for family in FAMILIES:
         assert {cause.hop for cause in family.CAUSES} == {family.__name__.split(".")[-2]}, family.__name__
 
 
 @pytest.mark.parametrize("cause", CATALOGUE.values(), ids=CATALOGUE)
 def test_texts(cause: Cause) -> None:
-    """A cause says in one line each what it looks like, what it is and how to fix it, and names the tests that it turns red."""
+    """A cause has a one-line symptom, description and remedy, and names the tests that it makes fail."""
     for text in (cause.symptom, cause.what, cause.remedy):
         assert re.fullmatch(r"[^\n|]*[^\n.|]", text)
     assert all(re.compile(pattern) for pattern in cause.reddens)

@@ -1,4 +1,4 @@
-"""Causes that no fault of the lab brings about: each shows at a server of which nothing is known but its URL and a key."""
+"""Causes that no fault of the lab injects: each shows on a server known only by its URL and a key."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ IDENTITIES = (
     Identity("anonymous", refused="unauthenticated"),
 )
 
-Serving = Callable[[Path], AbstractContextManager[Route]]  # is given a folder for files
+Serving = Callable[[Path], AbstractContextManager[Route]]  # gets a folder for files
 
 
 def error(status: str, code: str, message: str, *headers: str) -> bytes:
-    """Return an error in MLflow's shape."""
+    """Return an error in MLflow's format."""
     return json_answer(status, f'{{"error_code": "{code}", "message": "{message}"}}', *headers)
 
 
@@ -45,7 +45,7 @@ PAGE = answer("200 OK", "Content-Type: text/html", body=b"<html><h1>Sign in</h1>
 
 
 def to_key(good: bytes) -> Behaviour:
-    """Answer so to the good key, and refuse everybody else in the contract's words."""
+    """Give this answer to the good key, and refuse everybody else in the contract's words."""
 
     def behave(connection: socket.socket, request: bytes) -> None:
         connection.sendall(good if KEY.reveal().encode() in request else UNAUTHENTICATED)
@@ -54,7 +54,7 @@ def to_key(good: bytes) -> Behaviour:
 
 
 def at(behaviour: Behaviour) -> Serving:
-    """Return what serves plain HTTP like that."""
+    """Return what serves plain HTTP with that behaviour."""
 
     @contextmanager
     def serving(_: Path) -> Iterator[Route]:
@@ -66,7 +66,7 @@ def at(behaviour: Behaviour) -> Serving:
 
 @contextmanager
 def serve(behaviour: Behaviour, tls: ssl.SSLContext | None = None) -> Iterator[int]:
-    """Within the block, a server behaves like that at the port."""
+    """Within the block, a server with that behaviour listens on the port."""
     server = Server(behaviour, tls)
     try:
         yield server.port
@@ -82,7 +82,7 @@ def unknown_host(_: Path) -> Iterator[Route]:
 
 @contextmanager
 def closed_port(_: Path) -> Iterator[Route]:
-    """Within the block, the route's port is taken, and nothing listens there."""
+    """Within the block, the route's port is bound, and nothing listens there."""
     with socket.socket() as taken:
         taken.bind((LOOPBACK, 0))
         yield Route("external", f"http://{LOOPBACK}:{taken.getsockname()[1]}")
@@ -90,13 +90,13 @@ def closed_port(_: Path) -> Iterator[Route]:
 
 @contextmanager
 def full_queue(_: Path) -> Iterator[Route]:
-    """Within the block, nobody answers those who knock, as behind a firewall: the queue has room for one, who is there."""
+    """Within the block, connections are neither accepted nor refused, as behind a firewall: the queue's one place is taken."""
     with socket.create_server((LOOPBACK, 0), backlog=0) as listener, socket.create_connection(listener.getsockname()):
         yield Route("external", f"http://{LOOPBACK}:{listener.getsockname()[1]}")
 
 
 def encrypted(present: Callable[[trustme.CA, ssl.SSLContext, Path], None]) -> Serving:
-    """Return what serves HTTPS with what is presented. The first argument is the authority that the route trusts."""
+    """Return what serves HTTPS with this certificate. The first argument is the authority that the route trusts."""
 
     @contextmanager
     def serving(folder: Path) -> Iterator[Route]:
@@ -124,11 +124,11 @@ def _client_certificate_required(trusted: trustme.CA, tls: ssl.SSLContext, _: Pa
     trusted.issue_cert(LOOPBACK).configure_cert(tls)
     trusted.configure_trust(tls)
     tls.verify_mode = ssl.CERT_REQUIRED
-    tls.maximum_version = ssl.TLSVersion.TLSv1_2  # whose handshake ends when both certificates were checked
+    tls.maximum_version = ssl.TLSVersion.TLSv1_2  # its handshake ends only after both certificates were checked
 
 
 class Shown(NamedTuple):
-    """What is served, at which hops something is wrong, and which causes cannot be told apart: by default there is one."""
+    """What is served, the hops where something is wrong, and the causes that cannot be told apart, by default a single one."""
 
     serving: Serving
     hops: tuple[str, ...]
@@ -154,14 +154,14 @@ UNNAMED: Mapping[str, tuple[Behaviour, str]] = {
     "same-error": (says(BAD_GATEWAY), "everybody gets the same error, with a key or without"),
     "other-words": (
         to_key(UNAUTHENTICATED_BY_OTHERS),
-        "a good key is refused in other words than a caller without a key",
+        "a good key is refused in different words than a caller without a key",
     ),
-    "forbidden": (to_key(FORBIDDEN_BY_FIREWALL), "a good key is forbidden a read, by a hop that does not say why"),
+    "forbidden": (to_key(FORBIDDEN_BY_FIREWALL), "a good key is not permitted to read, by a hop that does not say why"),
 }
 
 
 def target_at(route: Route) -> Target:
-    """Return the target that has this route, and promises nothing."""
+    """Return a target with this route and no promises."""
     return Target("outside", (route,), IDENTITIES, frozenset(), ("bearer",))
 
 
@@ -179,7 +179,7 @@ def test_cause(cause: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", UNNAMED)
 def test_unnamed(name: str, tmp_path: Path) -> None:
-    """What has no name is described, at all the hops where it can be."""
+    """A problem without a name is described, with all the hops where it may be."""
     behaviour, what = UNNAMED[name]
 
     with at(behaviour)(tmp_path) as route:
@@ -190,6 +190,6 @@ def test_unnamed(name: str, tmp_path: Path) -> None:
 
 
 def test_every_cause_is_brought_about() -> None:
-    """Every cause that can be named is brought about: by a fault of the lab, or here."""
+    """Every cause that can be named is tested: by a fault of the lab, or here."""
     assert set(FAULTS) | set(BY_ID) == set(CATALOGUE)
     assert not set(FAULTS) & set(BY_ID)

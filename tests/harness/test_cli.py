@@ -1,4 +1,4 @@
-"""The command ``mlflow-proxy-e2e``: it finds the tests from any folder, hands exit codes on, and says in a line what is wrong."""
+"""The command ``mlflow-proxy-e2e``: it finds the tests from any folder, passes exit codes on, and reports errors in one line."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ KEY = "hk_test_platform0123"
 
 
 def command(folder: Path, *arguments: str, module: str = "mlflow_proxy_e2e") -> subprocess.CompletedProcess[str]:
-    """Return how the command has ended, in a folder that is not the clone's."""
+    """Return the completed command, run outside the clone."""
     environment = {"PATH": "/usr/bin:/bin", "E2E_KEY_PLATFORM": KEY, "PYTHONPATH": str(ROOT)}
     return subprocess.run(
         [sys.executable, "-m", module, *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False
@@ -46,7 +46,7 @@ def profile(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("name", ["smoke", "e2e"])
 def test_tests_are_found_from_any_folder(name: str, profile: Path) -> None:
-    """They have the ids that they have in a clone, and the profile is looked for where the user is."""
+    """They have the same ids as in a clone, and the profile is looked up in the current folder."""
     ended = command(profile.parent, name, "--target", profile.name, "--collect-only", "-q", "-n", "0")
 
     assert ended.returncode == pytest.ExitCode.OK, ended.stdout + ended.stderr
@@ -55,7 +55,7 @@ def test_tests_are_found_from_any_folder(name: str, profile: Path) -> None:
 
 
 def test_id_of_a_test(profile: Path) -> None:
-    """A test that is named by its id is the only one."""
+    """A test named by its id is the only one that runs."""
     test = "tests/e2e/test_smoke.py::test_create_experiment[external-platform]"
 
     ended = command(profile.parent, "e2e", f"--target={profile}", "--collect-only", "-q", "-n0", test)
@@ -64,7 +64,7 @@ def test_id_of_a_test(profile: Path) -> None:
 
 
 def test_exit_code_of_pytest(profile: Path) -> None:
-    """What pytest ends with, the command ends with."""
+    """The command exits with pytest's exit code."""
     ended = command(profile.parent, "smoke", f"--target={profile}", "--collect-only", "-n0", "-k", "no_such_test")
 
     assert ended.returncode == pytest.ExitCode.NO_TESTS_COLLECTED, ended.stdout + ended.stderr
@@ -72,11 +72,11 @@ def test_exit_code_of_pytest(profile: Path) -> None:
 
 @pytest.mark.parametrize("name", ["check", "smoke", "e2e", "sweep"])
 def test_profile_that_is_missing(name: str, tmp_path: Path) -> None:
-    """Each command says in one message what is wrong, and ends with the code for it."""
+    """Each command reports a missing profile in one message, and exits with its code."""
     ended = command(tmp_path, name, "--target", "missing.toml")
 
     assert ended.returncode == BadProfileError.exit_code, ended.stdout + ended.stderr
-    assert "missing.toml: No such file or directory. --target wants the profile" in ended.stdout + ended.stderr
+    assert "missing.toml: No such file or directory. --target needs the profile" in ended.stdout + ended.stderr
     assert "Traceback" not in ended.stdout + ended.stderr
 
 
@@ -109,9 +109,9 @@ def test_help_names_exit_codes(name: str) -> None:
     ],
 )
 def test_old_commands(old: str, new: str, arguments: list[str], tmp_path: Path) -> None:
-    """The commands of the last release say what they are called now, and do what they did."""
+    """The previous release's commands print their new names, and work as before."""
     ended = command(tmp_path, *arguments, module=old)
 
     assert ended.returncode == 0, ended.stderr
     assert ended.stderr == f"python -m {old} is now {new}\n"
-    assert ended.stdout.startswith(("Usage: mlflow-proxy-e2e", "# Time-outs"))
+    assert ended.stdout.startswith(("Usage: mlflow-proxy-e2e", "# Timeouts"))

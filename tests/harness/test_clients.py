@@ -1,4 +1,4 @@
-"""What really leaves the machine when a test calls a target: seen by a server that keeps what it is sent."""
+"""What really leaves the machine when a test calls a target, recorded by a server."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ CREDENTIALS = ("authorization", "proxy-authorization", "x-api-key", "cookie")
 
 
 class Received(NamedTuple):
-    """A request as it came over the wire. ``headers`` are by their names in lower case."""
+    """A request as it arrived. ``headers`` are by their names in lower case."""
 
     method: str
     path: str
@@ -44,7 +44,7 @@ class Received(NamedTuple):
 
 
 class Listener:
-    """A server that keeps what it is sent. It answers with an empty JSON object, and under ``/moved`` with a redirect."""
+    """A server that records requests. It answers with an empty JSON object, and under ``/moved`` with a redirect."""
 
     def __init__(self, context: ssl.SSLContext | None = None) -> None:
         self.received: list[Received] = []
@@ -111,7 +111,7 @@ def tls(authority: Authority, tmp_path: Path) -> Iterator[Listener]:
 
 @pytest.fixture(autouse=True)
 def clean_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Begin with nothing set up for MLflow or HTTP."""
+    """Start without any settings for MLflow or HTTP."""
     for name in os.environ:
         if name.startswith("MLFLOW_") or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
@@ -121,7 +121,7 @@ def clean_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def crowded_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Have a machine that is set up for other things: credentials in .netrc, a proxy that is down, an authority of its own."""
+    """Simulate a machine with other settings: credentials in .netrc, a proxy that is down, an authority of its own."""
     (tmp_path / "netrc").write_text("machine 127.0.0.1 login somebody password else\n")
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://somebody:else@127.0.0.1:9")
@@ -137,7 +137,7 @@ def crowded_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.mark.parametrize("carrier", CARRIERS)
 @pytest.mark.usefixtures("crowded_machine")
 def test_rest_sends_the_key_as_it_is_told_to(listener: Listener, route: Route, carrier: Carrier) -> None:
-    """The key goes in the carrier's header, alone, and straight to the route, whatever the machine is set up for."""
+    """The key goes in the carrier's header, alone, and straight to the route, whatever the machine's settings are."""
     with Rest(route, WRITER, carrier) as rest:
         answer = rest.get("/api/2.0/mlflow/runs/get")
 
@@ -158,7 +158,7 @@ def test_rest_without_a_key_sends_none(listener: Listener, route: Route, identit
 
 @pytest.mark.parametrize("method", ["get", "post", "delete"])
 def test_rest_does_not_follow_a_redirect(listener: Listener, route: Route, method: str) -> None:
-    """A redirect is the answer: the key is not carried to where it leads."""
+    """A redirect is returned: the key is not sent to where it leads."""
     with Rest(route, WRITER) as rest:
         answer = getattr(rest, method)("/moved")
 
@@ -167,7 +167,7 @@ def test_rest_does_not_follow_a_redirect(listener: Listener, route: Route, metho
 
 
 def test_rest_sends_what_it_is_given(listener: Listener, route: Route) -> None:
-    """Paths are MLflow's own, and repeated parameters and headers of a test's own go along with the key."""
+    """Paths are MLflow's own, and repeated parameters and a test's own headers are sent along with the key."""
     with Rest(route, WRITER) as rest:
         rest.get("/a%2Fb", params=[("run_ids", "1"), ("run_ids", "2")], headers={"X-Auth-User": "mallory"})
 
@@ -184,7 +184,7 @@ def test_rest_trusts_the_routes_authority(tls: Listener, authority: Authority) -
 
 
 def test_rest_trusts_nobody_else(tls: Listener, authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A route without an authority of its own is checked against the public ones, whatever the machine's bundle has in it."""
+    """A route without an authority of its own is checked against the public ones, whatever the machine's bundle contains."""
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", authority.file)
 
     with Rest(Route("external", tls.url), WRITER) as rest, pytest.raises(requests.exceptions.SSLError):
@@ -215,7 +215,7 @@ def test_the_mlflow_client_sends_the_key(listener: Listener, route: Route, carri
 def test_other_credentials_do_not_take_the_keys_place(
     listener: Listener, route: Route, carrier: Carrier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A user name, a plugin or another key that the machine's user has set up is not sent, nor is it for a caller without a key."""
+    """A user name, a plugin or another key from the machine's settings is not sent, not even for a caller without a key."""
     for name in (*SHADOWING, *VARIABLE.values()):
         monkeypatch.setenv(name, "true" if name == "MLFLOW_TRACKING_AWS_SIGV4" else "somebody-else")
 
@@ -240,7 +240,7 @@ def test_the_mlflow_client_trusts_the_routes_authority(
 
 
 class State(NamedTuple):
-    """What decides where MLflow goes and as whom."""
+    """The settings that decide where MLflow's calls go, and as whom."""
 
     environment: dict[str, str]
     tracking_uri: str
@@ -267,7 +267,7 @@ def test_signing_in_lasts_for_the_block(route: Route, tmp_path: Path, monkeypatc
         "MLFLOW_TRACKING_API_KEY": KEY,
         "MLFLOW_TRACKING_SERVER_CERT_PATH": str(tmp_path),
         **dict.fromkeys(NOT_ON_THE_WAY, "*"),
-        # MLflow's own doing, for the processes that it starts
+        # set by MLflow itself, for the processes that it starts
         "MLFLOW_TRACKING_URI": route.url,
         "MLFLOW_REGISTRY_URI": route.url,
     }
@@ -275,7 +275,7 @@ def test_signing_in_lasts_for_the_block(route: Route, tmp_path: Path, monkeypatc
 
 
 def test_blocks_may_be_nested(listener: Listener, route: Route) -> None:
-    """The inner block counts, and when it is over, however it ends, the outer one does again."""
+    """The inner block counts, and however it ends, the outer one counts again afterwards."""
     elsewhere = Route("external", f"{listener.url}/elsewhere")
     before = State.now()
 
@@ -293,7 +293,7 @@ def test_blocks_may_be_nested(listener: Listener, route: Route) -> None:
 
 
 def test_artifacts_are_reached_by_the_route_that_counts(route: Route) -> None:
-    """What MLflow keeps of how it reached a run's artifacts does not outlast a block: the next one may be on another route."""
+    """MLflow's cache of how it reached a run's artifacts does not outlive a block: the next one may use another route."""
     with signed_in(route, WRITER):
         tracking._artifact_repos_cache["run"] = "reached through the outer block's route"
 
@@ -313,7 +313,7 @@ def test_the_provider_is_registered() -> None:
 
 @pytest.mark.parametrize("value", [KEY, f"{KEY}\n", f"{KEY}\r\n", f" {KEY} "])
 def test_the_provider_sends_the_key(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
-    """The key is sent without what surrounds it when it was read from a file: a line's end in a header makes every call fail."""
+    """The key is stripped of surrounding white space from a file: a line break in a header makes every call fail."""
     monkeypatch.setenv("MLFLOW_TRACKING_API_KEY", value)
 
     assert headers_added_by_plugins()["X-API-Key"] == KEY
@@ -329,6 +329,6 @@ def test_the_provider_is_silent_without_a_key(monkeypatch: pytest.MonkeyPatch, v
 
 
 def headers_added_by_plugins() -> dict[str, str]:
-    """Return what MLflow adds to its requests because of what is registered."""
+    """Return the headers that registered plugins make MLflow add to its requests."""
     added: dict[str, str] = resolve_request_headers()  # type: ignore[no-untyped-call]
     return added

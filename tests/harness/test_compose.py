@@ -14,7 +14,7 @@ from fixtures.stack.container import ContainerStack
 
 
 class Composed(ContainerStack):
-    """A stack whose images are named, and neither built nor looked for."""
+    """A stack whose images have names, but are neither built nor looked for."""
 
     def image_of(self, service: Service) -> str:
         return f"image-of-{service.name}"
@@ -38,7 +38,7 @@ def test_services_are_found_by_their_names(folder: Path) -> None:
 
 
 def test_what_is_mounted_is_there_for_the_services_alone(folder: Path) -> None:
-    """Every file that a service mounts exists; the services may read it, and on this machine only the user may get to it."""
+    """Every mounted file exists; the services can read it, and on this machine only the user can."""
     services = yaml.safe_load((folder / compose.FILE).read_text())["services"]
     mounted = [folder / volume.partition(":")[0] for service in services.values() for volume in service["volumes"]]
 

@@ -1,4 +1,4 @@
-"""A run on containers leaves nothing in Docker, however it ends, and what a user gets wrong is answered with one message."""
+"""A run on containers leaves nothing in Docker, however it ends, and user errors lead to one message."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ auth_url = "AUTH_URL"
     ids=["while-containers-start", "while-services-start", "with-volumes"],
 )
 def test_after_kill(start_run: StartRun, options: tuple[str, ...], containers: int) -> None:
-    """Whenever the runner is killed, nothing is left within thirty seconds."""
+    """Whenever the controller is killed, nothing is left within thirty seconds."""
     volumes = all_volumes()
     run = start_run(*CONTAINERS, *options)
     wait_until(lambda: len(run.in_docker()) > containers, RUN_SECONDS)  # the network counts, too
@@ -54,11 +54,11 @@ def test_after_kill(start_run: StartRun, options: tuple[str, ...], containers: i
 
 
 def test_after_kill_of_reaper_too(start_run: StartRun) -> None:
-    """What is left when runner and reaper are both killed goes with the start of the next run."""
+    """What is left after controller and reaper were both killed is removed at the start of the next run."""
     run = start_run(*CONTAINERS)
     run.until("auth    ready")
     for process in run.processes():
-        with contextlib.suppress(psutil.Error):  # it may have ended with another
+        with contextlib.suppress(psutil.Error):  # it may have ended with another one
             process.kill()
     run.process.wait()
     assert run.in_docker()
@@ -70,7 +70,7 @@ def test_after_kill_of_reaper_too(start_run: StartRun) -> None:
 
 
 def test_kept_stack(start_run: StartRun) -> None:
-    """A stack that is kept outlives the run, and ends as the run says."""
+    """A stack that is kept survives the run, and can be stopped as the run says."""
     run = start_run(*CONTAINERS, "--keep-stack")
     assert run.wait() == 0, run.output
     assert len(run.in_docker()) == 5
@@ -84,7 +84,7 @@ def test_kept_stack(start_run: StartRun) -> None:
 
 
 def test_no_docker(start_run: StartRun, tmp_path: Path) -> None:
-    """Nobody answers where the engine should be."""
+    """Docker's engine cannot be reached."""
     run = start_run(*CONTAINERS, DOCKER_HOST=f"unix://{tmp_path}/docker.sock")
 
     assert run.wait() == errors.DockerUnavailableError.exit_code, run.output
@@ -95,7 +95,7 @@ def test_no_docker(start_run: StartRun, tmp_path: Path) -> None:
 
 
 def test_docker_that_refuses(start_run: StartRun) -> None:
-    """The engine answers, and lets this user do nothing."""
+    """The engine answers, but refuses everything."""
     with refusing_engine() as port:
         run = start_run(*CONTAINERS, DOCKER_HOST=f"tcp://127.0.0.1:{port}")
 
@@ -127,7 +127,7 @@ def test_image_that_there_is_not(start_run: StartRun, option: str) -> None:
 def test_proxy_that_does_not_come_up(
     start_run: StartRun, tmp_path: Path, does: str, port: int, error: type[errors.SuiteError], message: str
 ) -> None:
-    """A proxy of the user's own: its log is shown if it ended, and what its health path answers if it did not."""
+    """A user's own proxy that fails to start: the message has its log if it ended, or else its health path's answer."""
     (tmp_path / "proxy.toml").write_text(PROXY_TOML.format(port=port))
 
     run = start_run(*CONTAINERS, *own_proxy(tmp_path, image(does)))
@@ -139,7 +139,7 @@ def test_proxy_that_does_not_come_up(
 
 
 def test_proxy_that_listens_elsewhere(start_run: StartRun, tmp_path: Path) -> None:
-    """The file of the proxy names a port on which it does not listen."""
+    """The proxy's file names a port on which it does not listen."""
     (tmp_path / "proxy.toml").write_text(PROXY_TOML.format(port=8002))
     serves = "exec python3 -m http.server 8001"
 
@@ -152,18 +152,18 @@ def test_proxy_that_listens_elsewhere(start_run: StartRun, tmp_path: Path) -> No
 
 
 def all_volumes() -> set[str]:
-    """Return the names of all volumes, since those that an image makes have no label of ours."""
+    """Return the names of all volumes, since those that an image creates do not have our label."""
     with engine.connected() as client:
         return {str(volume.name) for volume in client.volumes.list()}
 
 
 def own_proxy(folder: Path, name: str) -> tuple[str, ...]:
-    """Return the options that put an image in the place of the proxy."""
+    """Return the options that use an image as the proxy."""
     return ("--proxy-image", name, "--proxy-config", str(folder / "proxy.toml"))
 
 
 def image(does: str) -> str:
-    """Return an image that does nothing but that."""
+    """Return an image that only runs this command."""
     name = STAND_IN.format(does.split()[1])
     dockerfile = f'FROM python:3.11.14-slim-bookworm\nCMD ["sh", "-c", "{does}"]\n'.encode()
     context = io.BytesIO()
@@ -178,7 +178,7 @@ def image(does: str) -> str:
 
 @contextmanager
 def refusing_engine() -> Iterator[int]:
-    """Answer 403 to everything, as the proxies do that some sites put in front of their engines."""
+    """Answer 403 to everything, like the proxies in front of some sites' engines."""
 
     class Refusing(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

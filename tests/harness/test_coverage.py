@@ -1,4 +1,4 @@
-"""Which endpoints a run has exercised, as it is printed and written."""
+"""Which endpoints a run has exercised, as printed and as written to a file."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ TABLE = {("GET", "/models/*"), ("GET", "/models/search"), ("GET", "/files/**"), 
 
 
 def test_line() -> None:
-    """A call counts for the endpoint that answers it: of two that match, the one with fewer wildcards."""
+    """A call counts for the endpoint that answers it: if two match, the one with fewer wildcards."""
     coverage = Coverage(TABLE, {("GET", "/models/*"), ("GET", "/health")}, {("GET", "/models/search"), ("POST", "/files/a%2Fb/c")})
 
     assert str(coverage) == "5 endpoints: 2 exercised by a scenario, 2 by the matrix alone, 1 untested"
 
 
 def test_processes_are_added_up() -> None:
-    """What several processes have called is one run's, and survives the way between them."""
+    """The calls of several processes are added up, after a trip as plain data."""
     run = Coverage()
 
     for part in (Coverage(TABLE, {("GET", "/health")}), Coverage(set(), set(), {("GET", "/files/a")})):
@@ -33,7 +33,7 @@ def test_table(tmp_path: Path) -> None:
     Coverage({("GET", "/b"), ("GET", "/a")}, {("GET", "/a")}, {("GET", "/b")}).write(file)
 
     assert file.read_text().splitlines() == [
-        "| endpoint | by a scenario | by everybody |",
+        "| endpoint | by a scenario | by every identity |",
         "|---|---|---|",
         "| `GET /a` |  | yes |",
         "| `GET /b` | yes |  |",

@@ -1,4 +1,4 @@
-"""Runs against a system that is somebody else's: nothing of theirs is changed, and nothing of ours stays, however a run ends."""
+"""Runs against a deployed system: its own data stays unchanged, and nothing of a run is left, however it ends."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ from tests.harness.servers import Server, json_answer, says
 from tests.harness.test_hostile_targets import ends, hangs
 
 MOMENTS, FOR_EVERY_CHANGE = 20, 4  # at which a run is killed
-SECONDS_TO_LIVE = 4.0  # at most, before it is: the shortest of them takes 5 s once it creates
-ALL_TESTS_SECONDS = 1800.0  # for a run of all of them on a busy machine: 90 s are usual
+SECONDS_TO_LIVE = 4.0  # at most, until it is killed: the shortest of them takes 5 s once it creates something
+ALL_TESTS_SECONDS = 1800.0  # for all tests on a busy machine: 90 s are usual
 PROMPTS_EXPERIMENTS = "_mlflow_experiment_ids"  # the tag
-SOMEBODYS = "e2e-20000101-of-somebody"  # a name that looks a little like ours
+SOMEBODYS = "e2e-20000101-of-somebody"  # a name similar to those of runs
 E2E = "tests/e2e"
 REGISTRY = tuple(f"{E2E}/test_{about}.py" for about in ("registered_models", "prompts", "datasets", "webhooks"))
-# What is running when a run is killed, one after the other: between them they create whatever a run creates.
+# The tests that run when a run is killed, in turn: together, they create everything that a run creates.
 KILLED = (
     (*REGISTRY, "--route", "internal"),
     ("-m", "smoke"),
@@ -52,7 +52,7 @@ Against = Callable[..., SuiteRun]
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[ProcessStack]:
-    """Return a stack with what people have in it."""
+    """Return a stack with users' data in it."""
     stack = ProcessStack()
     try:
         target = stack.start()
@@ -74,13 +74,13 @@ def _fill(target: Target) -> None:
             client.create_model_version(name, f"runs:/{run_id}/model", run_id, await_creation_for=0)
             client.set_registered_model_alias(name, "champion", "1")
         client.register_prompt("greeting", "Hello {{name}}")
-        # The client goes on in the background, to note of which experiment it is.
+        # The client links it to its experiment in the background.
         wait_until(lambda: PROMPTS_EXPERIMENTS in client.get_prompt("greeting").tags, RUN_SECONDS)
 
 
 @pytest.fixture
 def target(stack: ProcessStack) -> Target:
-    """Return what the stack is, to who owns it."""
+    """Return the stack's target, as its owner sees it."""
     assert stack.target
     return stack.target
 
@@ -95,7 +95,7 @@ def database(stack: ProcessStack) -> Path:
 
 @pytest.fixture
 def against(start_run: StartRun, target: Target, tmp_path: Path) -> Against:
-    """Return a function that starts a run against the stack, of which it has nothing but a profile."""
+    """Return a function that starts a run against the stack, with nothing but a profile."""
 
     def start(
         *arguments: str, limits: Mapping[str, int] = LIMITS, only: str | None = None, routes: tuple[Route, ...] = ()
@@ -108,12 +108,12 @@ def against(start_run: StartRun, target: Target, tmp_path: Path) -> Against:
 
 
 def journals(folder: Path) -> list[Path]:
-    """Return the journals that are left."""
+    """Return the remaining journals."""
     return list(folder.glob("state/*/*/*.jsonl"))
 
 
 def test_with_nothing_but_a_profile(against: Against, database: Path, tmp_path: Path) -> None:
-    """The tests that pass on a stack of our own pass there, too, and leave it as it was."""
+    """The tests that pass on the lab's own stack pass there, too, and leave it unchanged."""
     before = content(database)
 
     run = against("tests/e2e/test_experiments.py", "tests/e2e/test_across_routes.py", "-n", "2")
@@ -127,7 +127,7 @@ def test_with_nothing_but_a_profile(against: Against, database: Path, tmp_path: 
 
 
 def test_who_may_only_read(against: Against, database: Path) -> None:
-    """With a key that may only read, reads are tested, and nothing is written, not even for a moment."""
+    """With a read-only key, reads are tested, and nothing is written, not even for a moment."""
     before = content(database)
 
     run = against("tests/e2e/test_gateway.py", "tests/e2e/test_experiments.py", "--route", "internal", only="reader")
@@ -139,7 +139,7 @@ def test_who_may_only_read(against: Against, database: Path) -> None:
 
 
 def test_smoke(against: Against, target: Target, database: Path, tmp_path: Path) -> None:
-    """Whoever may is seen to do everything that smoke is about on every route, and whoever may not is refused; the time is told."""
+    """Allowed identities can do everything that smoke tests, on every route, and others are refused; the time is reported."""
     before, report = content(database), tmp_path / "report.json"
 
     run = against("-m", "smoke", "-n", "2", f"--report-json={report}")
@@ -155,7 +155,7 @@ def test_smoke(against: Against, target: Target, database: Path, tmp_path: Path)
 
 @pytest.mark.nightly
 def test_everything(against: Against, database: Path, tmp_path: Path) -> None:
-    """All tests pass there, and leave it as it was."""
+    """All tests pass there, and leave it unchanged."""
     before = content(database)
 
     run = against("-n", "2")
@@ -168,7 +168,7 @@ def test_everything(against: Against, database: Path, tmp_path: Path) -> None:
 
 @pytest.mark.nightly
 def test_everything_by_who_may_only_read(against: Against, database: Path) -> None:
-    """None of all tests writes anything with a key that may only read."""
+    """No test writes anything with a read-only key."""
     before = content(database)
 
     run = against("-n", "2", only="reader")
@@ -181,7 +181,7 @@ def test_everything_by_who_may_only_read(against: Against, database: Path) -> No
     "moment", [*range(FOR_EVERY_CHANGE), *(pytest.param(n, marks=pytest.mark.nightly) for n in range(FOR_EVERY_CHANGE, MOMENTS))]
 )
 def test_after_kill(against: Against, moment: int, database: Path, tmp_path: Path) -> None:
-    """Whenever a run is killed, what is left of it goes with a sweep, or with the next run, and everything else is as it was."""
+    """Whenever a run is killed, a sweep or the next run removes what is left of it, and everything else is unchanged."""
     before = content(database)
     run = against(*KILLED[moment % len(KILLED)], "-n", "2")
     _wait_until_it_creates(run, tmp_path)
@@ -200,7 +200,7 @@ def test_after_kill(against: Against, moment: int, database: Path, tmp_path: Pat
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
 def test_after_an_interruption(end: signal.Signals, against: Against, database: Path, tmp_path: Path) -> None:
-    """A run that the user interrupts, or a CI that cancels its job, removes what it has created before it ends."""
+    """A run that a user interrupts, or whose CI job is cancelled, removes what it has created before it ends."""
     before = content(database)
     run = against(*REGISTRY, "-n", "2", "--route", "internal")
     _wait_until_it_creates(run, tmp_path)
@@ -214,7 +214,7 @@ def test_after_an_interruption(end: signal.Signals, against: Against, database: 
 
 
 def test_sweep_of_what_has_no_journal_here(against: Against, target: Target, database: Path) -> None:
-    """Of what runs on other machines have created, a sweep removes what is older than any run, and leaves what may be in use."""
+    """A sweep removes leftovers of other machines' runs that are older than any run, and leaves what may be in use."""
     before = content(database)
     old = f"{PREFIX}-20000101-000000-0a1b2c3d-4e5f60-1"
     in_use = f"{Run.begin().new_names()}-1"
@@ -244,7 +244,7 @@ def test_limit_of_requests(against: Against, database: Path) -> None:
 
 
 def test_a_profile_to_begin_with(target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the target shows of itself is a profile that can be used as it is, and has no key in it."""
+    """The profile made by asking the target can be used as it is, and contains no key."""
     platform, route = target.identity("platform"), target.route("external")
     assert platform.key
 
@@ -261,7 +261,7 @@ def test_a_profile_to_begin_with(target: Target, tmp_path: Path, monkeypatch: py
 
 
 def test_a_key_that_opens_nothing(target: Target) -> None:
-    """No profile is made with a key that is refused: the message says how, and does not show it."""
+    """A refused key makes no profile: the message says how it was refused, and does not show it."""
     revoked = target.identity("revoked")
     assert revoked.key
 
@@ -272,14 +272,14 @@ def test_a_key_that_opens_nothing(target: Target) -> None:
 
 
 def test_a_route_on_which_nobody_answers(against: Against, target: Target) -> None:
-    """All that is about such a route fails soon, and says why. What is about another one passes."""
+    """All tests on such a route fail soon, and say why. Tests on other routes pass."""
     silent = Server(hangs)
     external = Route("external", f"http://127.0.0.1:{silent.port}")
 
     run = against("-m", "smoke", routes=(external, target.route("internal")))
 
     assert ends(run) == pytest.ExitCode.TESTS_FAILED, run.output
-    why = f"The route 'external' to {external.url} cannot be used: nobody answers within 5 s."
+    why = f"The route 'external' to {external.url} cannot be used: there is no answer within 5 s."
     checks = json.loads(run.result.read_text())["checks"]
     assert {(check["route"], check["outcome"]) for check in checks} == {("external", "error"), ("internal", "passed")}
     assert {check["message"] for check in checks if check["route"] == "external"} == {f"Failed: {why}"}
@@ -289,7 +289,7 @@ def test_a_route_on_which_nobody_answers(against: Against, target: Target) -> No
 
 
 def test_a_target_that_falls_silent(against: Against, tmp_path: Path) -> None:
-    """Where one call after another has no answer, the rest is not waited for."""
+    """After several calls without an answer, the rest is not waited for."""
     turns = itertools.chain([says(json_answer("200 OK", "{}"))], itertools.repeat(hangs))
     silent, report = Server(lambda connection, request: next(turns)(connection, request)), tmp_path / "report.json"
 

@@ -1,4 +1,4 @@
-"""The configurations of the edge and the proxy: complete as they stand, and changed in nothing but addresses."""
+"""The configurations of the edge and the proxy: complete as they are, and run with nothing but other addresses."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fixtures.services.edge.certificates import Authority
 from fixtures.services.proxy import proxy
 from mlflow_proxy_e2e.errors import EnvoyMissingError
 
-SECONDS = 30.0  # for Envoy to look at a configuration
+SECONDS = 30.0  # for Envoy to check a configuration
 LISTEN = Address("127.0.0.1", 18001)
 PROXY, MLFLOW, AUTH = Address("127.0.0.2", 18002), Address("127.0.0.3", 18003), Address("auth.test", 18004)
 CLUSTERS = {
@@ -30,7 +30,7 @@ Place = tuple[str | int, ...]  # the keys and indices that lead to a value
 
 
 class Verdict(NamedTuple):
-    """What Envoy says of a configuration."""
+    """Envoy's opinion of a configuration."""
 
     exit_code: int
     output: str
@@ -42,7 +42,7 @@ def authority(tmp_path: Path) -> Authority:
 
 
 def validated(folder: Path, files: Mapping[str, str], command: tuple[str, ...]) -> Verdict:
-    """Have Envoy check its configuration, beside the other files that it names, without anything being started."""
+    """Make Envoy check its configuration, next to the other files that it names, without starting anything."""
     for name, content in files.items():
         (folder / name).write_text(content)
     done = subprocess.run(
@@ -57,9 +57,9 @@ def validated(folder: Path, files: Mapping[str, str], command: tuple[str, ...]) 
 
 
 def values(node: Any, place: Place = ()) -> Iterator[tuple[Place, Any]]:
-    """Return every single value in a configuration, with its place."""
+    """Return every scalar in a configuration, with its place."""
     children: Any = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else None
-    if not children:  # a single value, or an empty collection
+    if not children:  # a scalar, or an empty collection
         yield place, node
     for key, child in children or ():
         yield from values(child, (*place, key))
@@ -67,7 +67,7 @@ def values(node: Any, place: Place = ()) -> Iterator[tuple[Place, Any]]:
 
 @pytest.mark.parametrize("source", CLUSTERS, ids=lambda source: source.parent.name)
 def test_a_configuration_is_complete_as_it_stands(source: Path, authority: Authority, tmp_path: Path) -> None:
-    """Envoy accepts the file that is in the repository, beside a certificate: users start from it."""
+    """Envoy accepts the file in the repository, next to a certificate: users start from it."""
     files = {envoy.CONFIGURATION: source.read_text(), **certificate_files(authority.issue("localhost"))}
 
     verdict = validated(tmp_path, files, ("envoy", "-c", envoy.CONFIGURATION))
@@ -77,7 +77,7 @@ def test_a_configuration_is_complete_as_it_stands(source: Path, authority: Autho
 
 
 def test_what_is_run_is_complete(authority: Authority, tmp_path: Path) -> None:
-    """Envoy accepts the services as a stack defines them: their configuration for other addresses, their files and options."""
+    """Envoy accepts the services as a stack defines them: with their configuration for other addresses, files and options."""
     services = [
         edge(LISTEN, proxy=PROXY, prefix="/mlflow", authority=authority, names=("127.0.0.1", "localhost")),
         proxy(LISTEN, mlflow=MLFLOW, auth=AUTH),
@@ -89,7 +89,7 @@ def test_what_is_run_is_complete(authority: Authority, tmp_path: Path) -> None:
 
 
 def test_envoy_says_what_is_wrong(tmp_path: Path) -> None:
-    """A configuration with a mistake in it is not accepted: the checks above would be worth nothing."""
+    """A configuration with an error is not accepted: otherwise, the checks above would be worth nothing."""
     broken = proxy_room.SOURCE.read_text().replace("prefix_rewrite:", "prefix_rewritten:")
 
     verdict = validated(tmp_path, {envoy.CONFIGURATION: broken}, envoy.command())
@@ -100,7 +100,7 @@ def test_envoy_says_what_is_wrong(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("source", CLUSTERS, ids=lambda source: source.parent.name)
 def test_only_addresses_change(source: Path) -> None:
-    """For other addresses everything stays but where the listener listens, where clusters are, and the ``Host`` made of that."""
+    """With other addresses, nothing changes but the listener's address, the clusters' addresses, and the ``Host`` made of them."""
     before = dict(values(yaml.safe_load(source.read_text())))
     clusters = CLUSTERS[source]
 
@@ -112,7 +112,7 @@ def test_only_addresses_change(source: Path) -> None:
 
 
 def expected_changes(configuration: Mapping[Place, Any], clusters: Mapping[str, Address]) -> dict[Place, Any]:
-    """Say which values of a configuration are addresses, and what they must become."""
+    """Return which values of a configuration are addresses, and what they must become."""
     changes = at(("static_resources", "listeners", 0), LISTEN)
     for place, value in configuration.items():
         *holder, key = place
@@ -125,13 +125,13 @@ def expected_changes(configuration: Mapping[Place, Any], clusters: Mapping[str, 
 
 
 def at(holder: Place, address: Address) -> dict[Place, Any]:
-    """Say where the parts of an address stand."""
+    """Return the places of an address's parts."""
     parts = {"address": address.host, "port_value": address.port}
     return {(*holder, "address", "socket_address", part): value for part, value in parts.items()}
 
 
 def test_the_host_that_mlflow_sees_is_its_own_address() -> None:
-    """MLflow refuses a ``Host`` that it does not know, so the proxy names the address that it calls, on each of its ways there."""
+    """MLflow refuses an unknown ``Host``, so the proxy sends the address that it calls, on each of its routes."""
     configured = dict(values(envoy.configure(proxy_room.SOURCE, LISTEN, CLUSTERS[proxy_room.SOURCE])))
 
     ways = [place[:-1] for place, value in configured.items() if place[-1] == "cluster" and value == "mlflow"]
@@ -140,7 +140,7 @@ def test_the_host_that_mlflow_sees_is_its_own_address() -> None:
 
 
 def test_the_source_is_not_changed() -> None:
-    """Two stacks in one process each get a configuration of their own."""
+    """Two stacks in one process each get their own configuration."""
     first = envoy.configure(proxy_room.SOURCE, LISTEN, CLUSTERS[proxy_room.SOURCE])
     envoy.connection_manager(first)["stat_prefix"] = "changed"
     envoy.routes(first).clear()
@@ -153,14 +153,14 @@ def test_the_source_is_not_changed() -> None:
 
 @pytest.mark.parametrize("source", CLUSTERS, ids=lambda source: source.parent.name)
 def test_a_configuration_survives_being_written(source: Path) -> None:
-    """What is written for Envoy to read is the configuration that was made."""
+    """The written configuration is the one that was made."""
     configuration = envoy.configure(source, LISTEN, CLUSTERS[source])
 
     assert yaml.safe_load(envoy.dump(configuration)) == configuration
 
 
 def test_an_envoy_in_the_path_will_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Where the package has no Envoy, one that is installed is used; where there is none, the error says what to do."""
+    """If the package has no Envoy, an installed one is used; if there is none, the error says what to do."""
     monkeypatch.setattr(envoy, "_packaged", lambda: None)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(EnvoyMissingError, match="Install Envoy"):

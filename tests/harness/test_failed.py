@@ -14,7 +14,7 @@ CAME, EXPECTED = "came      418 text/plain 'teapot'", "expected  200"
 
 @pytest.fixture
 def facts() -> Facts:
-    """Return the facts of a target whose logs cannot be read. Nothing is asked of it."""
+    """Return the facts of a target whose logs cannot be read. It is not asked anything."""
     routes = (Route("external", "https://localhost:1"), Route("internal", "http://localhost:2"))
     return Facts(Target("target", routes, (Identity("platform", frozenset({"read"})),), frozenset()))
 

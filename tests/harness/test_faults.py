@@ -1,4 +1,4 @@
-"""The catalogue of faults: how causes are brought about, and as people read it."""
+"""The catalogue of faults: how causes are injected, and the page for people."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def _family(module: ModuleType) -> tuple[str, ...]:
 
 
 def test_page_of_faults() -> None:
-    """The documentation has the catalogue as it is."""
+    """The documentation has the current catalogue."""
     assert (ROOT / "docs" / "faults.md").read_text() == page()
 
 
 def test_faults_stand_where_their_causes_do() -> None:
-    """What can be injected is in the catalogue of causes, in the family of the same name."""
+    """Every fault is in the catalogue of causes, in the family of the same name."""
     families = {cause.id: _family(family) for family in causes.FAMILIES for cause in family.CAUSES}
 
     for family in catalogue.FAMILIES:
@@ -46,18 +46,18 @@ def test_faults_stand_where_their_causes_do() -> None:
 
 
 def test_former_ids() -> None:
-    """A former id names a fault that there is, and is not the id of another."""
+    """A former id leads to an existing fault, and is not the id of another one."""
     assert set(RENAMED.values()) <= set(FAULTS)
     assert not set(RENAMED) & set(FAULTS)
 
 
 def test_every_fault_is_shown_to_be_detected() -> None:
-    """No fault is in the catalogue without a test that it turns red."""
+    """Every fault in the catalogue has a test that it makes fail."""
     assert {fault.id for fault in FAULTS.values() if not fault.shown_by} == NEVER_STARTS
 
 
 def test_list_of_faults(start_run: StartRun) -> None:
-    """The catalogue is printed on its own: each fault below its hop, with what it looks like, and nothing is started."""
+    """The catalogue is printed by itself: each fault under its hop, with its symptom, and nothing is started."""
     run = start_run("--list-faults")
 
     assert run.wait() == pytest.ExitCode.OK
@@ -67,7 +67,7 @@ def test_list_of_faults(start_run: StartRun) -> None:
 
 
 def test_careless_auth_services_run_in_the_image() -> None:
-    """The auth services that do something wrong import nothing of the project that the image does not have."""
+    """The careless auth services import nothing of the project that the image does not have."""
     imported = subprocess.run([sys.executable, "-c", IMPORTED], cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
     there = [ROOT / name for name in IN_IMAGE]
@@ -76,7 +76,7 @@ def test_careless_auth_services_run_in_the_image() -> None:
 
 
 def test_snippets(tmp_path: Path) -> None:
-    """Parameters are filled in, and dollar signs of Lua's patterns are left alone. A parameter that is not given is an error."""
+    """Parameters are filled in, and dollar signs in Lua's patterns stay. A missing parameter is an error."""
     (tmp_path / "cut.lua").write_text('string.match(path, "^(.*)$", ${start})\n')
     (tmp_path / "rule.yaml").write_text('match: {prefix: "${prefix}/"}\n')
     snippets = Snippets(str(tmp_path / "module.py"))

@@ -1,4 +1,4 @@
-"""Targets that do what no server should: a run against each has one clear outcome, soon, in little memory, and shows no key."""
+"""Targets that do what no server should: a run against each has one clear outcome, soon, with little memory, and shows no key."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SOME_SMOKE = ("-m", "smoke", "-k", "test_create_experiment or test_search_runs")
 
 
 def for_ever(part: bytes, before: bytes = b"", seconds: float = 0) -> Behaviour:
-    """Begin an answer, and send the same part without an end, pausing between."""
+    """Begin an answer, and send the same part for ever, with pauses."""
 
     def behave(connection: socket.socket, _: bytes) -> None:
         connection.sendall(before)
@@ -56,13 +56,13 @@ def slowly(whole: bytes) -> Behaviour:
 
 
 def hangs(connection: socket.socket, _: bytes) -> None:
-    """Say nothing, until the other side has gone."""
+    """Say nothing until the other side has gone."""
     while connection.recv(65536):
         pass
 
 
 def resets(connection: socket.socket, _: bytes) -> None:
-    """Break the connection off."""
+    """Reset the connection."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.close()
 
@@ -83,15 +83,15 @@ FAILURES = [
 ]
 
 UNREACHABLE: dict[str, tuple[Behaviour, str]] = {
-    "another-protocol": (says(b"SSH-2.0-OpenSSH_9.6\r\n"), "what answers does not speak HTTP"),
-    "binary": (says(bytes(range(256)) * 4 + b"\n"), "what answers does not speak HTTP"),
-    "http-2": (says(b"\x00\x00\x12\x04\x00\x00\x00\x00\x00" + b"\x00" * 18 + b"\n"), "what answers does not speak HTTP"),
-    "half-open": (hangs, "nobody answers within 5 s"),
+    "another-protocol": (says(b"SSH-2.0-OpenSSH_9.6\r\n"), "the server does not speak HTTP"),
+    "binary": (says(bytes(range(256)) * 4 + b"\n"), "the server does not speak HTTP"),
+    "http-2": (says(b"\x00\x00\x12\x04\x00\x00\x00\x00\x00" + b"\x00" * 18 + b"\n"), "the server does not speak HTTP"),
+    "half-open": (hangs, "there is no answer within 5 s"),
     "closes": (closes, "Remote end closed connection"),
     "resets": (resets, "Connection reset by peer"),
-    "endless-status-line": (for_ever(BLOCK, b"HTTP/1.1 200 "), "what answers does not speak HTTP"),
-    "endless-header": (for_ever(BLOCK, b"HTTP/1.1 200 OK\r\nX-Long: "), "what answers does not speak HTTP"),
-    "endless-headers": (for_ever(b"X-More: more\r\n" * 1000, b"HTTP/1.1 200 OK\r\n"), "what answers does not speak HTTP"),
+    "endless-status-line": (for_ever(BLOCK, b"HTTP/1.1 200 "), "the server does not speak HTTP"),
+    "endless-header": (for_ever(BLOCK, b"HTTP/1.1 200 OK\r\nX-Long: "), "the server does not speak HTTP"),
+    "endless-headers": (for_ever(b"X-More: more\r\n" * 1000, b"HTTP/1.1 200 OK\r\n"), "the server does not speak HTTP"),
     "endless-interim-answers": (for_ever(b"HTTP/1.1 100 Continue\r\n\r\n" * 100), "its answer does not end"),
     "endless-body": (for_ever(BLOCK, NO_LENGTH), "its answer does not end"),
     "endless-chunks": (for_ever(b"10000\r\n" + BLOCK + b"\r\n", CHUNKED), "its answer does not end"),
@@ -122,7 +122,7 @@ WRONG: dict[str, Behaviour] = {
     "echoes-keys": echoes,
     "breaks-off-in-a-header": breaks_off(b"HTTP/1.1 200 OK\r\nContent-Type: appl"),
 }
-# What MLflow's client takes for success: what has been created then has no id, and fails only where it is used.
+# MLflow's client takes these for success: created objects have no id then, which fails only when it is used.
 TAKEN_FOR_SUCCESS = ("nothing", "error-in-success", "breaks-off-in-a-header")
 
 
@@ -132,7 +132,7 @@ Against = Callable[[Behaviour], Run]
 
 @pytest.fixture
 def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
-    """Return a function that starts a server which behaves like that, and returns it as a target, whose limits hold."""
+    """Return a function that starts a server with that behaviour, and returns it as a target, with the limits applied."""
     monkeypatch.setattr(TRAFFIC, "most_bytes", BYTES)
     servers: list[Server] = []
 
@@ -149,7 +149,7 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
 
 @pytest.fixture
 def against(serve: Serve, start_run: StartRun, tmp_path: Path) -> Against:
-    """Return a function that starts some smoke tests against a server that behaves like that."""
+    """Return a function that starts some smoke tests against a server with that behaviour."""
 
     def start(behaviour: Behaviour) -> Run:
         file = tmp_path / "hostile.toml"
@@ -160,7 +160,7 @@ def against(serve: Serve, start_run: StartRun, tmp_path: Path) -> Against:
 
 
 def why_not_reached(target: Target) -> str:
-    """Return why a run would end before its first test. It comes to that in time, and does not show the key."""
+    """Return why a run would end before its first test. It must say so in time, and not show the key."""
     began = time.monotonic()
     stack = DeployedStack(target)
     stack.start()
@@ -173,7 +173,7 @@ def why_not_reached(target: Target) -> str:
 
 @pytest.mark.parametrize("name", UNREACHABLE)
 def test_nobody_to_talk_to(name: str, serve: Serve) -> None:
-    """What never gives an answer to a simple read is unreachable: the reason is told, and little of it is kept."""
+    """A server that never answers a simple read is unreachable: the reason is reported, with little memory used."""
     behaviour, reason = UNREACHABLE[name]
     before = psutil.Process().memory_info().rss
 
@@ -189,12 +189,12 @@ def test_run_with_nobody_to_talk_to(against: Against) -> None:
     run = against(hangs)
 
     assert ends(run) == UnreachableError.exit_code, run.output
-    assert "nobody answers within 5 s" in run.output
+    assert "there is no answer within 5 s" in run.output
 
 
 @pytest.mark.parametrize("name", WRONG)
 def test_wrong_answers(name: str, against: Against) -> None:
-    """What answers, and not as MLflow does, fails the tests, one and all: by its answer to them, or to what they need."""
+    """A server that does not answer like MLflow fails all tests: by its answers to them, or to what they need."""
     run = against(WRONG[name])
 
     assert ends(run) == pytest.ExitCode.TESTS_FAILED, run.output
@@ -213,7 +213,7 @@ def test_wrong_answers(name: str, against: Against) -> None:
     ],
 )
 def test_wrong_certificate(names: list[str], until: timedelta, trusted: str, reason: str, serve: Serve, tmp_path: Path) -> None:
-    """A certificate that does not hold is no reason to send a key."""
+    """No key is sent to a server with an invalid certificate."""
     known, other = trustme.CA(), trustme.CA()
     known.cert_pem.write_to_path(tmp_path / "ca.pem")
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -224,12 +224,14 @@ def test_wrong_certificate(names: list[str], until: timedelta, trusted: str, rea
 
 
 def test_no_tls(serve: Serve) -> None:
-    """Nor is a server that does not encrypt where that is expected."""
-    assert "no TLS connection comes about" in why_not_reached(serve(breaks_off(b"HTTP/1.1 400 Bad Request\r\n\r\n"), "https"))
+    """Nor to a server that does not encrypt when it should."""
+    assert "no TLS connection can be established" in why_not_reached(
+        serve(breaks_off(b"HTTP/1.1 400 Bad Request\r\n\r\n"), "https")
+    )
 
 
 def ends(run: Run) -> int:
-    """Return the exit code of a run that ends in time, has taken little memory and has not shown the key."""
+    """Return the exit code of a run, after asserting that it ended in time, used little memory and did not show the key."""
     most = 0
     end = time.monotonic() + SECONDS
     while run.process.poll() is None and time.monotonic() < end:

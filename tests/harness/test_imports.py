@@ -1,4 +1,4 @@
-"""Imports go one way, as the contracts in pyproject.toml have it; and these contracts notice where they do not."""
+"""Imports go one way, as the contracts in pyproject.toml say; and these contracts notice violations."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PACKAGES = ("fixtures", "mlflow_proxy_e2e", "tests")
 
 
 def lint(folder: Path) -> subprocess.CompletedProcess[str]:
-    """Return what the contracts say of the packages in a folder."""
+    """Return the contracts' verdict on the packages in a folder."""
     command = [str(LINT_IMPORTS), "--no-cache", "--config", str(ROOT / "pyproject.toml")]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 

@@ -1,4 +1,4 @@
-"""The profile that a target may begin with: what the target shows is in it, and nothing that it has not shown."""
+"""The first profile of a target: it has what the target shows, and nothing else."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NOT_FOUND_OF_FLASK = "<p>The requested URL was not found on the server.</p>"
 
 
 class Asked(NamedTuple):
-    """What of a request these targets look at."""
+    """The parts of a request that these targets look at."""
 
     method: str
     path: str
@@ -35,7 +35,7 @@ class Asked(NamedTuple):
 
 
 class Said(NamedTuple):
-    """What they answer."""
+    """Their answer."""
 
     status: int
     body: object = {}
@@ -47,19 +47,19 @@ NOTHING_TO_WRITE_TO = Said(400, {"error_code": "INVALID_PARAMETER_VALUE", "messa
 
 
 def mlflow(asked: Asked) -> Said:
-    """Answer as MLflow does behind a proxy that lets in who shows the key."""
+    """Answer as MLflow does behind a proxy that lets in callers with the key."""
     if KEY not in asked.key:
         return UNAUTHENTICATED
     return NOTHING_TO_WRITE_TO if asked.path == init.WRITE.path else Said(200)
 
 
 def but(method: str, path: str, said: Said) -> Behaviour:
-    """Answer one call with something else than ``mlflow`` does."""
+    """Answer one call differently than ``mlflow``."""
     return lambda asked: said if (asked.method, asked.path) == (method, path) else mlflow(asked)
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers as its server's behaviour says, to who comes through an HTTP proxy, too."""
+    """Answers as its server's behaviour says, also to clients that use it as an HTTP proxy."""
 
     protocol_version = "HTTP/1.1"
 
@@ -87,7 +87,7 @@ Begin = Callable[[Behaviour], Target]
 
 @pytest.fixture
 def serve() -> Iterator[Serve]:
-    """Return a function that starts a target which behaves like that, and returns the route to it."""
+    """Return a function that starts a target with this behaviour, and returns the route to it."""
     servers: list[ThreadingHTTPServer] = []
 
     def start(behaviour: Behaviour) -> Route:
@@ -104,7 +104,7 @@ def serve() -> Iterator[Serve]:
 
 @pytest.fixture
 def begin(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Begin:
-    """Return a function that returns what the profile says which a target like that begins with."""
+    """Return a function that returns the first profile of a target with this behaviour, as data."""
     monkeypatch.setenv("E2E_KEY_PLATFORM", KEY)
     file = tmp_path / "begun.toml"
 
@@ -117,7 +117,7 @@ def begin(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Begi
 
 
 def test_who_may_write(begin: Begin) -> None:
-    """Whose write MLflow itself has missed something in may write, and nothing differs from the reference proxy."""
+    """A key can write if MLflow itself complains about a write, and nothing differs from the reference proxy."""
     begun = begin(mlflow)
 
     assert begun.identity("platform").scopes == {"read", "write"}
@@ -127,7 +127,7 @@ def test_who_may_write(begin: Begin) -> None:
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 405])
 def test_who_may_not_write(begin: Begin, status: int) -> None:
-    """Whose write is refused may only read, whichever status says so; the capabilities that take writes are not denied for that."""
+    """A key is read-only if a write is refused, whatever the status; capabilities that need writes are not denied for that."""
     refusal = Said(status, "<h1>No</h1>")
 
     begun = begin(lambda asked: mlflow(asked) if asked.method == "GET" or asked.path.endswith("/search") else refusal)
@@ -139,7 +139,7 @@ def test_who_may_not_write(begin: Begin, status: int) -> None:
 
 
 def test_write_that_fails(serve: Serve) -> None:
-    """What is neither a refusal nor MLflow's own answer shows nothing, and is left to who reviews the profile."""
+    """An answer that is neither a refusal nor MLflow's own shows nothing, and is left to the reviewer."""
     seen = init.look(serve(but("POST", init.WRITE.path, Said(502))), Secret(KEY))
 
     assert seen.remarks == (init.UNKNOWN,)
@@ -148,7 +148,7 @@ def test_write_that_fails(serve: Serve) -> None:
 
 @pytest.mark.parametrize(("status", "preflight"), [(200, "open"), (400, "open"), (401, "refused")])
 def test_preflight(begin: Begin, status: int, preflight: str) -> None:
-    """What browsers ask first is open where it is not refused like everything else without a key."""
+    """A browser's preflight is open if it is not refused like everything else without a key."""
     begun = begin(but("OPTIONS", "/api/2.0/mlflow/experiments/search", UNAUTHENTICATED._replace(status=status)))
 
     assert begun.contract.preflight == preflight
@@ -158,7 +158,7 @@ def test_preflight(begin: Begin, status: int, preflight: str) -> None:
     "said", [Said(404, NOT_FOUND_OF_FLASK), Said(405, ""), Said(404, "not here")], ids=["older", "another", "proxy"]
 )
 def test_capability_of_which_a_part_is_missing(begin: Begin, said: Said) -> None:
-    """A capability is promised only if all endpoints are there that it takes, and are let through."""
+    """A capability is promised only if all endpoints that it needs exist and let the caller through."""
     begun = begin(but(BUDGETS.method, BUDGETS.template, said))
 
     assert "webhooks" not in begun.capabilities
@@ -166,7 +166,7 @@ def test_capability_of_which_a_part_is_missing(begin: Begin, said: Said) -> None
 
 
 def test_users_of_mlflow_itself(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A user is named, and the password is a variable's: what is in comments to be filled in is of the same kind."""
+    """A user is named, and the password is in a variable; the examples in comments have the same form."""
     given = "somebody:and their password"
     sent = f"Basic {base64.b64encode(given.encode()).decode()}"
     monkeypatch.setenv("E2E_KEY_PLATFORM", given)
@@ -184,7 +184,7 @@ def test_users_of_mlflow_itself(serve: Serve, tmp_path: Path, monkeypatch: pytes
 
 @pytest.mark.parametrize("key", [KEY, "somebody:and-their-password"])
 def test_key_that_is_echoed_is_not_shown(serve: Serve, key: str) -> None:
-    """A target that says what it was sent does not have the key shown, in whichever way it travels."""
+    """A target that repeats what it was sent does not get the key shown, whatever the carrier."""
     route = serve(lambda asked: Said(403, {"error_code": "PERMISSION_DENIED", "message": asked.key}))
 
     with pytest.raises(BadOptionError, match="was answered 403") as raised:
@@ -195,7 +195,7 @@ def test_key_that_is_echoed_is_not_shown(serve: Serve, key: str) -> None:
 
 
 def test_proxy_on_the_way(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is asked through an HTTP proxy is reached so by the profile as well."""
+    """A target that was asked through an HTTP proxy has the proxy in its profile."""
     proxy = serve(mlflow).url
     monkeypatch.setenv("E2E_KEY_PLATFORM", KEY)
 
@@ -216,7 +216,7 @@ def test_proxy_on_the_way(serve: Serve, tmp_path: Path, monkeypatch: pytest.Monk
     ],
 )
 def test_command_line_that_cannot_be(arguments: list[str], message: str) -> None:
-    """What is wrong with the command line is told as what is wrong with a profile is, and nothing is sent."""
+    """Errors on the command line are reported like errors in a profile, and nothing is sent."""
     ended = CliRunner().invoke(cli.main, ["init", *arguments])
 
     assert ended.exit_code == BadOptionError.exit_code

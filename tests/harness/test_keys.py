@@ -1,4 +1,4 @@
-"""API keys at rest: what is kept of them, and when they are good."""
+"""API keys at rest: what is stored, and when they are valid."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NOW = 1_800_000_000.0
 
 
 class Clock:
-    """Stands for the module ``time`` where the store asks what time it is."""
+    """Stands in for the module ``time`` in the store."""
 
     def __init__(self) -> None:
         self.now = NOW
@@ -48,13 +48,13 @@ def store(file: Path) -> Iterator[KeyStore]:
 
 
 def create(store: KeyStore, **wanted: Any) -> tuple[Key, str]:
-    """Create a key, with what is not given being of no matter."""
+    """Create a key, with defaults for whatever is not given."""
     ordinary = {"user_id": "ada", "service_id": "mlflow", "scopes": ("read",), "expires_at": None, "rate_limit_per_hour": None}
     return store.create(**{**ordinary, **wanted})
 
 
 def test_a_key_is_what_it_was_created_as(store: KeyStore) -> None:
-    """The secret leads to the key, with everything that was wanted of it."""
+    """The secret leads to the key, with all its requested properties."""
     created, secret = create(store, scopes=("read", "write"), expires_at=NOW * 2, rate_limit_per_hour=7)
 
     assert store.authenticate(secret) == created
@@ -62,7 +62,7 @@ def test_a_key_is_what_it_was_created_as(store: KeyStore) -> None:
 
 
 def test_each_key_is_another(store: KeyStore) -> None:
-    """Keys of the same wish have nothing in common but their shape: ``hk_test_`` and 32 letters or digits."""
+    """Keys with the same properties have nothing in common but their format: ``hk_test_`` and 32 letters or digits."""
     created = [create(store) for _ in range(20)]
 
     assert len({secret for _, secret in created}) == len({key.key_id for key, _ in created}) == 20
@@ -87,7 +87,7 @@ def test_no_secret_is_kept(store: KeyStore, file: Path) -> None:
     "secret", ["", "x", "hk_test_", "not-a-key", "hk_test_" + "a" * 32, "hk_test_" + "a" * 100_000, "ü\udcff\0", "' OR 1=1 --"]
 )
 def test_an_unknown_or_malformed_key_is_invalid(store: KeyStore, secret: str) -> None:
-    """What is not a key of the store is invalid, whatever it looks like."""
+    """Anything that is not a key of the store is invalid, whatever it looks like."""
     create(store)
 
     with pytest.raises(InvalidKeyError):
@@ -95,7 +95,7 @@ def test_an_unknown_or_malformed_key_is_invalid(store: KeyStore, secret: str) ->
 
 
 def test_a_key_is_compared_as_a_whole(store: KeyStore) -> None:
-    """A part of a secret, more than it, another case of it, or what is kept of it is not the secret."""
+    """A part of a secret, a longer one, another case of it, or its stored hash is not the secret."""
     key, secret = create(store)
 
     for wrong in (
@@ -111,7 +111,7 @@ def test_a_key_is_compared_as_a_whole(store: KeyStore) -> None:
 
 
 def test_a_key_expires(store: KeyStore, clock: Clock) -> None:
-    """A key is good until the second that it expires at, and no longer."""
+    """A key is good until the second in which it expires, and no longer."""
     key, secret = create(store, expires_at=NOW + 10)
 
     clock.now = NOW + 9.9
@@ -122,7 +122,7 @@ def test_a_key_expires(store: KeyStore, clock: Clock) -> None:
 
 
 def test_a_revoked_key_is_invalid_at_once_and_for_good(store: KeyStore) -> None:
-    """A key that was good is not after it was revoked; it is still listed, and other keys are as they were."""
+    """A revoked key is invalid; it is still listed, and other keys are unchanged."""
     key, secret = create(store)
     other, other_secret = create(store)
     assert store.authenticate(secret) == key
@@ -136,7 +136,7 @@ def test_a_revoked_key_is_invalid_at_once_and_for_good(store: KeyStore) -> None:
 
 
 def test_revoking_is_of_one_key_by_its_id(store: KeyStore) -> None:
-    """Revoking twice is no error; what is not the id of a key revokes nothing, the secret and patterns included."""
+    """Revoking twice is not an error; anything but the id of a key revokes nothing, the secret and patterns included."""
     key, secret = create(store)
 
     assert [store.revoke(name) for name in (secret, "%", "", "key_0")] == [False] * 4
@@ -145,14 +145,14 @@ def test_revoking_is_of_one_key_by_its_id(store: KeyStore) -> None:
 
 
 def test_a_key_without_a_limit_is_never_limited(store: KeyStore) -> None:
-    """A key that was given no limit can be used any number of times."""
+    """A key without a limit can be used any number of times."""
     key, _ = create(store, rate_limit_per_hour=None)
 
     assert all(passes(store, key) for _ in range(50))
 
 
 def test_a_key_is_limited(store: KeyStore, clock: Clock) -> None:
-    """Who has spent the calls of the hour is told in how many seconds there are new ones, and then has all of them again."""
+    """A key over its hourly limit learns when new calls are available, and then has all of them again."""
     key, _ = create(store, rate_limit_per_hour=3)
     for second in range(3):
         clock.now = NOW + second
@@ -169,7 +169,7 @@ def test_a_key_is_limited(store: KeyStore, clock: Clock) -> None:
 
 
 def test_to_come_again_after_retry_after_is_enough(store: KeyStore, clock: Clock) -> None:
-    """Who waits as long as it was told to, and no longer, is not turned away again: at a fraction of a second, too."""
+    """A client that waits exactly as long as it was told to is let in, also at a fraction of a second."""
     key, _ = create(store, rate_limit_per_hour=1)
     store.spend(key)
     clock.now = NOW + 0.6
@@ -181,7 +181,7 @@ def test_to_come_again_after_retry_after_is_enough(store: KeyStore, clock: Clock
 
 @pytest.mark.parametrize("moments", [0.4, 0.001, HOUR - 0.1])
 def test_retry_after_is_never_none(store: KeyStore, clock: Clock, moments: float) -> None:
-    """Who is limited is never told to come again at once."""
+    """A limited client is never told to retry at once."""
     key, _ = create(store, rate_limit_per_hour=1)
     store.spend(key)
 
@@ -212,7 +212,7 @@ def test_a_limit_of_none_at_all(store: KeyStore) -> None:
 
 
 def test_each_key_has_its_own_limit(store: KeyStore) -> None:
-    """Who has spent all its calls takes none from anybody else."""
+    """A key that has used up its calls does not affect other keys."""
     first, _ = create(store, rate_limit_per_hour=1)
     second, _ = create(store, rate_limit_per_hour=1)
 
@@ -220,7 +220,7 @@ def test_each_key_has_its_own_limit(store: KeyStore) -> None:
 
 
 def test_calls_at_the_same_time_do_not_exceed_the_limit(store: KeyStore) -> None:
-    """Of calls that come together, exactly as many pass as the key has."""
+    """Of concurrent calls, exactly as many pass as the key has."""
     key, _ = create(store, rate_limit_per_hour=10)
     together = threading.Barrier(8)
 
@@ -233,7 +233,7 @@ def test_calls_at_the_same_time_do_not_exceed_the_limit(store: KeyStore) -> None
 
 
 def test_everything_outlives_a_restart(store: KeyStore, file: Path, clock: Clock) -> None:
-    """A store that is opened again knows the keys, which are revoked, and what they have spent."""
+    """A reopened store still knows the keys, which are revoked, and how many calls they have used."""
     good, good_secret = create(store, scopes=("read", "write"), expires_at=NOW + 10)
     revoked, revoked_secret = create(store)
     limited, _ = create(store, rate_limit_per_hour=1)
@@ -256,7 +256,7 @@ def test_everything_outlives_a_restart(store: KeyStore, file: Path, clock: Clock
 
 
 def retry_after(store: KeyStore, key: Key) -> int:
-    """Spend a call that the key does not have, and return when it is to come again."""
+    """Spend a call that the key does not have, and return when to retry."""
     with pytest.raises(RateLimitedError) as limited:
         store.spend(key)
     return limited.value.retry_after

@@ -22,7 +22,7 @@ SAMPLE_SECONDS = 0.2  # between two looks at the processes' arguments
 
 
 def test_after_success(start_run: StartRun, kind: str) -> None:
-    """A run that passes says what came up and what was exercised, and leaves nothing."""
+    """A run that passes reports what was started and what was exercised, and leaves nothing."""
     run = start_run(*ONE_TEST, "--stack", kind)
 
     assert run.wait() == 0, run.output
@@ -43,7 +43,7 @@ def test_after_failure(start_run: StartRun, kind: str) -> None:
 
 
 def test_after_ctrl_c(start_run: StartRun, kind: str) -> None:
-    """A run that the user interrupts while services start leaves nothing."""
+    """A run that the user interrupts during startup leaves nothing."""
     run = start_run(*SEVERAL_TESTS, "-n", "2", "--stack", kind)
     run.until("auth    ready")
 
@@ -55,7 +55,7 @@ def test_after_ctrl_c(start_run: StartRun, kind: str) -> None:
 
 @pytest.mark.parametrize("moment", range(10))
 def test_after_kill(start_run: StartRun, moment: int) -> None:
-    """Whenever the runner is killed, nothing is left within ten seconds."""
+    """Whenever the controller is killed, nothing is left within ten seconds."""
     run = start_run(*SEVERAL_TESTS, "-n", "2")
     wait_until(lambda: len(run.processes()) > 1, RUN_SECONDS)
 
@@ -68,7 +68,7 @@ def test_after_kill(start_run: StartRun, moment: int) -> None:
 
 
 def test_after_kill_of_worker(start_run: StartRun) -> None:
-    """A run that loses a worker goes on with another, reports what was lost as no fault of the target's, and leaves nothing."""
+    """A run that loses a worker continues with another, does not blame the target for what was lost, and leaves nothing."""
     run = start_run(*SEVERAL_TESTS, "-n", "2", "-v")
     run.until("PASSED")
 
@@ -81,7 +81,7 @@ def test_after_kill_of_worker(start_run: StartRun) -> None:
 
 @pytest.mark.parametrize("moment", range(10))
 def test_after_kill_of_worker_at_some_moment(start_run: StartRun, moment: int) -> None:
-    """Whenever a worker is killed, the run comes to an end and leaves nothing."""
+    """Whenever a worker is killed, the run ends and leaves nothing."""
     run = start_run(*ONE_TEST, "-n", "2")
     wait_until(lambda: len(_workers(run)) == 2, RUN_SECONDS)
 
@@ -95,11 +95,11 @@ def test_after_kill_of_worker_at_some_moment(start_run: StartRun, moment: int) -
 
 
 def test_after_kill_of_everything_but_services(start_run: StartRun) -> None:
-    """What is left when runner and reaper are both killed goes with the start of the next run."""
+    """What is left after controller and reaper were both killed is removed at the start of the next run."""
     run = start_run(*ONE_TEST)
     run.until("auth    ready")
     for process in run.processes():
-        with contextlib.suppress(psutil.Error):  # it may have ended with another
+        with contextlib.suppress(psutil.Error):  # it may have ended with another one
             if process.pid == run.process.pid or "fixtures.stack.reaper" in process.cmdline():
                 process.kill()
     run.process.wait()
@@ -121,7 +121,7 @@ def test_side_by_side(start_run: StartRun) -> None:
 
 
 def test_kept_stack(start_run: StartRun) -> None:
-    """A stack that is kept can be used from a shell as the run says, and ends as the run says."""
+    """A stack that is kept can be used from a shell as the run says, and stopped as the run says."""
     run = start_run(*ONE_TEST, "--keep-stack")
     assert run.wait() == 0, run.output
     assert run.processes()
@@ -146,8 +146,8 @@ def test_kept_stack(start_run: StartRun) -> None:
 
 
 def test_no_secret_shows(start_run: StartRun) -> None:
-    """No key is in what the terminal shows, the JUnit file, a service's log or a process's arguments, even after failures."""
-    # Tracebacks with all variables, of tests that fail in the middle of MLflow's client and of requests.
+    """No key is in the terminal's output, the JUnit file, a service's log or a process's arguments, even after failures."""
+    # Tracebacks with all variables, of tests that fail within MLflow's client and requests.
     run = start_run("tests/e2e/test_experiments.py", "-n", "2", "-vv", "--showlocals", "--fault", "port-refused", "--keep-stack")
     arguments: set[str] = set()
     while run.process.poll() is None:
@@ -184,7 +184,7 @@ def _arguments_of(process: psutil.Process) -> list[str]:
     try:
         return process.cmdline()
     except psutil.Error:
-        return []  # ended meanwhile
+        return []  # it ended in the meantime
 
 
 def test_temp_folder_is_private(start_run: StartRun) -> None:

@@ -1,4 +1,4 @@
-"""What passes through a hop does not stay in it: memory is flat however much is transferred."""
+"""What passes through a hop does not stay in it: memory stays flat however much is transferred."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ import pytest
 from fixtures.stack.process import ProcessStack, ServiceProcess
 from mlflow_proxy_e2e.clients import Rest
 
-HOPS = ("auth", "edge", "proxy")  # ours; MLflow is who it is
+HOPS = ("auth", "edge", "proxy")  # our own; MLflow's memory is not our concern
 MEBI = 2**20
-MOST_GROWTH = 64 * MEBI  # of one hop: a few connections' buffers, and next to nothing of a gigabyte
+MOST_GROWTH = 64 * MEBI  # of one hop: a few connections' buffers, and a tiny part of a gigabyte
 BLOCK = 1_000_000
 BLOCKS = 1000
-SECONDS = 300.0  # for any one answer to begin: MLflow has a gigabyte to put on the disk before
+SECONDS = 300.0  # for any answer to begin: MLflow has to write a gigabyte to disk first
 
 
 class Memory:
-    """How much memory each hop takes, before and at its peak."""
+    """How much memory each hop uses, before and at its peak."""
 
     def __init__(self, stack: ProcessStack) -> None:
         running = {name: stack.running[name] for name in HOPS}
@@ -30,11 +30,11 @@ class Memory:
         self.peak = dict(self.before)
 
     def look(self) -> None:
-        """Take note of what each hop takes now."""
+        """Record what each hop uses now."""
         self.peak = {name: max(self.peak[name], now) for name, now in self._now().items()}
 
     def growth(self) -> Mapping[str, int]:
-        """Return by how many bytes each hop has grown at its peak."""
+        """Return how many bytes each hop has grown at its peak."""
         return {name: self.peak[name] - self.before[name] for name in HOPS}
 
     def _now(self) -> dict[str, int]:
@@ -42,7 +42,7 @@ class Memory:
 
 
 class Upload:
-    """A gigabyte of which there is never more than a block, and no two blocks are alike. Memory is looked at after each."""
+    """A gigabyte, generated block by block, with no two blocks alike. Memory is measured after each."""
 
     def __init__(self, memory: Memory) -> None:
         self.checksum, self._memory = hashlib.sha256(), memory
@@ -60,7 +60,7 @@ class Upload:
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[ProcessStack]:
-    """Return a stack of this module's own: nobody else's transfers are in its memory."""
+    """Return a stack for this module alone, so that no other transfers are in its memory."""
     stack = ProcessStack()
     try:
         stack.start()
@@ -72,13 +72,13 @@ def stack() -> Iterator[ProcessStack]:
 
 
 def test_gigabyte(stack: ProcessStack) -> None:
-    """A gigabyte goes up and comes down through the external route, whole, and no hop keeps more of it than it is passing on."""
+    """A gigabyte goes up and comes down through the external route, complete, and no hop keeps more than it is passing on."""
     assert stack.target
     path = "/api/2.0/mlflow-artifacts/artifacts/memory/gigabyte.bin"
     received, size = hashlib.sha256(), 0
 
     with Rest(stack.target.route("external"), stack.target.identity("writer")) as caller:
-        caller.put(path, data=b"small", timeout=SECONDS).raise_for_status()  # what a first call makes a hop load is not growth
+        caller.put(path, data=b"small", timeout=SECONDS).raise_for_status()  # what a hop loads for its first call is not growth
         memory = Memory(stack)
         sent = Upload(memory)
         uploaded = caller.put(path, data=sent, timeout=SECONDS)

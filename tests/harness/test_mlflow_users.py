@@ -1,4 +1,4 @@
-"""MLflow with users of its own, and nobody in front of it: what is published for it as a profile holds."""
+"""MLflow with its own users, and no proxy in front of it: its published profile is true."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mlflow_proxy_e2e import timeouts
 from mlflow_proxy_e2e.deployed import READ
 from tests.harness.conftest import StartRun, wait_until
 
-SECONDS = 900.0  # for a run: MLflow hashes a password for every call, and takes its time on purpose
+SECONDS = 900.0  # for a run: MLflow deliberately hashes passwords slowly, on every call
 PROFILE = ROOT / "targets" / "mlflow-users.toml"
 SETTINGS = """
 [mlflow]
@@ -46,13 +46,13 @@ def address() -> Iterator[Address]:
 
 @pytest.fixture
 def url(address: Address, tmp_path: Path, password: str) -> Iterator[str]:
-    """Return where such an MLflow listens."""
+    """Return the URL of such an MLflow."""
     (tmp_path / "users.ini").write_text(SETTINGS.format(password=password))
     listening = ("--host", address.host, "--port", str(address.port), "--workers", "1")
     given = {
         "MLFLOW_AUTH_CONFIG_PATH": "users.ini",
         "MLFLOW_FLASK_SERVER_SECRET_KEY": secrets.token_urlsafe(24),
-        # The job runner is eight more processes, which take their time to start and to end.
+        # The job runner is eight more processes, which take long to start and to end.
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
     }
@@ -75,7 +75,7 @@ def url(address: Address, tmp_path: Path, password: str) -> Iterator[str]:
 
 
 def _answers(url: str, password: str) -> bool:
-    """Tell whether the administrator is answered: the first to sign in waits for longer than all others."""
+    """Tell whether the administrator gets an answer: the first to sign in waits longer than all others."""
     try:
         return requests.get(url, auth=("admin", password), timeout=timeouts.ATTEMPT).ok
     except requests.RequestException:
@@ -84,7 +84,7 @@ def _answers(url: str, password: str) -> bool:
 
 @pytest.mark.parametrize("asked_for", ["smoke", pytest.param("e2e", marks=pytest.mark.nightly)])
 def test_by_the_published_profile(asked_for: str, url: str, password: str, start_run: StartRun, tmp_path: Path) -> None:
-    """Its administrator can do everything that it says, and strangers nothing."""
+    """Its administrator can do everything that it promises, and strangers nothing."""
     file = tmp_path / "users.toml"
     said = PROFILE.read_text()
     assert "https://mlflow.example.com" in said

@@ -13,7 +13,7 @@ from mlflow_proxy_e2e import pytest_entry
 from mlflow_proxy_e2e.errors import BadOptionError
 
 PACKAGE = Path(pytest_entry.__file__).parent
-# Not -X importtime, which says nothing of what importlib imports, as it does entry points.
+# Not -X importtime, which does not show what importlib imports, such as entry points.
 SHOWS_MODULES = """
 import sys
 
@@ -32,20 +32,20 @@ def test_target(pytestconfig):
 
 @pytest.fixture
 def foreign(tmp_path: Path) -> Path:
-    """Return a folder with a test of somebody else's."""
+    """Return a folder with another project's test."""
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     (tmp_path / "test_other.py").write_text("def test_other():\n    pass\n")
     return tmp_path
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Return how a run of pytest in a folder has ended."""
+    """Return the completed run of pytest in a folder."""
     command = [sys.executable, "-m", "pytest", *arguments]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
 def test_imports_in_a_foreign_run(foreign: Path) -> None:
-    """Nothing is imported there but the module that looks, and the package that it is in."""
+    """Only the module that looks at the arguments, and its package, are imported there."""
     (foreign / "conftest.py").write_text(SHOWS_MODULES)
 
     ended = run(foreign)
@@ -63,7 +63,7 @@ def test_options_in_a_foreign_run(foreign: Path) -> None:
 
 
 def test_another_plugin_with_the_same_option(foreign: Path) -> None:
-    """Another plugin can have an option that the suite has, too."""
+    """Another plugin can have an option of the same name."""
     (foreign / "other_plugin.py").write_text(OTHER_PLUGIN)
     (foreign / "test_other.py").write_text(OTHER_TEST)
 
@@ -74,15 +74,15 @@ def test_another_plugin_with_the_same_option(foreign: Path) -> None:
 
 @pytest.mark.parametrize("arguments", [("--pyargs", "mlflow_proxy_e2e"), (str(PACKAGE / "suite"),)], ids=["by-module", "by-path"])
 def test_tests_of_the_suite_that_are_asked_for(foreign: Path, arguments: tuple[str, ...]) -> None:
-    """The plugin is there where tests of the suite are asked for, and wants to know of a target."""
+    """The plugin is active where tests of the suite are requested, and needs a target."""
     ended = run(foreign, *arguments, "-p", "no:cacheprovider")
 
     assert ended.returncode == BadOptionError.exit_code, ended.stdout + ended.stderr
-    assert "Nothing says what to run against. Give the profile of a deployed target: --target=FILE." in ended.stderr + ended.stdout
+    assert "There is nothing to run against. Give the profile of a deployed target: --target=FILE." in ended.stderr + ended.stdout
 
 
 def test_plugin_is_registered_once() -> None:
-    """In a clone, where both the conftest and the entry point may register it, one of them does."""
+    """In a clone, both the conftest and the entry point could register it, and exactly one of them does."""
     root = PACKAGE.parent
     ended = run(root, "--trace-config", "--collect-only", "-q", "tests/e2e", str(PACKAGE / "suite"), "-m", "smoke")
 

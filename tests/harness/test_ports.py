@@ -1,4 +1,4 @@
-"""Ports that stay the run's own from the moment they are chosen."""
+"""Ports that stay reserved for the run from the moment they are chosen."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def ports() -> Iterator[Ports]:
 
 
 def listener(address: Address, *, as_a_service: bool) -> socket.socket:
-    """Listen on ``address``: as services do, which set SO_REUSEADDR, or as somebody who does not."""
+    """Listen on ``address``: with SO_REUSEADDR, as services do, or without."""
     listening = socket.socket()
     if as_a_service:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -34,7 +34,7 @@ def listener(address: Address, *, as_a_service: bool) -> socket.socket:
 
 
 def test_a_service_can_listen_on_a_taken_port(ports: Ports) -> None:
-    """A service listens on the port that is held for it, is reached there, and can do so again after a restart."""
+    """A service listens on the port that is held for it, can be reached there, and can do so again after a restart."""
     address = ports.take("proxy")
 
     for _ in ("at start", "after a restart"):
@@ -43,7 +43,7 @@ def test_a_service_can_listen_on_a_taken_port(ports: Ports) -> None:
 
 
 def test_nobody_is_reached_on_a_port_that_is_only_held(ports: Ports) -> None:
-    """Until its service listens, a taken port refuses: whoever waits for the service is not led to believe that it is there."""
+    """Until its service listens, a held port refuses connections, so that nobody believes the service is there."""
     address = ports.take("proxy")
 
     with pytest.raises(ConnectionRefusedError):
@@ -51,7 +51,7 @@ def test_nobody_is_reached_on_a_port_that_is_only_held(ports: Ports) -> None:
 
 
 def test_a_port_is_not_handed_out_twice(ports: Ports) -> None:
-    """Neither one run nor two beside each other get the same port twice, although nobody listens on any of them yet."""
+    """Neither one run nor two concurrent ones get the same port twice, although nobody listens on any of them yet."""
     beside = Ports()
     try:
         taken = [run.take("mlflow") for _ in range(100) for run in (ports, beside)]
@@ -62,12 +62,12 @@ def test_a_port_is_not_handed_out_twice(ports: Ports) -> None:
 
 
 def test_a_port_is_on_loopback(ports: Ports) -> None:
-    """What is started for a test is not to be reached from other machines."""
+    """What is started for a test cannot be reached from other machines."""
     assert ports.take("auth").host == LOOPBACK
 
 
 def test_a_fixed_port_is_the_one_that_is_taken(ports: Ports) -> None:
-    """Who asks for a port that is free gets it."""
+    """A requested port is taken if it is free."""
     with listener(Address(LOOPBACK, 0), as_a_service=True) as somebody:
         free_in_a_moment = Address(*somebody.getsockname())
 
@@ -76,7 +76,7 @@ def test_a_fixed_port_is_the_one_that_is_taken(ports: Ports) -> None:
 
 @pytest.mark.parametrize("as_a_service", [True, False])
 def test_a_port_on_which_somebody_listens_is_busy(ports: Ports, as_a_service: bool) -> None:  # noqa: FBT001 - a parameter of the test
-    """A fixed port that is in use is refused with the option that asked for it, whichever way the other one listens."""
+    """A fixed port that is in use is refused with the option that requested it, however the other program listens."""
     with listener(Address(LOOPBACK, 0), as_a_service=as_a_service) as somebody:
         port = somebody.getsockname()[1]
 
@@ -85,7 +85,7 @@ def test_a_port_on_which_somebody_listens_is_busy(ports: Ports, as_a_service: bo
 
 
 def test_a_released_port_is_free(ports: Ports) -> None:
-    """What a run gives back, anybody may use."""
+    """Anybody can use a released port."""
     address = ports.take("proxy")
 
     ports.release()

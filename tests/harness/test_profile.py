@@ -1,4 +1,4 @@
-"""The profile of a deployed target: what it says is taken over, and all that is wrong with it is told at once, without a key."""
+"""The profile of a deployed target: what it says takes effect, and all its errors are reported together, without a key."""
 
 from __future__ import annotations
 
@@ -93,14 +93,14 @@ def keys(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """Return where a profile is written, beside an authority's certificate."""
+    """Return the path for a profile, next to an authority's certificate."""
     trustme.CA().cert_pem.write_to_path(tmp_path / "ca.pem")
     (tmp_path / "no-ca.pem").write_text("nothing of the kind")
     return tmp_path / "staging.toml"
 
 
 def test_what_a_profile_says_is_taken_over(file: Path) -> None:
-    """Everything that can be said, with the slashes at the end of URLs left out and files looked for beside the profile."""
+    """Every entry, with trailing slashes stripped from URLs and files looked up next to the profile."""
     file.write_text(FULL)
 
     target = load(file)
@@ -125,7 +125,7 @@ def test_what_a_profile_says_is_taken_over(file: Path) -> None:
 
 
 def test_users_of_mlflow_itself(file: Path) -> None:
-    """A user and a password are one key; they, and what is sent of them, are secret. A target has limits though none are given."""
+    """A user and a password are one key; they, and the header made of them, are secret. A target always has limits."""
     file.write_text(BASIC)
 
     target = load(file)
@@ -152,31 +152,35 @@ def test_password_that_no_header_carries(file: Path, monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(
     ("there", "instead", "message"),
     [
-        ('name = "staging"', "", "name is missing: it should be a text in quotes."),
+        ('name = "staging"', "", "name is missing: it should be a string in quotes."),
         ('name = "staging"', 'name = "our staging"', "name should be a word of letters, digits"),
-        ('name = "staging"', 'nmae = "staging"', "nmae is not known: there are capabilities, carriers, expect,"),
-        ('"artifacts"]', '"artefacts"]', "capabilities has what is not known, at place 2: there are scopes, rate-limit,"),
-        ('"artifacts"]', '"large-bodies"]', "capabilities has what is not known, at place 2: there are scopes, rate-limit,"),
-        ('"artifacts"]', '"scopes"]', "capabilities has something twice."),
+        ('name = "staging"', 'nmae = "staging"', "nmae is unknown: valid are capabilities, carriers, expect,"),
+        ('"artifacts"]', '"artefacts"]', "capabilities has unknown values, at position 2: valid are scopes, rate-limit,"),
+        ('"artifacts"]', '"large-bodies"]', "capabilities has unknown values, at position 2: valid are scopes, rate-limit,"),
+        ('"artifacts"]', '"scopes"]', "capabilities has repeated values."),
         ('["scopes", "artifacts"]', '"scopes"', "capabilities should be a list."),
-        ('"x-api-key", "bearer"', '"cookie"', "carriers has what is not known, at place 1: there are bearer, x-api-key, basic."),
-        ('"x-api-key", "bearer"', "", "carriers should have one at least of bearer, x-api-key, basic."),
+        ('"x-api-key", "bearer"', '"cookie"', "carriers has unknown values, at position 1: valid are bearer, x-api-key, basic."),
+        ('"x-api-key", "bearer"', "", "carriers should have at least one of bearer, x-api-key, basic."),
         ('"x-api-key", "bearer"', '"basic", "bearer"', "carriers has 'basic' among others:"),
         ("https://registry", "registry", "routes.external.url should begin with http:// or https://."),
         ("https://registry", "https://registry prod", "routes.external.url should be a URL without white space"),
-        ("https://registry", "https://me:pass@registry", "routes.external.url has a user or a password in it:"),
+        ("https://registry", "https://me:pass@registry", "routes.external.url contains a user or a password,"),
         ("example.com/api/mlflow/", "example.com:http/", "routes.external.url is not a URL: its host or its port cannot be read."),
         ("registry.example.com/", "/", "routes.external.url has no host"),
         ("/api/mlflow/", "/api/mlflow?x=1", "routes.external.url has a query or a fragment:"),
-        ("/api/mlflow/", "/mlflow/api/2.0/mlflow", "routes.external.url has a part of MLflow's own paths:"),
-        ('url = "http://api.internal:8001/mlflow"', "", "routes.internal.url is missing: it should be a text in quotes."),
-        ("http://api.internal:8001/mlflow", "http://mlflow.internal:5000", "routes.direct.url is that of routes.internal, too:"),
-        ("[routes.internal]", "[routes.External]", "routes.External is too much like routes.external to be told apart."),
+        ("/api/mlflow/", "/mlflow/api/2.0/mlflow", "routes.external.url includes a part of MLflow's own paths:"),
+        ('url = "http://api.internal:8001/mlflow"', "", "routes.internal.url is missing: it should be a string in quotes."),
+        (
+            "http://api.internal:8001/mlflow",
+            "http://mlflow.internal:5000",
+            "routes.direct.url is the same as that of routes.internal:",
+        ),
+        ("[routes.internal]", "[routes.External]", "routes.External is too similar to routes.external to be told apart."),
         ("[routes.internal]", '[routes."in house"]', "routes has a name that is not a word"),
         ("ca.pem", "none.pem", "none.pem: No such file or directory."),
-        ("ca.pem", "no-ca.pem", "no-ca.pem: it has no certificate in PEM."),
-        ("ca.pem", r"ca\u0000.pem", "routes.external.ca has a NUL in it, which no file's name has."),
-        ("https://registry", "http://registry", "routes.external.ca is of no use: the route's url does not begin with https://."),
+        ("ca.pem", "no-ca.pem", "no-ca.pem: it has no PEM certificate."),
+        ("ca.pem", r"ca\u0000.pem", "routes.external.ca contains a NUL, which no file name can."),
+        ("https://registry", "http://registry", "routes.external.ca has no effect: the route's url does not begin with https://."),
         ("http://proxy.example.com:3128/", "socks5://p", "routes.external.proxy should begin with http:// or https://."),
         ("http://proxy.example.com:3128/", "http://p/path", "routes.external.proxy should be the URL of an HTTP proxy,"),
         ('key = "env:E2E_KEY_READER"', "", 'identities.reader.key is missing: it should be "env:VARIABLE".'),
@@ -184,31 +188,31 @@ def test_password_that_no_header_carries(file: Path, monkeypatch: pytest.MonkeyP
         ("env:E2E_KEY_READER", "env:NOT_SET", "identities.reader.key names NOT_SET, which is not set."),
         ("env:E2E_KEY_READER", "env:NOTHING", "identities.reader.key names NOTHING, which is empty."),
         ("env:E2E_KEY_READER", "env:WITH_NEWLINE", "WITH_NEWLINE, whose value begins or ends with white space or a newline:"),
-        ("env:E2E_KEY_READER", "env:WITH_SPACE", "WITH_SPACE, whose value has white space or characters in it"),
-        ("env:E2E_KEY_READER", "env:E2E_KEY_PLATFORM", "identities.reader.key is the key of identities.platform, of whom"),
-        ("[identities.reader]", "[identities.Platform]", "identities.Platform is too much like identities.platform"),
+        ("env:E2E_KEY_READER", "env:WITH_SPACE", "WITH_SPACE, whose value contains white space or characters"),
+        ("env:E2E_KEY_READER", "env:E2E_KEY_PLATFORM", "identities.reader.key is the key of identities.platform, which has other"),
+        ("[identities.reader]", "[identities.Platform]", "identities.Platform is too similar to identities.platform"),
         ("[identities.reader]\n", "[identities.reader]\nuser = 'r'\n", 'identities.reader.user is for carriers = ["basic"] only.'),
         ('scopes = ["read"]', "", 'identities.reader.scopes is missing: ["read"], or ["read", "write"], or denied ='),
         ('scopes = ["read"]', 'scopes = ["write"]', 'identities.reader.scopes should be ["read", "write"]:'),
         (
             'scopes = ["read"]',
             'scopes = ["raed"]',
-            "identities.reader.scopes has what is not known, at place 1: there are read, write.",
+            "identities.reader.scopes has unknown values, at position 1: valid are read, write.",
         ),
         (
             '"scopes", "artifacts"',
             '"artifacts"',
-            "identities.reader.scopes is limited to reading, which takes the capability 'scopes'.",
+            "identities.reader.scopes is limited to reading, which requires the capability 'scopes'.",
         ),
         ('denied = "unauthenticated"', 'denied = "gone"', "identities.revoked.denied should be one of unauthenticated, forbidden,"),
-        ('denied = "unauthenticated"', 'denied = "throttled"', "is 'throttled', which takes the capability 'rate-limit'."),
-        ('denied = "unauthenticated"', 'denied = "forbidden"\nscopes = ["read"]', "identities.revoked.scopes should not be there:"),
+        ('denied = "unauthenticated"', 'denied = "throttled"', "is 'throttled', which requires the capability 'rate-limit'."),
+        ('denied = "unauthenticated"', 'denied = "forbidden"\nscopes = ["read"]', "identities.revoked.scopes should be left out:"),
         ("forbidden = 404", "forbidden = 200", "expect.forbidden should be a status from 400 to 599."),
-        ("forbidden = 404", "forbidden = true", "expect.forbidden should be a whole number."),
-        ("forbidden = 404", "forbiden = 404", "expect.forbiden is not known: there are auth_outage, errors, forbidden,"),
+        ("forbidden = 404", "forbidden = true", "expect.forbidden should be an integer."),
+        ("forbidden = 404", "forbiden = 404", "expect.forbiden is unknown: valid are auth_outage, errors, forbidden,"),
         ('errors = "any"', 'errors = "html"', "expect.errors should be one of mlflow, any."),
         ('_header = ""', '_header = "a b"', "expect.unauthenticated_header should be the name of a header, or empty."),
-        ("requests = 1000", "requests = 0", "limits.requests should be 1 at least."),
+        ("requests = 1000", "requests = 0", "limits.requests should be at least 1."),
         ("large_bodies = true", "large_bodies = 1", "limits.large_bodies should be true or false."),
         ("env:E2E_ADMIN_TOKEN", "token-of-the-admin", "keys.token should name an environment variable, as in"),
         ("[routes.internal]", "[routes.external]", "is not TOML: "),
@@ -216,7 +220,7 @@ def test_password_that_no_header_carries(file: Path, monkeypatch: pytest.MonkeyP
     ],
 )
 def test_what_is_wrong_is_named(file: Path, there: str, instead: str, message: str) -> None:
-    """The file, the entry and what to do, and none of the keys."""
+    """The file, the entry and how to fix it, and no key."""
     assert there in FULL
     file.write_text(FULL.replace(there, instead))
 
@@ -236,15 +240,19 @@ def test_what_is_wrong_is_named(file: Path, there: str, instead: str, message: s
         ('user = "alice"', "", "identities.alice should have both user and password, or neither."),
         ('user = "alice"', 'user = "al:ice"', "identities.alice.user should be a name without white space and colons."),
         ("password", "key", 'identities.alice.key is not for carriers = ["basic"]: give user and password.'),
-        ("env:E2E_KEY_PLATFORM", "env:WITH_TAB", "WITH_TAB, whose value has white space or characters in it"),
-        ("env:E2E_KEY_PLATFORM", "env:NOT_UTF_8", "NOT_UTF_8, whose value has white space or characters in it"),
+        ("env:E2E_KEY_PLATFORM", "env:WITH_TAB", "WITH_TAB, whose value contains white space or characters"),
+        ("env:E2E_KEY_PLATFORM", "env:NOT_UTF_8", "NOT_UTF_8, whose value contains white space or characters"),
         ("env:E2E_KEY_PLATFORM", "hk_test_platform", "identities.alice.password should name an environment variable"),
-        ("[routes.internal]", "[routes.direct]", "routes should have one at least besides 'direct'"),
-        ('scopes = ["read", "write"]', 'denied = "forbidden"', 'identities should have one with a key and scopes = ["read"]'),
+        ("[routes.internal]", "[routes.direct]", "routes should have at least one besides 'direct'"),
+        (
+            'scopes = ["read", "write"]',
+            'denied = "forbidden"',
+            'identities should have at least one with a key and scopes = ["read"]',
+        ),
     ],
 )
 def test_what_is_wrong_with_users_is_named(file: Path, there: str, instead: str, message: str) -> None:
-    """The same for a target with users of MLflow's own."""
+    """The same for a target with MLflow's own users."""
     assert there in BASIC
     file.write_text(BASIC.replace(there, instead))
 
@@ -256,7 +264,7 @@ def test_what_is_wrong_with_users_is_named(file: Path, there: str, instead: str,
 
 
 def test_everything_that_is_wrong_is_told_at_once(file: Path) -> None:
-    """Who mends a profile need not run it once for each mistake."""
+    """Several errors in a profile are reported in one run."""
     file.write_text(FULL.replace('"staging"', '""').replace("https://registry", "registry").replace("= 404", "= 20"))
 
     with pytest.raises(BadProfileError) as raised:
@@ -278,7 +286,7 @@ def test_a_target_that_cannot_be_reached(start_run: StartRun, tmp_path: Path) ->
     assert run.wait() == 24, run.output
     assert "The target 'mlflow-users' cannot be reached:" in run.output
     assert "  internal  http://127.0.0.1:9: Connection refused." in run.output
-    assert "  external  https://mlflow.invalid: its host's name is not known to DNS." in run.output
+    assert "  external  https://mlflow.invalid: its host name does not resolve." in run.output
     assert "Traceback" not in run.output
 
 

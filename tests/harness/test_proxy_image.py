@@ -1,4 +1,4 @@
-"""The file that describes a proxy of somebody's own: what it says is taken over, and what is wrong in it is named."""
+"""The file that describes a user's own proxy: what it says takes effect, and its errors are named."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_what_it_says_is_taken_over(file: Path) -> None:
-    """Where it listens, how it is told where things are, and what it promises."""
+    """Where it listens, how it gets the other services' addresses, and what it promises."""
     file.write_text(GOOD)
 
     proxy = load("gateway:1", file)
@@ -49,15 +49,15 @@ def test_what_it_says_is_taken_over(file: Path) -> None:
 @pytest.mark.parametrize(
     ("there", "instead", "message"),
     [
-        ("port = 8080", "", "port is missing: it should be a whole number."),
-        ("port = 8080", "port = '8080'", "port should be a whole number."),
+        ("port = 8080", "", "port is missing: it should be an integer."),
+        ("port = 8080", "port = '8080'", "port should be an integer."),
         ("port = 8080", "port = 80800", "port should be a number from 1 to 65535."),
         ('prefix = "/ml"', 'prefix = "ml/"', "prefix should be a path such as /mlflow."),
-        ("health =", "heatlh =", "heatlh is not known: there are environment, expect, health, port, prefix, without."),
-        ('auth_url = "AUTH"', "", "environment.auth_url is missing: it should be a text in quotes."),
-        ("forbidden = 404", "forbidden = true", "expect.forbidden should be a whole number."),
-        ("forbidden = 404", "denied = 404", "expect.denied is not known: there are "),
-        ('["rate-limit"]', '["speed"]', "without has what is not known, at place 1: there are scopes,"),
+        ("health =", "heatlh =", "heatlh is unknown: valid are environment, expect, health, port, prefix, without."),
+        ('auth_url = "AUTH"', "", "environment.auth_url is missing: it should be a string in quotes."),
+        ("forbidden = 404", "forbidden = true", "expect.forbidden should be an integer."),
+        ("forbidden = 404", "denied = 404", "expect.denied is unknown: valid are "),
+        ('["rate-limit"]', '["speed"]', "without has unknown values, at position 1: valid are scopes,"),
         ("port = 8080", "port =", "is not TOML: "),
     ],
 )
@@ -74,6 +74,6 @@ def test_what_is_wrong_is_named(file: Path, there: str, instead: str, message: s
 
 
 def test_a_file_that_is_not_there(file: Path) -> None:
-    """A path that leads nowhere."""
-    with pytest.raises(BadFileError, match=r"proxy\.toml: No such file or directory\. --proxy-config wants"):
+    """A path that does not exist."""
+    with pytest.raises(BadFileError, match=r"proxy\.toml: No such file or directory\. --proxy-config needs"):
         load("gateway:1", file)

@@ -1,4 +1,4 @@
-"""The reaper ends whatever belongs to a run whose runner is gone."""
+"""The reaper ends everything that belongs to a run whose controller is gone."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ for _ in range(2):
     print(folder.path, flush=True)
 sys.stdin.read()
 """
-# Removes a run whose processes all end, and are gone at once, as soon as the first of them is killed.
+# Removes a run whose processes all end at once, as soon as the first of them is killed.
 ENDING_TOGETHER = """
 import os, signal, subprocess
 from fixtures.stack.run_folder import RunFolder
@@ -44,7 +44,7 @@ folder.remove()
 
 
 def test_run_inside_a_run(tmp_path: Path) -> None:
-    """Killed while it has a run inside a run, a runner leaves nothing of either."""
+    """A controller killed while it has a nested run leaves nothing of either."""
     with subprocess.Popen(
         [sys.executable, "-c", NESTED],
         cwd=ROOT,
@@ -65,7 +65,7 @@ def test_run_inside_a_run(tmp_path: Path) -> None:
 
 
 def test_processes_that_end_together(tmp_path: Path) -> None:
-    """A run is removed in full although most of its processes are gone as soon as another one is killed."""
+    """A run is removed completely although most of its processes disappear as soon as another one is killed."""
     removed = subprocess.run(
         [sys.executable, "-c", ENDING_TOGETHER], cwd=ROOT, env=_environment(tmp_path), capture_output=True, text=True, check=False
     )

@@ -1,4 +1,4 @@
-"""The catalogue on recorded facts, without a service: what shows in each system of the lab, and that nothing else does."""
+"""The catalogue on recorded facts, without a service: what is found in each system of the lab, and that nothing else is."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from mlflow_proxy_e2e.facts.facts import Facts
 from mlflow_proxy_e2e.facts.recording import Recording
 from tests.harness.faults.systems import BROKEN, RECORDINGS, RIGHT, SYSTEMS
 
-MOST_CAUSES = 2  # that a finding may leave open where the stack is ours
+MOST_CAUSES = 2  # that a finding may leave open on the lab's own stack
 
 
 @pytest.fixture(scope="module")
 def recordings(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
-    """Return the file with the facts of each system, by its name."""
+    """Return the file with the facts of each system, by name."""
     folder = tmp_path_factory.mktemp("recordings")
     with tarfile.open(RECORDINGS) as archive:
         archive.extractall(folder, filter="data")
@@ -29,13 +29,13 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
 
 
 def test_every_system_is_recorded(recordings: Mapping[str, Path]) -> None:
-    """There are facts of each system of the lab, and of no other: ``tox -e record`` makes them."""
+    """Every system of the lab has recorded facts, and no other has: ``tox -e record`` makes them."""
     assert set(recordings) == set(SYSTEMS)
 
 
 @pytest.mark.parametrize("cause", BROKEN)
 def test_cause(cause: str, recordings: Mapping[str, Path]) -> None:
-    """The cause that was brought about is found, at its hop, and nothing else is."""
+    """The injected cause is found, at its hop, and nothing else is."""
     verdict = conclude(Facts.recorded(Recording.read(recordings[cause])))
 
     (finding,) = verdict.findings
@@ -46,14 +46,14 @@ def test_cause(cause: str, recordings: Mapping[str, Path]) -> None:
 
 @pytest.mark.parametrize("name", [name for name in SYSTEMS if name.startswith(RIGHT)])
 def test_right_system(name: str, recordings: Mapping[str, Path]) -> None:
-    """Nothing is found in a system that is right."""
+    """Nothing is found in a correct system."""
     verdict = conclude(Facts.recorded(Recording.read(recordings[name])))
 
     assert verdict.findings == ()
 
 
 def test_recordings_have_no_key(recordings: Mapping[str, Path]) -> None:
-    """Where a key was, something else stands, and no file of the machine that recorded it is named."""
+    """Keys are replaced, and no file of the recording machine is named."""
     for file in recordings.values():
         target = json.loads(file.read_text())["target"]
         assert {identity["key"] for identity in target["identities"]} <= {None, "[key]"}

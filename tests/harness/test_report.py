@@ -1,4 +1,4 @@
-"""What people and their tools read of a result, and what they must never read in it."""
+"""What people and tools read in a result, and what they must never read in it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests.harness.given import VARIABLE
 
 SCHEMA = json.loads((ROOT / "docs" / "report.schema.json").read_text())
 BEGAN = datetime(2026, 1, 31, 23, 59, 58, tzinfo=timezone.utc)
-AWKWARD = "+/=&<>\"'%41\\:#"  # what a key may have in it, that is written in other ways in URLs, JSON, XML and Markdown
+AWKWARD = "+/=&<>\"'%41\\:#"  # characters of a key that are escaped differently in URLs, JSON, XML and Markdown
 FINDING = Finding(
     ("proxy",),
     ("port-refused",),
@@ -83,7 +83,7 @@ FAILED = result(
 
 @pytest.mark.parametrize("of", [FAILED, result()], ids=["failed", "empty"])
 def test_json_is_as_published(of: Result) -> None:
-    """The JSON result holds to the schema, which allows for what is not known."""
+    """The JSON result conforms to the schema, which allows for unknown values."""
     data = json.loads(json.dumps(of.to_data()))
 
     assert [str(error) for error in jsonschema_rs.validator_for(SCHEMA).iter_errors(data)] == []
@@ -91,7 +91,7 @@ def test_json_is_as_published(of: Result) -> None:
 
 
 def test_cells_have_the_worst_outcome_of_their_checks() -> None:
-    """One failed check makes a cell fail, and a cell is named the same in every run."""
+    """One failed check makes a cell fail, and a cell has the same name in every run."""
     cells = result(check("runs"), check("runs", "failed"), check("runs", "skipped")).cells
 
     assert [(cell.id, cell.outcome, len(cell.checks)) for cell in cells] == [("external/writer/runs", "failed", 3)]
@@ -115,7 +115,7 @@ def test_matrix_has_those_in_one_row_that_fare_alike() -> None:
 
 
 def test_matrix_of_many_capabilities_has_those_that_fail() -> None:
-    """What is too wide to be read is left to what is wrong."""
+    """A matrix that is too wide shows only capabilities with failures."""
     many = [check(f"capability-{number}") for number in range(30)]
 
     assert Matrix.of(result(*many)).rows == ()
@@ -123,7 +123,7 @@ def test_matrix_of_many_capabilities_has_those_that_fail() -> None:
 
 
 def test_prometheus() -> None:
-    """Every sample is in the text format, skipped cells have none, and what a route lets through is told."""
+    """Every sample is in the text format, skipped cells have none, and each route says whether it works."""
     text = prometheus.render(result(check("runs", "failed"), check("runs", identity='"odd"\n\\'), check("search", "skipped")))
 
     samples = [line for line in text.splitlines() if not line.startswith("#")]
@@ -140,7 +140,7 @@ def test_prometheus() -> None:
 
 
 def test_emf() -> None:
-    """Each route has a line, whose metrics are declared and are numbers, and whose dimensions are there."""
+    """Each route has a line, whose metrics are declared and are numbers, and whose dimensions exist."""
     lines = [json.loads(line) for line in emf.render(FAILED).splitlines()]
 
     assert [(line["Route"], line["Up"], line["Failed"], line["FailedCells"]) for line in lines] == [
@@ -155,7 +155,7 @@ def test_emf() -> None:
 
 
 def test_github_annotations_are_one_line_each_and_few() -> None:
-    """What a target says cannot end a command and begin another, and GitHub gets no more of them than it shows."""
+    """Text from a target cannot end a command and begin another, and GitHub gets no more commands than it shows."""
     commands = list(github.commands(FAILED))
 
     assert [command.partition("::error title=")[2].partition("::")[0] for command in commands] == [
@@ -169,14 +169,14 @@ def test_github_annotations_are_one_line_each_and_few() -> None:
 
 
 def test_github_summary_shows_what_a_target_says_as_it_is() -> None:
-    """Nothing that a target says is taken for Markdown or HTML."""
+    """Text from a target is never taken for Markdown or HTML."""
     text = github.step_summary(result(check("runs", "failed", message="<b>|`*_[x](y)")))
 
     assert r"external/writer/runs: \<b\>\|\`\*\_\[x\](y)" in text
 
 
 def told(folder: Path, *of: Result) -> list[str]:
-    """Keep some results, one after another, and return what is told of the last."""
+    """Keep some results, one after another, and return the changes reported for the last."""
     for one in of:
         lines = list(history.changes(folder, one))
         history.file(folder, one).write_text(json.dumps(one.to_data()))
@@ -184,7 +184,7 @@ def told(folder: Path, *of: Result) -> list[str]:
 
 
 def test_history(tmp_path: Path) -> None:
-    """What is different from the run before is told, and what has changed both ways is called flaky."""
+    """Differences from the previous run are reported, and a check that has changed both ways is called flaky."""
     good, bad = check("runs"), check("runs", "failed")
     name = good.id
     assert told(tmp_path, result(good, run=0), result(good, run=1)) == []
@@ -197,7 +197,7 @@ def test_history(tmp_path: Path) -> None:
 
 
 def test_history_of_a_target_that_goes_down_and_comes_back(tmp_path: Path) -> None:
-    """That nobody answers on a route is new after a run in which anything passed through it, and over with the next such run."""
+    """An unreachable route is news after a run in which something worked through it, and fixed with the next such run."""
     up, down = check("runs"), Check(reachable("external"), "external", None, REACHABLE, "failed", 0.0)
 
     assert told(tmp_path, result(up, run=0)) == []
@@ -217,7 +217,7 @@ def test_history_tells_what_is_fixed_and_forgets_what_is_old(tmp_path: Path) -> 
 
 
 def test_files_are_replaced_as_a_whole(tmp_path: Path) -> None:
-    """Results take the place of those before, can be read by whoever collects them, and leave nothing beside; a log grows."""
+    """Results replace earlier ones, can be read by collectors, and leave no other files; a log grows."""
     outputs = Outputs(json=tmp_path / "r.json", prometheus=tmp_path / "r.prom", emf=tmp_path / "log", history=tmp_path)
 
     for run in range(2):
@@ -231,7 +231,7 @@ def test_files_are_replaced_as_a_whole(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("option", ["--report-json", "--report-prometheus", "--report-emf", "--history"])
 def test_folder_that_is_missing(option: str, tmp_path: Path) -> None:
-    """A place below folders that are not there can be written to: no schedule has to make them first."""
+    """Missing folders are created: no schedule has to do that first."""
     folder = tmp_path / "reports" / "staging"
     outputs = asked_for(f"{option}={folder / 'r.prom'}")
 
@@ -241,18 +241,18 @@ def test_folder_that_is_missing(option: str, tmp_path: Path) -> None:
 
 
 def test_metrics_that_nobody_collects() -> None:
-    """A name that node_exporter passes over is refused, and not only when somebody misses the metrics."""
-    with pytest.raises(BadOptionError, match=r"the name should end with \.prom,"):
+    """A name that node_exporter would ignore is refused before anybody misses the metrics."""
+    with pytest.raises(BadOptionError, match=r"the name must end with \.prom,"):
         asked_for("--report-prometheus=metrics.txt")
 
 
 def asked_for(*arguments: str) -> Outputs:
-    """Return what a command line asks for, outside of GitHub."""
+    """Return the requested outputs for a command line, outside GitHub."""
     return Outputs.asked_for(pytest.Config.fromdictargs({}, list(arguments)), {})
 
 
 def test_error_of_the_suite_says_nothing_of_the_target() -> None:
-    """Where the suite itself cannot go on, no cell has failed."""
+    """If the suite itself cannot continue, no cell has failed."""
     recorder = Recorder(Target("staging", (Route("external", "http://x"),), (), frozenset()))
     recorder.note(SuiteError("no room"))
 
@@ -262,18 +262,18 @@ def test_error_of_the_suite_says_nothing_of_the_target() -> None:
 
 
 def test_subject_of_a_file() -> None:
-    """A test counts under what its file is about."""
+    """A test counts under the subject of its file."""
     assert subject_of("tests/e2e/test_logged_models.py") == "logged-models"
 
 
 @pytest.mark.parametrize("write", [str, json.dumps, repr, ascii], ids=lambda write: write.__name__)
 def test_key_is_found_however_it_is_written(write: Any) -> None:
-    """A key is taken out in whatever way a library has written it."""
+    """A key is redacted however a library has escaped it."""
     assert "canary" not in without([Secret(f"canary{AWKWARD}")], f"-- {write(f'canary{AWKWARD}')} --")
 
 
 def test_part_of_a_key_is_found() -> None:
-    """A key is taken out where it has been cut short, and what stands around it is left as it is."""
+    """A truncated key is redacted, and the text around it stays."""
     keys = [Secret("hk_test_0123456789abcdef"), Secret("short"), Secret("")]
 
     assert without(keys, "'Bearer hk_test_01234567...'") == "'Bearer [key]...'"
@@ -283,7 +283,7 @@ def test_part_of_a_key_is_found() -> None:
 
 
 class Echo(BaseHTTPRequestHandler):
-    """Refuses everything, and says in all places which key it was asked with."""
+    """Refuses everything, and repeats the key in all places."""
 
     protocol_version = "HTTP/1.1"
 
@@ -312,7 +312,7 @@ class Echo(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def echo() -> Iterator[str]:
-    """Return the URL of a target that gives away every key."""
+    """Return the URL of a target that reveals every key."""
     with ThreadingHTTPServer(("127.0.0.1", 0), Echo) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
@@ -321,13 +321,13 @@ def echo() -> Iterator[str]:
 
 @pytest.fixture
 def canaries() -> Mapping[str, str]:
-    """Return what no output may have in it, by the identity whose key it is a part of."""
+    """Return the texts that no output may contain, by the identity of the key."""
     return {name: uuid.uuid4().hex for name in ("writer", "reader", "revoked")}
 
 
 @pytest.fixture
 def given(echo: str, canaries: Mapping[str, str], tmp_path: Path) -> Path:
-    """Return the file with the target that gives away every key."""
+    """Return the file with a target that reveals every key."""
     keys = {name: Secret(f"hk_{canary}{AWKWARD}{canary}") for name, canary in canaries.items()}
     target = Target(
         name="staging",
@@ -346,7 +346,7 @@ def given(echo: str, canaries: Mapping[str, str], tmp_path: Path) -> Path:
 
 
 def smoke(start_run: StartRun, given: Path, *arguments: str, **environment: str) -> Run:
-    """Start smoke tests against a target that is given."""
+    """Start smoke tests against that target."""
     return start_run("-p", "tests.harness.given", "-m", "smoke", *arguments, **{VARIABLE: str(given)}, **environment)
 
 
@@ -354,7 +354,7 @@ def smoke(start_run: StartRun, given: Path, *arguments: str, **environment: str)
 def test_no_output_has_a_key_in_it(
     workers: str, start_run: StartRun, given: Path, canaries: Mapping[str, str], tmp_path: Path
 ) -> None:
-    """Whatever a target says of keys, no part of one is printed or written, whichever output is asked for."""
+    """Whatever a target reveals of keys, no part of one is printed or written to any output."""
     out = tmp_path / "out"
     run = smoke(
         start_run,
@@ -381,7 +381,7 @@ def test_no_output_has_a_key_in_it(
 
 
 def test_failure_of_the_suite_is_not_the_targets(start_run: StartRun, given: Path, tmp_path: Path) -> None:
-    """Where every test fails of the suite's own, the run ends as that, and says nothing about the target."""
+    """If all tests fail by the suite's own fault, the run ends as an error of the suite, which says nothing about the target."""
     (tmp_path / "mistaken.py").write_text("def pytest_runtest_setup():\n    raise NameError('mistaken')\n")
 
     run = smoke(start_run, given, "-p", "mistaken", f"--report-json={tmp_path / 'r.json'}", PYTHONPATH=str(tmp_path))
@@ -406,19 +406,19 @@ def test_run_that_tests_nothing_is_no_success(start_run: StartRun, given: Path) 
 
 @pytest.mark.parametrize("option", ["--report-json", "--report-prometheus", "--report-emf", "--history"])
 def test_file_that_cannot_be_written(option: str, start_run: StartRun, given: Path) -> None:
-    """A place where nobody can write, not even root, is told of before anything is sent."""
+    """A location that nobody can write to, not even root, is reported before anything is sent."""
     place = os.path.join("/proc", "nobody", "writes.prom")  # noqa: PTH118
 
     run = smoke(start_run, given, f"{option}={place}")
 
     assert run.wait() == ReportError.exit_code, run.output
-    assert f"{place} cannot be written: No such file or directory. Name another place" in run.output
+    assert f"{place} cannot be written: No such file or directory. Choose another place" in run.output
     assert "Traceback" not in run.output
     assert "collected" not in run.output
 
 
 def test_target_that_nobody_reaches_has_failed(start_run: StartRun, tmp_path: Path) -> None:
-    """Where nobody answers, that is the result: each route is down, and the suite has not failed."""
+    """If the target cannot be reached, that is the result: each route is down, and the suite has not failed."""
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{nobody.getsockname()[1]}"

@@ -1,4 +1,4 @@
-"""The table of scopes, held against the routes of the installed MLflow."""
+"""The table of scopes, compared with the routes of the installed MLflow."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ TABLE = Scopes()
 
 @pytest.fixture(scope="module")
 def endpoints() -> set[tuple[str, str]]:
-    """Return what the installed MLflow serves: by its Flask application, and natively by the FastAPI application around it."""
+    """Return the endpoints of the installed MLflow: of its Flask application, and of the FastAPI application around it."""
     return set(table.endpoints())
 
 
 def test_the_routes_of_mlflow_were_found(endpoints: set[tuple[str, str]]) -> None:
-    """The walk reaches both applications and the nested routers: what follows would hold for an empty set, too."""
+    """Both applications and the nested routers are found: the other tests would pass with an empty set, too."""
     found = {
         ("POST", "/api/2.0/mlflow/runs/create"),  # Flask
         ("GET", "/get-artifact"),  # Flask, outside any API
@@ -35,12 +35,12 @@ def test_the_routes_of_mlflow_were_found(endpoints: set[tuple[str, str]]) -> Non
 
 
 def test_every_endpoint_is_classified(endpoints: set[tuple[str, str]]) -> None:
-    """No endpoint of MLflow is missing from the table: it would be denied to everybody."""
+    """The table has every endpoint of MLflow: a missing one would be denied to everybody."""
     assert sorted(endpoints - {(rule.method, rule.template) for rule in TABLE.rules}) == []
 
 
 def test_every_rule_is_of_an_endpoint(endpoints: set[tuple[str, str]]) -> None:
-    """No line of the table is stale or misspelt: it would permit what nobody has looked at."""
+    """No line of the table is stale or misspelt: it would permit something that nobody has looked at."""
     assert sorted({(rule.method, rule.template) for rule in TABLE.rules} - endpoints) == []
 
 
@@ -52,7 +52,7 @@ def test_no_endpoint_is_classified_twice() -> None:
 
 
 def test_overlapping_rules_do_not_take_each_others_calls() -> None:
-    """A call gets the scope of its own endpoint's line, also where a wildcard of an earlier line covers its path."""
+    """A call gets the scope of its own endpoint, even if an earlier line's wildcard matches its path."""
     calls = {(r.method, r.template.replace("**", "a/b").replace("*", "a")): r.scope for r in TABLE.rules}
 
     assert {call: TABLE.required(*call) for call in calls} == calls
@@ -72,7 +72,7 @@ def test_overlapping_rules_do_not_take_each_others_calls() -> None:
     ],
 )
 def test_what_a_call_does_decides(method: str, path: str, scope: Scope) -> None:
-    """A search asks for reading although it is a POST, and a GET that acts asks for writing."""
+    """A search requires the read scope although it is a POST, and a GET with an effect requires the write scope."""
     assert TABLE.required(method, path) == scope
 
 
@@ -101,7 +101,7 @@ def test_head_asks_what_get_asks(path: str) -> None:
     ],
 )
 def test_anything_else_is_not_classified(method: str, path: str) -> None:
-    """A method or a path that differs from those of the table in the least is covered by no rule."""
+    """A method or path that differs slightly from the table's is covered by no rule."""
     assert TABLE.required(method, path) is None
 
 
@@ -121,7 +121,7 @@ def test_anything_else_is_not_classified(method: str, path: str) -> None:
     ],
 )
 def test_odd_names_of_artifacts_are_names(name: str) -> None:
-    """An artifact may be called anything that is one path to the proxy and to MLflow alike."""
+    """An artifact's name may be anything that is the same path to the proxy and to MLflow."""
     assert TABLE.required("GET", f"{ARTIFACTS}/0/{name}") == "read"
     assert TABLE.required("PUT", f"{ARTIFACTS}/0/{name}") == "write"
 
@@ -131,17 +131,17 @@ def test_odd_names_of_artifacts_are_names(name: str) -> None:
     ["/..", "/../x", "/./x", "//x", "/x//", "/%2e%2e/x", "/%2E./x", "/%2e/x", "/..%2Fx", "/%2F/x", "/x%2F%2e%2e%2Fy", "%2F.."],
 )
 def test_a_path_that_may_be_two_is_not_classified(rest: str) -> None:
-    """Dot segments and empty ones, escaped or not, are what proxies and servers disagree about: no rule covers them."""
+    """Empty segments and dot segments, escaped or not, mean different things to proxies and servers: no rule covers them."""
     assert TABLE.required("GET", f"{ARTIFACTS}/0{rest}") is None
 
 
 def test_a_path_is_decoded_once() -> None:
-    """What is escaped twice is a name to MLflow, not a way out of its folder."""
+    """Doubly escaped characters are part of a name to MLflow, not a way out of its folder."""
     assert TABLE.required("GET", f"{ARTIFACTS}/0/%252e%252e/x") == "read"
 
 
 def test_a_table_may_have_comments_and_blank_lines(tmp_path: Path) -> None:
-    """Comments and blank lines are not rules, and a line for twins is two."""
+    """Comments and blank lines are not rules, and a line for twins makes two."""
     table = Scopes(written(tmp_path, "# a comment\n\nread  GET  /{api}/x/*\n   \nwrite POST /y\n"))
 
     assert [(rule.scope, rule.method, rule.template) for rule in table.rules] == [
@@ -156,13 +156,13 @@ def test_a_table_may_have_comments_and_blank_lines(tmp_path: Path) -> None:
     ["reed GET /x", "admin GET /x", "READ GET /x", "GET /x", "read GET", "read GET /x /y", "read GET /x # why"],
 )
 def test_a_line_that_is_no_rule_is_an_error(tmp_path: Path, line: str) -> None:
-    """A slip in the table is not passed over: the endpoint would be denied, or permitted, without anybody knowing."""
+    """An error in the table is not ignored: an endpoint would be denied, or permitted, without anybody knowing."""
     with pytest.raises(ValueError):  # noqa: PT011 - the message is for the table's editor
         Scopes(written(tmp_path, f"read GET /fine\n{line}\n"))
 
 
 def test_no_part_of_a_rule_is_a_pattern_but_its_wildcards(tmp_path: Path) -> None:
-    """A dot in a path is a dot."""
+    """A dot in a path is a literal dot."""
     table = Scopes(written(tmp_path, "read GET /2.0/x\n"))
 
     assert table.required("GET", "/2.0/x") == "read"
@@ -170,7 +170,7 @@ def test_no_part_of_a_rule_is_a_pattern_but_its_wildcards(tmp_path: Path) -> Non
 
 
 def test_a_star_is_one_segment(tmp_path: Path) -> None:
-    """``*`` covers exactly one segment, which is not empty, and ``**`` one or more."""
+    """``*`` matches exactly one segment, which is not empty, and ``**`` one or more."""
     table = Scopes(written(tmp_path, "read GET /one/*\nread GET /more/**\n"))
 
     covered = {path: table.required("GET", path) for path in ("/one/a", "/one/a/b", "/one/", "/more/a", "/more/a/b", "/more/")}

@@ -1,6 +1,6 @@
-"""What is sent in parts arrives in parts: the hops pass on what they have got, and wait for nothing.
+"""Streams arrive as they are sent: the hops pass on each part without waiting for the next.
 
-MLflow alone cannot show it: it takes a language model to have it stream. Behind the hops stands a server that the tests lead.
+MLflow alone cannot show it, as it needs a language model to stream. A server controlled by the tests takes its place.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from mlflow_proxy_e2e.target import Identity, KeyService, Route, Secret
 from mlflow_proxy_e2e.wire import Request, Wire
 from tests.harness.conftest import wait_until
 
-SECONDS = 30.0  # for anything to arrive: what does not arrive by then is held back
+SECONDS = 30.0  # for anything to arrive: otherwise it is held back
 STREAM = Request("GET", "/ajax-api/3.0/mlflow/assistant/sessions/one/stream")
 UPLOAD = Request("PUT", "/api/2.0/mlflow-artifacts/artifacts/slow.bin", (("Content-Length", "10"),))
 EVENTS = (b"data: one\n\n", b"data: two\n\n")
@@ -35,7 +35,7 @@ EVENTS = (b"data: one\n\n", b"data: two\n\n")
 
 @pytest.fixture(scope="module")
 def upstream() -> Iterator[socket.socket]:
-    """Return what listens in MLflow's place."""
+    """Return the server in MLflow's place."""
     with socket.create_server((LOOPBACK, 0)) as server:
         server.settimeout(SECONDS)
         yield server
@@ -43,7 +43,7 @@ def upstream() -> Iterator[socket.socket]:
 
 @pytest.fixture(scope="module")
 def hops(upstream: socket.socket, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[dict[str, Route], Identity]]:
-    """Return the routes to it, through edge and proxy as they are, and somebody who may use them."""
+    """Return the routes to it, through the real edge and proxy, and an identity that is allowed to use them."""
     folder, ports, token = tmp_path_factory.mktemp("hops"), Ports(), Secret(secrets.token_urlsafe())
     authority = Authority(folder / "ca.pem")
     at = {name: ports.take(name) for name in ("auth", "proxy", "edge")}
@@ -78,7 +78,7 @@ def client(request: pytest.FixtureRequest, hops: tuple[dict[str, Route], Identit
 
 
 def test_answer_in_parts(client: Wire, upstream: socket.socket) -> None:
-    """The first event of a stream is with the client before the second has been sent."""
+    """The client has the first event of a stream before the second has been sent."""
     client.send(client.encode(STREAM))
     server = _accept(upstream)
     with server:
@@ -93,7 +93,7 @@ def test_answer_in_parts(client: Wire, upstream: socket.socket) -> None:
 
 
 def test_upload_in_parts(client: Wire, upstream: socket.socket) -> None:
-    """The first half of an upload is with MLflow before the second has been sent."""
+    """MLflow has the first half of an upload before the second has been sent."""
     client.send(client.encode(UPLOAD) + b"first")
     server = _accept(upstream)
     with server:
@@ -113,7 +113,7 @@ def _accept(upstream: socket.socket) -> socket.socket:
 
 
 def _read_until(side: socket.socket | Wire, text: bytes) -> bytes:
-    """Return what comes, up to a text. Raises TimeoutError if it is held back."""
+    """Return what arrives, up to a text. Raises TimeoutError if it is held back."""
     received = b""
     while text not in received:
         part = side.receive_some() if isinstance(side, Wire) else side.recv(65536)

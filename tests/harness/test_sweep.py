@@ -1,4 +1,4 @@
-"""What is removed from somebody else's target, and what is not: no journal that is none is believed, and no error shows a key."""
+"""What is removed from a deployed target, and what is not: invalid journals are not believed, and no error shows a key."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ Theirs = Callable[..., Target]
 
 
 class Recording:
-    """A behaviour that takes note of the first line of every request."""
+    """A behaviour that records the first line of every request."""
 
     def __init__(self, behaviour: Behaviour) -> None:
         self.requests: list[str] = []
@@ -56,7 +56,7 @@ class Recording:
 
 @pytest.fixture
 def theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Theirs]:
-    """Return a function that starts a server, and returns it as a target. What runs note of it is in a folder of the test's own."""
+    """Return a function that starts a server and returns it as a target. Journals are in the test's own folder."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     servers: list[Server] = []
 
@@ -71,7 +71,7 @@ def theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Theirs]:
 
 
 def write_journal(target: Target, *lines: str, stem: str | None = None) -> Path:
-    """Write what a run has left that is over."""
+    """Write the journal of a run that is over."""
     journal = state_folder(target) / f"{stem or Run.begin().mark}.jsonl"
     journal.parent.mkdir(parents=True, exist_ok=True)
     journal.write_text("".join(f"{line}\n" for line in lines))
@@ -79,12 +79,12 @@ def write_journal(target: Target, *lines: str, stem: str | None = None) -> Path:
 
 
 def creation(name: str, kind: str = "model") -> str:
-    """Return the line with which something was announced."""
+    """Return the journal's line about something that is about to be created."""
     return json.dumps({"kind": kind, "name": name})
 
 
 def test_a_file_that_no_run_has_written(theirs: Theirs) -> None:
-    """What a file says that has not the name of a run is not removed, and nothing is asked for it. The file stays."""
+    """A file without a run's name is no journal: nothing that it lists is removed, nothing is asked, and it stays."""
     asked = Recording(says(EMPTY))
     target = theirs(asked)
     file = write_journal(target, creation("prod-1"), stem="prod")
@@ -96,7 +96,7 @@ def test_a_file_that_no_run_has_written(theirs: Theirs) -> None:
 
 
 def test_names_that_the_run_has_not_given(theirs: Theirs) -> None:
-    """Of a run's journal, what does not begin with the run's mark is nothing that the run has left."""
+    """Names in a run's journal that do not begin with the run's mark are not removed."""
     asked = Recording(says(EMPTY))
     target = theirs(asked)
     journal = write_journal(target, creation("prod-1"), creation(f"{Run.begin().mark}-0a1b2c-1"))
@@ -109,7 +109,7 @@ def test_names_that_the_run_has_not_given(theirs: Theirs) -> None:
 
 @pytest.mark.parametrize("line", NO_ENTRIES)
 def test_lines_that_say_nothing(line: str, tmp_path: Path) -> None:
-    """Whatever else is in a journal, what it announces counts."""
+    """Whatever else is in a journal, its valid lines count."""
     mark = Run.begin().mark
     journal = tmp_path / f"{mark}.jsonl"
     said = f"{creation(f'{mark}-0a1b2c-1')}\n{line}\n{creation(f'{mark}-0a1b2c-2', 'experiment')}\n"
@@ -119,10 +119,10 @@ def test_lines_that_say_nothing(line: str, tmp_path: Path) -> None:
 
 
 def test_sweep_where_no_key_may_write(theirs: Theirs) -> None:
-    """Who may only read removes nothing either, whatever is reached besides."""
+    """A read-only key removes nothing, whatever else can be reached."""
     asked = Recording(says(EMPTY))
 
-    with pytest.raises(BadOptionError, match="--sweep needs an identity that may write"):
+    with pytest.raises(BadOptionError, match="--sweep needs an identity that is allowed to write"):
         DeployedStack(theirs(asked, "read")).sweep()
 
     assert asked.requests == []
@@ -130,7 +130,7 @@ def test_sweep_where_no_key_may_write(theirs: Theirs) -> None:
 
 @pytest.mark.parametrize("arguments", [["--sweep"], ["-m", "smoke", "-k", "test_search_experiments"]], ids=["sweep", "next-run"])
 def test_errors_that_show_keys(arguments: list[str], theirs: Theirs, start_run: StartRun, tmp_path: Path) -> None:
-    """What could not be removed is told without the key that an answer has in it."""
+    """An error about something that could not be removed does not show the key in the answer."""
     target, file = theirs(echoes), tmp_path / "theirs.toml"
     mark = Run.begin().mark
     write_journal(target, creation(f"{mark}-0a1b2c-1"), stem=mark)
@@ -143,7 +143,7 @@ def test_errors_that_show_keys(arguments: list[str], theirs: Theirs, start_run: 
 
 
 def test_a_diagnosis_that_fails(theirs: Theirs, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nor does an error of the diagnosis's own."""
+    """Nor does an error of the diagnosis itself."""
     failed = pytest.TestReport("test", ("", 0, ""), {}, "failed", None, "call")
     lines: list[str] = []
     monkeypatch.setattr(diagnosis, "diagnose", Mock(side_effect=RuntimeError(f"no way with {KEY}")))
@@ -156,7 +156,7 @@ def test_a_diagnosis_that_fails(theirs: Theirs, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize("workers", ["0", "1"])
 def test_internal_error(workers: str, theirs: Theirs, start_run: StartRun, tmp_path: Path) -> None:
-    """An error of pytest's own, or of a plug-in's, shows no key either, wherever it is raised."""
+    """Nor does an internal error of pytest or of a plugin, wherever it is raised."""
     target, file = theirs(says(EMPTY)), tmp_path / "theirs.toml"
     (tmp_path / "careless.py").write_text(PLUGIN)
     options = (f"--target={file}", "-p", "careless", "-n", workers, "-m", "smoke")
@@ -170,7 +170,7 @@ def test_internal_error(workers: str, theirs: Theirs, start_run: StartRun, tmp_p
 
 @pytest.mark.parametrize("outcome", [says(REFUSED), says(answer("200 OK")[:20])], ids=["refused", "broken-off"])
 def test_sandbox_that_cannot_be_removed(outcome: Behaviour, theirs: Theirs) -> None:
-    """What a diagnosis creates and cannot remove is in a journal, by which others can."""
+    """What a diagnosis creates and cannot remove is in a journal, so that a sweep can."""
     target = theirs(lambda connection, request: (outcome if DELETE.encode() in request else says(CREATED))(connection, request))
 
     facts = Facts(target)
@@ -184,7 +184,7 @@ def test_sandbox_that_cannot_be_removed(outcome: Behaviour, theirs: Theirs) -> N
 
 
 def test_sandbox_that_is_removed(theirs: Theirs) -> None:
-    """What a diagnosis has removed leaves no journal."""
+    """A diagnosis that has removed everything leaves no journal."""
     target = theirs(says(CREATED))
 
     facts = Facts(target)
@@ -197,10 +197,10 @@ def test_sandbox_that_is_removed(theirs: Theirs) -> None:
 
 
 def test_limits_of_a_diagnosis(theirs: Theirs, tmp_path: Path) -> None:
-    """A diagnosis that would send more than its profile allows says so, and has not sent it."""
+    """A diagnosis that would send more than its profile allows says so, and does not send it."""
     asked = Recording(says(EMPTY))
     file = tmp_path / "theirs.toml"
-    target = replace(theirs(asked, "read"), capabilities=frozenset({"scopes"}))  # where nothing is created, nothing is removed
+    target = replace(theirs(asked, "read"), capabilities=frozenset({"scopes"}))  # without writing, nothing has to be removed
     keys = write_profile(target, file, limits={"requests": 1})
 
     command = [sys.executable, "-m", "mlflow_proxy_e2e", "check", f"--target={file}"]

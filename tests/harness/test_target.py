@@ -1,4 +1,4 @@
-"""The target as data: what it may show, how it travels, and who it says may do what."""
+"""The target as data: what it may show, how it is passed on, and who is allowed what."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ SHOWN: dict[str, Callable[[Secret], str]] = {
 
 @pytest.mark.parametrize("way", sorted(SHOWN))
 def test_a_secret_does_not_show_itself(way: str) -> None:
-    """None of the ways in which Python makes an object a string shows a secret, alone or within what holds it."""
+    """No way in which Python turns an object into a string shows a secret, alone or within another object."""
     assert VALUE not in SHOWN[way](SECRET)
 
 
 def test_a_secret_shows_itself_when_asked_to() -> None:
-    """There is one way to the string, which says what it does."""
+    """There is one method that returns the string, and its name says so."""
     assert SECRET.reveal() == VALUE
 
 
@@ -89,13 +89,13 @@ def test_a_failed_comparison_does_not_show_a_secret() -> None:
 
 
 def test_a_secret_is_not_written_by_accident() -> None:
-    """A secret is not something that JSON can be made of: only ``to_data`` reveals it, and says so."""
+    """A secret cannot be written as JSON: only ``to_data`` reveals it, and says so."""
     with pytest.raises(TypeError):
         json.dumps({"key": SECRET})
 
 
 def test_secrets_are_equal_by_value() -> None:
-    """Two secrets of one value are equal and interchangeable as keys; the bare string is another thing."""
+    """Two secrets with one value are equal and interchangeable as keys; the plain string is not equal to them."""
     assert Secret(VALUE) == SECRET
     assert {SECRET: 1}[Secret(VALUE)] == 1
     assert Secret("another") != SECRET
@@ -104,7 +104,7 @@ def test_secrets_are_equal_by_value() -> None:
 
 @pytest.mark.parametrize("target", [TARGET, Target("least", (), (), frozenset())], ids=["all fields", "defaults"])
 def test_a_target_travels_as_json(target: Target) -> None:
-    """A target that was made plain for another process, and went there as JSON, is the same there: keys and types included."""
+    """A target survives the trip to another process as JSON: keys and types included."""
     arrived = Target.from_data(json.loads(json.dumps(target.to_data())))
 
     assert arrived == target
@@ -113,7 +113,7 @@ def test_a_target_travels_as_json(target: Target) -> None:
 
 
 def test_who_may_do_what() -> None:
-    """Those who may are the ones with the scope that are not turned away; everybody else may not."""
+    """Allowed identities are those with the scope that are not refused altogether; no others are allowed."""
     assert set(TARGET.who_may("read")) == {READER, WRITER}
     assert set(TARGET.who_may("write")) == {UPLOADER, WRITER}
     assert set(TARGET.who_may_not("read")) == {ANONYMOUS, OTHER_SERVICE, REVOKED, THROTTLED, UPLOADER}
@@ -132,12 +132,12 @@ def test_who_may_do_what() -> None:
     ids=str,
 )
 def test_how_somebody_is_refused(identity: Identity, denial: Denial) -> None:
-    """By default a target refuses as the reference proxy does: a missing scope like a key of another service."""
+    """By default, a target refuses like the reference proxy: a missing scope like a key for another service."""
     assert Contract().denial(identity) == denial
 
 
 def test_a_target_may_refuse_with_other_statuses() -> None:
-    """A deployment's own statuses take the place of the reference proxy's; the error codes stay."""
+    """A deployment's own statuses replace the reference proxy's; the error codes stay."""
     contract = Contract(unauthenticated=403, forbidden=404, throttled=503)
 
     assert contract.denial(REVOKED) == Denial(403, "UNAUTHENTICATED", "WWW-Authenticate")
@@ -146,7 +146,7 @@ def test_a_target_may_refuse_with_other_statuses() -> None:
 
 
 def test_routes_and_identities_are_found_by_name() -> None:
-    """A name that there is leads to what has it, and another is an error."""
+    """A known name leads to its route or identity, and an unknown one is an error."""
     assert TARGET.route("external").ca == "ca.pem"
     assert TARGET.identity("reader") is READER
     with pytest.raises(KeyError):

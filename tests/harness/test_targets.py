@@ -14,7 +14,7 @@ TARGETS = sorted((Path(__file__).parents[2] / "targets").glob("*.toml"))
 
 @pytest.mark.parametrize("file", TARGETS, ids=lambda file: file.stem)
 def test_a_worked_example(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each can be loaded as soon as the variables that it names are set, and has the name of its file."""
+    """Each can be loaded once the variables that it names are set, and has the name of its file."""
     for number, variable in enumerate(re.findall(r'"env:(\w+)"', file.read_text())):
         monkeypatch.setenv(variable, f"key-{number}")
 

@@ -1,4 +1,4 @@
-"""The table of time-outs, held against what it documents."""
+"""The table of timeouts, compared with what it documents."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from tests.harness.conftest import ROOT
 
 
 def test_page_of_timeouts() -> None:
-    """The documentation has the table as it is."""
+    """The documentation has the current table."""
     assert (ROOT / "docs" / "timeouts.md").read_text() == page()
 
 
 def test_reference_waits_as_documented() -> None:
-    """The reference proxy and edge wait for what stands behind them as long as the table says."""
+    """The reference proxy and edge wait for the next hop as long as the table says."""
     in_front, behind = (envoy.parse(source.read_text()) for source in (edge.SOURCE, proxy.SOURCE))
 
     assert _silence(in_front) == f"{timeouts.PROXY_SILENCE:g}s"

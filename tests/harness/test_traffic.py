@@ -1,4 +1,4 @@
-"""What a run may send to somebody else's system, at most."""
+"""The most that a run may send to a deployed target."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TARGET = Target("theirs", (Route("external", URL),), (), frozenset(), ("bearer",
 
 
 def test_rate() -> None:
-    """However much there is to send, a process takes the time that its share of the rate allows."""
+    """However much there is to send, a process takes the time that its share of the rate requires."""
     traffic = Traffic()
     traffic.limit(replace(TARGET, limits=Limits(requests_per_second=RATE)), processes=2)
     began = time.monotonic()
@@ -30,7 +30,7 @@ def test_rate() -> None:
 
 
 def test_time_of_answers() -> None:
-    """What waits for its turn does not wait for an answer."""
+    """Waiting for its turn does not count as waiting for an answer."""
     traffic = Traffic()
     traffic.limit(replace(TARGET, limits=Limits(requests_per_second=RATE)), processes=2)
     began, began_here = time.monotonic(), traffic.clock()
@@ -44,21 +44,21 @@ def test_time_of_answers() -> None:
 
 @pytest.fixture
 def traffic() -> Traffic:
-    """Return what may be sent to a target that says nothing of limits."""
+    """Return the traffic for a target without limits."""
     traffic = Traffic()
     traffic.limit(TARGET, processes=1)
     return traffic
 
 
 def unanswered(traffic: Traffic, calls: int, seconds: float = timeouts.ANSWER, route: str = URL) -> None:
-    """Have some calls wait for an answer in vain."""
+    """Make some calls wait for an answer in vain."""
     for _ in range(calls):
         with suppress(TimeoutError), traffic.awaiting(route, seconds):
             raise TimeoutError
 
 
 def test_giving_up(traffic: Traffic) -> None:
-    """After some calls in a row that had no answer, no more is sent on their route, and on others it is."""
+    """After several consecutive calls without an answer, nothing more is sent on their route, while other routes still work."""
     unanswered(traffic, CALLS)
 
     with pytest.raises(GivenUpError, match=rf"gave up on {URL}: 3 calls in a row had no answer within 30 s"):
@@ -67,7 +67,7 @@ def test_giving_up(traffic: Traffic) -> None:
 
 
 def test_giving_up_sooner(traffic: Traffic) -> None:
-    """Where answers are waited for less long, calls that have waited so long count."""
+    """If answers are waited for less long, calls that have waited that long count."""
     traffic.limit(TARGET, 1, timeouts.SMOKE_ANSWER)
     unanswered(traffic, CALLS, timeouts.SMOKE_ANSWER)
 
@@ -76,7 +76,7 @@ def test_giving_up_sooner(traffic: Traffic) -> None:
 
 
 def test_an_answer_in_between(traffic: Traffic) -> None:
-    """Calls that had no answer are counted from the last one that had."""
+    """Only calls since the last answer count."""
     unanswered(traffic, CALLS - 1)
     with traffic.awaiting(URL, timeouts.ANSWER):
         pass
@@ -86,14 +86,14 @@ def test_an_answer_in_between(traffic: Traffic) -> None:
 
 
 def test_attempts(traffic: Traffic) -> None:
-    """What is not waited for as long as an answer may take says nothing of its route: who gets past no gate need not be told so."""
+    """Calls that do not wait for the full time do not count: an attempt to get past the gate need not be answered."""
     unanswered(traffic, CALLS, timeouts.ATTEMPT)
 
     traffic.admit(URL)
 
 
 def test_a_stack_of_our_own(traffic: Traffic) -> None:
-    """A stack of our own is never given up: tests have its services fall silent, and come back."""
+    """The lab's own stack is never given up: tests make its services fall silent, and come back."""
     traffic.limit(replace(TARGET, hops=(Hop("mlflow", URL, "/health", ""),)), 1)
     unanswered(traffic, CALLS)
 
@@ -101,7 +101,7 @@ def test_a_stack_of_our_own(traffic: Traffic) -> None:
 
 
 def test_hoping_again(traffic: Traffic) -> None:
-    """What was given up is asked again where somebody says so."""
+    """Routes that were given up are used again on request."""
     unanswered(traffic, CALLS)
 
     traffic.hope_again()

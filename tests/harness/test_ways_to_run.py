@@ -1,4 +1,4 @@
-"""What others run the suite with, and what they read: every command and every file that they are sent to is there."""
+"""The documentation is true: every command and every file that it names exists."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.harness.conftest import ROOT, StartRun
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "examples").rglob("*.md")])
-LINK = re.compile(r"\]\((?!https?://)([^)#\s]*)(?:#([^)\s]*))?\)")  # to a file of ours, and to a heading in it
+LINK = re.compile(r"\]\((?!https?://)([^)#\s]*)(?:#([^)\s]*))?\)")  # to one of our files, and to a heading in it
 TOX = re.compile(r"tox(?: [^\n`]*?)? -e ([\w,-]+)")
 
 
@@ -26,7 +26,7 @@ def _name(file: Path) -> str:
 
 @pytest.fixture(scope="module")
 def tox() -> configparser.ConfigParser:
-    """Return what tox is told."""
+    """Return tox's configuration."""
     tox = configparser.ConfigParser()
     tox.read(ROOT / "tox.ini")
     return tox
@@ -40,7 +40,7 @@ def environments(tox: configparser.ConfigParser) -> set[str]:
 
 @pytest.mark.parametrize("file", [*WORKFLOWS, *DOCUMENTS], ids=_name)
 def test_tox_environments_that_are_named(file: Path, environments: set[str]) -> None:
-    """Every environment of tox that somebody is told to run is there."""
+    """Every tox environment that is mentioned exists."""
     named = {name for names in TOX.findall(file.read_text()) for name in names.split(",")}
 
     assert named <= environments
@@ -48,7 +48,7 @@ def test_tox_environments_that_are_named(file: Path, environments: set[str]) -> 
 
 @pytest.mark.parametrize("file", DOCUMENTS, ids=_name)
 def test_links(file: Path) -> None:
-    """Every link within the project leads to a file that there is, and to a heading that it has."""
+    """Every link within the project leads to an existing file and heading."""
     links = [((file.parent / path).resolve() if path else file, heading) for path, heading in LINK.findall(file.read_text())]
 
     assert [str(to) for to, _ in links if not to.exists()] == []
@@ -57,14 +57,14 @@ def test_links(file: Path) -> None:
 
 @pytest.mark.parametrize("file", WORKFLOWS, ids=_name)
 def test_environments_of_a_matrix(file: Path, environments: set[str]) -> None:
-    """So is every one that a workflow runs as one of several."""
+    """So does every environment in a workflow's matrix."""
     matrices = [job.get("strategy", {}).get("matrix", {}) for job in _jobs(file)]
 
     assert {name for matrix in matrices for name in matrix.get("environment", ())} <= environments
 
 
 def test_every_environment_has_what_runs_look_for(tox: configparser.ConfigParser) -> None:
-    """Keys, the place of the journal and GitHub's files come through in every environment, as no own list leaves them out."""
+    """Keys, the journal's location and GitHub's files reach every environment, and no environment's own list omits them."""
     lists = {name: tox[name]["pass_env"].split() for name in tox.sections() if tox.has_option(name, "pass_env")}
 
     assert {"E2E_*", "GITHUB_*", "XDG_STATE_HOME"} <= set(lists.pop("testenv"))
@@ -72,7 +72,7 @@ def test_every_environment_has_what_runs_look_for(tox: configparser.ConfigParser
 
 
 def test_runs_that_tests_start_are_no_jobs_of_github(start_run: StartRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the project's own tests break on purpose is neither annotated nor in the summary of the job that they are run by."""
+    """Runs that the project's own tests break on purpose appear neither as annotations nor in the summary of their job."""
     given: dict[str, str] = {}
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     monkeypatch.setenv("E2E_KEY_PLATFORM", "a-key-of-somebody")

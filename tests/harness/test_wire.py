@@ -1,4 +1,4 @@
-"""Requests as they are on the wire, and what a message says of them."""
+"""Requests on the wire, and the messages about them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NOTHING = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
 @contextmanager
 def server(*answers: bytes) -> Iterator[tuple[Route, list[bytes]]]:
-    """Yield a route to a server that gives those answers, each on a connection of its own, and what it has received."""
+    """Yield a route to a server that gives those answers, each on a new connection, and what it has received."""
     received: list[bytes] = []
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
@@ -74,7 +74,7 @@ def _encrypted(connection: socket.socket, authority: Authority) -> ssl.SSLSocket
 
 
 def test_request_is_sent_as_it_is_written() -> None:
-    """Neither the path nor the headers are tidied up: what a test means to send is what arrives, with the request's own id."""
+    """Neither the path nor the headers are normalized: a test's request arrives exactly, with its own id."""
     request = Request("POST", "//a/../%2e%2E;x?b=&a=1&a=%20+", (("x-ODD", "1"), ("X-Odd", "2"), (REQUEST_ID, "7")), b"{}")
 
     with server(NOTHING) as (route, received), Wire(route, READER) as wire, EXCHANGES.of("test_x"):
@@ -95,7 +95,7 @@ def test_request_is_sent_as_it_is_written() -> None:
 
 
 def test_answer_is_whole() -> None:
-    """An answer keeps its headers in their order, repeated ones too, and its body without the transfer coding."""
+    """An answer keeps its headers in order, repeated ones too, and its body without the transfer coding."""
     chunked = b"HTTP/1.1 201 Created\r\nA: 1\r\na: 2\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"
 
     with server(chunked) as (route, _), Wire(route) as wire:
@@ -105,7 +105,7 @@ def test_answer_is_whole() -> None:
 
 
 def test_closed_connection_is_opened_again() -> None:
-    """A connection that the other side means to close is not used again."""
+    """A connection that the other side is about to close is not used again."""
     closing = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 1\r\n\r\n"
 
     with server(closing + b"1", closing + b"2") as (route, _), Wire(route) as wire:
@@ -114,24 +114,24 @@ def test_closed_connection_is_opened_again() -> None:
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_refusal_before_the_end_of_a_body(scheme: str, tmp_path: Path) -> None:
-    """Who refuses a body and reads nothing of it is heard, though the body has not been sent."""
+    """A refusal is received even if the body has not been read."""
     with refuser(Authority(tmp_path / "ca.pem") if scheme == "https" else None) as route, Wire(route, timeout=2) as wire:
         answer = wire.ask(Request("PUT", "/large", body=b"x" * (16 << 20)))
         is_open = wire.is_open
 
     assert answer.status == 413
-    assert not is_open, "what is left of the body would be taken for the next request"
+    assert not is_open, "the rest of the body would be taken for the next request"
 
 
 def test_mark_keeps_the_query() -> None:
-    """A mark is added to a query, and takes nothing from it."""
+    """A mark is added to a query without removing anything from it."""
     paths = [Request("GET", path).marked("m").path for path in ("/x", "/x?", "/x?a=1")]
 
     assert paths == ["/x?mark=m", "/x?mark=m", "/x?a=1&mark=m"]
 
 
 def test_message_names_everything_but_the_key() -> None:
-    """A message says what was sent, came and was expected, and has the command that sends it again with the key in a variable."""
+    """A message says what was sent, came and was expected, and has a command that sends it again, with the key in a variable."""
     request = Request("PUT", "/a b?c=1", (("X-Empty", ""), ("X-Quote", "it's")), b"{}")
     wire = Wire(Route("external", "https://127.0.0.1:1/api/mlflow", "ca.pem"), READER, "x-api-key")
 
@@ -151,7 +151,7 @@ def test_message_names_everything_but_the_key() -> None:
 
 
 def test_kinds_of_messages() -> None:
-    """Calls that went wrong in the same way are shown by one of them, with how many there are."""
+    """Each kind of problem is shown by one example, with a count."""
     messages = [f"sent      GET /{n} as reader (bearer) on internal\ncame      500 after {n} s\nexpected  200" for n in range(3)]
 
     with pytest.raises(AssertionError) as failure:
@@ -164,7 +164,7 @@ def test_kinds_of_messages() -> None:
 
 
 def test_queries_of_last_requests() -> None:
-    """Of the last requests the query is kept, but for values that may be keys."""
+    """Queries of the last requests are shown, except for values that may be keys."""
     with EXCHANGES.of("test_x"):
         EXCHANGES.note("id", "GET", f"http://localhost/mlflow/get?run_id={0:032x}&max_results=1&key={'k' * 32}", 200)
         (last,) = EXCHANGES.last
@@ -173,7 +173,7 @@ def test_queries_of_last_requests() -> None:
 
 
 def test_errors_of_last_requests() -> None:
-    """Of an answer that is an error the beginning is kept, without a word that was cut off."""
+    """The beginning of an error's body is shown, without the word where it was cut."""
     with EXCHANGES.of("test_x"):
         EXCHANGES.note("id", "POST", "http://localhost/mlflow/runs/create", 400)
         EXCHANGES.quote("id", b"Invalid value " + b"x" * 200)

@@ -1,4 +1,4 @@
-"""What a test of outages can ask for: the stack itself, to break and to mend it."""
+"""Fixtures for tests of outages: the stack itself, to break and to repair."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def route(target: Target, request: pytest.FixtureRequest) -> Route:
 
 @pytest.fixture
 def direct(target: Target) -> Route:
-    """Return the way to MLflow itself."""
+    """Return the route to MLflow itself."""
     assert target.direct
     return target.direct
 
 
 @pytest.fixture
 def platform(target: Target) -> Identity:
-    """Return an identity that may do everything."""
+    """Return an identity that is allowed everything."""
     return target.identity("platform")
 
 
@@ -54,13 +54,13 @@ def stack(pytestconfig: pytest.Config) -> OwnedStack:
     """Return the stack."""
     stack = pytestconfig.stash.get(STACK, None)
     if not isinstance(stack, OwnedStack):
-        pytest.fail("These tests break services and mend them: run them on a stack of our own, and without -n.")
+        pytest.fail("These tests break services and repair them: run them on the suite's own stack, and without -n.")
     return stack
 
 
 @pytest.fixture
 def outage(stack: OwnedStack, target: Target) -> Iterator[Outage]:
-    """Hand out the stack, in working order, and wait until it is that again."""
+    """Return the stack's outages; before and after the test, the stack works."""
     outage = Outage(stack, target)
     outage.wait_until_over()
     yield outage

@@ -1,4 +1,4 @@
-"""A stack in the hands of a test: what it breaks, and how calls fare meanwhile."""
+"""Outages of a stack, and what happens to calls in the meantime."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ WRITERS = 4
 
 
 class Outage:
-    """The stack in the hands of a test. What it breaks, it mends at the end."""
+    """Outages of the stack. Whatever a test breaks is repaired at its end."""
 
     def __init__(self, stack: OwnedStack, target: Target) -> None:
         self._stack, self._target = stack, target
         self._began = time.monotonic()
-        self._mend: dict[tuple[str, str], Callable[[], None]] = {}  # by service and by what of it is broken
+        self._mend: dict[tuple[str, str], Callable[[], None]] = {}  # by service, and by what is broken
 
     def pause(self, service: str) -> None:
-        """Freeze a service: its connections stay, and nothing is answered."""
+        """Freeze a service: its connections stay open, and nothing is answered."""
         running = self._stack.running[service]
         running.pause()
         self._breaks(service, "process", running.resume)
@@ -43,16 +43,16 @@ class Outage:
         self._breaks(service, "process", running.start_again)  # also if it was paused before
 
     def last_until(self, seconds: float) -> None:
-        """Return when the outage has lasted for so many seconds: the one thing here that takes its time by itself."""
+        """Return when the outage has lasted for so many seconds: the only thing here that takes its time."""
         time.sleep(max(0.0, self._began + seconds - time.monotonic()))
 
     def mend(self, service: str) -> None:
-        """Have a service go on, or start it again."""
+        """Let a service continue, or start it again."""
         for broken in [broken for broken in reversed(self._mend) if broken[0] == service]:
             self._mend.pop(broken)()
 
     def end(self) -> None:
-        """Mend what is broken, what was broken last first."""
+        """Repair everything that is broken, in reverse order."""
         while self._mend:
             self._mend.popitem()[1]()
 
@@ -79,12 +79,12 @@ def outcome(route: Route, identity: Identity) -> str:
 
 
 def assert_unavailable(route: Route, identity: Identity, status: int, *, within: float = timeouts.AT_ONCE) -> float:
-    """Assert the refusal of who cannot be served now, in MLflow's JSON shape, and that it comes within so many seconds.
+    """Assert the refusal of a call that cannot be served now, in MLflow's JSON format, within so many seconds.
 
-    Return after how many seconds it came.
+    Return how many seconds it took.
     """
     with Rest(route, identity) as caller:
-        answer = caller.get(AUTHENTICATED_READ, timeout=within)  # raises what the test then fails with
+        answer = caller.get(AUTHENTICATED_READ, timeout=within)  # raises the test's failure
     assert answer.status_code == status
     assert set(answer.json()) == {"error_code", "message"}
     assert answer.json()["error_code"] == "TEMPORARILY_UNAVAILABLE"
@@ -93,26 +93,26 @@ def assert_unavailable(route: Route, identity: Identity, status: int, *, within:
 
 @dataclass
 class Load:
-    """Calls being made by several callers at once, and what came of them, until it is over."""
+    """Concurrent calls by several callers, and their outcomes, until it is over."""
 
     call: Callable[[], str]
     outcomes: list[str] = field(default_factory=list)
     over: threading.Event = field(default_factory=threading.Event)
 
     def wait_for(self, what: str, number: int) -> None:
-        """Wait until so many more outcomes are this one."""
+        """Wait until that many more calls have had this outcome."""
         enough = self.outcomes.count(what) + number
         wait_until(lambda: self.outcomes.count(what) >= enough, timeouts.RECOVERY, f"{number} times {what} of {set(self.outcomes)}")
 
     def make_calls(self) -> None:
         """Make calls, one after the other, until it is over."""
-        while not self.over.wait(POLL_SECONDS):  # who is away has to find the time to come back
+        while not self.over.wait(POLL_SECONDS):  # an overloaded service needs time to come back
             self.outcomes.append(self.call())
 
 
 @contextmanager
 def load(call: Callable[[], str], callers: int = WRITERS) -> Iterator[Load]:
-    """Have calls made while the block lasts."""
+    """Make calls while the block lasts."""
     calls = Load(call)
     threads = [threading.Thread(target=calls.make_calls) for _ in range(callers)]
     for thread in threads:
@@ -126,11 +126,11 @@ def load(call: Callable[[], str], callers: int = WRITERS) -> Iterator[Load]:
 
 
 def create_run(caller: Rest, acknowledged: list[str]) -> str:
-    """Create a run, and return what came of it. The id is added to those that were acknowledged if it was."""
+    """Create a run, and return the outcome. The id is added to the acknowledged ones if it was returned."""
     try:
         answer = caller.post(f"{RUNS}/create", json={"experiment_id": "0"}, timeout=timeouts.AT_ONCE)
     except requests.exceptions.ChunkedEncodingError:
-        return "cut off"  # MLflow died in the middle of its answer: a proxy that passes answers on as they come cannot mend that
+        return "cut off"  # MLflow died in the middle of its answer: a proxy that streams answers cannot prevent that
     except requests.RequestException as error:
         return type(error).__name__
     if answer.status_code == requests.codes.ok:
@@ -142,6 +142,6 @@ def create_run(caller: Rest, acknowledged: list[str]) -> str:
 
 
 def lost(acknowledged: Sequence[str], direct: Route) -> list[str]:
-    """Return those runs that MLflow does not have."""
+    """Return the runs that MLflow does not have."""
     with Rest(direct) as mlflow_itself:
         return [run for run in acknowledged if mlflow_itself.get(f"{RUNS}/get?run_id={run}").status_code != requests.codes.ok]

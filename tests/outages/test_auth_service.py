@@ -1,4 +1,4 @@
-"""While keys cannot be checked nobody is let in, and everybody is again, by themselves, who may be."""
+"""While keys cannot be checked, nobody is let in; afterwards, valid keys work again by themselves."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from mlflow_proxy_e2e.target import Route, Target
 from tests.outages.outage import Outage, assert_unavailable, load, outcome
 
 ANYBODY = ("platform", "reader", "anonymous", "revoked", "unknown")
-BAD = ("anonymous", "revoked", "unknown")  # their keys are no good at any time
+BAD = ("anonymous", "revoked", "unknown")  # their keys are never valid
 ENOUGH = 20  # calls before, during and after the outage
 
 
 @pytest.mark.parametrize("fate", ["kill", "pause"])
 def test_everybody_is_kept_out(outage: Outage, route: Route, target: Target, fate: str) -> None:
-    """While the auth service is away, or says nothing, the answer is 503, whatever the key; then each key counts as before."""
+    """While the auth service is down or silent, the answer is 503, whatever the key; then each key counts as before."""
     {"kill": outage.kill, "pause": outage.pause}[fate]("auth")
 
     with ThreadPoolExecutor(len(ANYBODY)) as callers:
@@ -29,7 +29,7 @@ def test_everybody_is_kept_out(outage: Outage, route: Route, target: Target, fat
 
 
 def test_no_bad_key_ever_gets_in(outage: Outage, route: Route, target: Target) -> None:
-    """Neither while the auth service goes away nor while it comes back is there a moment at which a bad key is let in."""
+    """A bad key is never let in, neither while the auth service goes down nor while it comes back."""
     callers = itertools.cycle([target.identity(name) for name in BAD])
 
     with load(lambda: outcome(route, next(callers)), callers=1) as attempts:

@@ -1,4 +1,4 @@
-"""What becomes of calls when a hop in front of MLflow is away, and that they work again when it is back."""
+"""Calls while a hop in front of MLflow is down, and that they work again when it is back."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from tests.outages.outage import Outage, assert_unavailable, outcome
 
 
 def test_edge_killed(outage: Outage, target: Target, platform: Identity) -> None:
-    """While the edge is away nothing answers at the external URL, and the internal one works."""
+    """While the edge is down, nothing answers at the external URL, and the internal one works."""
     outage.kill("edge")
 
     assert outcome(target.route("external"), platform) == "ConnectionError"
@@ -15,9 +15,9 @@ def test_edge_killed(outage: Outage, target: Target, platform: Identity) -> None
 
 
 def test_proxy_killed(outage: Outage, target: Target, platform: Identity) -> None:
-    """While the proxy is away nothing answers at the internal URL, and at the external one the edge answers 502, at once."""
+    """While the proxy is down, nothing answers at the internal URL, and at the external one the edge answers 502, at once."""
     outage.kill("proxy")
 
     assert outcome(target.route("internal"), platform) == "ConnectionError"
-    for _ in range(2):  # on a connection that the edge may have kept, and on one that it has to make
+    for _ in range(2):  # on a connection that the edge may have kept, and on a new one
         assert_unavailable(target.route("external"), platform, 502)

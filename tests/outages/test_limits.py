@@ -1,4 +1,4 @@
-"""How long each hop waits for the next one: what comes just in time is passed on, and what does not is refused."""
+"""How long each hop waits for the next one: an answer just in time is passed on, and a later one becomes a refusal."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ LIMITS = {
 
 @pytest.mark.parametrize("silent", LIMITS)
 def test_silence(outage: Outage, target: Target, platform: Identity, silent: str) -> None:
-    """While a service takes calls and says nothing, a call is refused when the hop in front of it has waited for as long as it
-    should, and not before; one that was made a little later is answered as soon as the service goes on."""
+    """If a service accepts calls but does not answer, the hop in front of it refuses a call when it has waited as long as it
+    should, and not before; a call made a little later is answered as soon as the service continues."""
     limit, status, names = LIMITS[silent]
     routes = [target.route(name) for name in names]
     little = min(limit / 2, timeouts.ATTEMPT)

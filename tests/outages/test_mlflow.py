@@ -1,4 +1,4 @@
-"""What becomes of calls and of what they have written when MLflow dies, comes back or is slow."""
+"""Calls, and what they have written, when MLflow dies, comes back or is slow."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from mlflow_proxy_e2e.target import Identity, Route, Target
 from mlflow_proxy_e2e.waiting import wait_until
 from tests.outages.outage import RUNS, Outage, assert_unavailable, create_run, load, lost
 
-ENOUGH = 20  # calls that are to succeed, or to be refused, before the test goes on
+ENOUGH = 20  # calls that must succeed, or be refused, before the test goes on
 METRIC = "loss"
 TAG = "call"
-SLOW_SECONDS = 3  # for which MLflow waits for its database: not for ever, and longer than a hop waits that tries again early
+SLOW_SECONDS = 3  # that MLflow waits for its database: not for ever, but longer than a hop that retries early
 LOCK = f"""
 import sqlite3, time
 database = sqlite3.connect("mlflow.db", isolation_level=None)
@@ -31,17 +31,17 @@ CREATES_RUN = f"POST /mlflow{RUNS}/create "  # as the auth service logs what it 
 
 
 def test_killed(outage: Outage, target: Target, platform: Identity) -> None:
-    """While MLflow is away the answer is 502 on every route, and it comes at once."""
+    """While MLflow is down, the answer is 502 on every route, at once."""
     outage.kill("mlflow")
 
     for route in target.routes:
-        for _ in range(2):  # on a connection that the proxy may have kept, and on one that it has to make
+        for _ in range(2):  # on a connection that the proxy may have kept, and on a new one
             assert_unavailable(route, platform, 502)
 
 
 def test_nothing_acknowledged_is_lost(outage: Outage, target: Target, platform: Identity, direct: Route) -> None:
-    """MLflow is killed and started again while runs are created: each call is answered or refused as the contract says, and
-    every run whose creation was answered is there."""
+    """MLflow is killed and restarted while runs are created: each call is answered or refused as the contract says, and
+    every acknowledged run exists."""
     acknowledged: list[str] = []
     with Rest(target.route("external"), platform) as caller, load(lambda: create_run(caller, acknowledged)) as runs:
         runs.wait_for("created", ENOUGH)
@@ -55,7 +55,7 @@ def test_nothing_acknowledged_is_lost(outage: Outage, target: Target, platform: 
 
 
 def test_restart_in_mid_run(outage: Outage, target: Target, platform: Identity, direct: Route) -> None:
-    """A training run whose MLflow is killed and started again goes on by itself, with MLflow's client as it is set up by default,
+    """A training run whose MLflow is killed and restarted continues by itself, with the default settings of MLflow's client,
     and has every step."""
     over, steps = threading.Event(), 0
     with signed_in(target.route("external"), platform, patience=MLFLOW_DEFAULTS) as client:
@@ -79,7 +79,7 @@ def test_restart_in_mid_run(outage: Outage, target: Target, platform: Identity, 
                 has_logged(steps + ENOUGH)
             finally:
                 over.set()
-            training.result()  # raises what the client has
+            training.result()  # raises the client's exception
 
     with signed_in(direct) as mlflow_itself:
         assert sorted(metric.step for metric in mlflow_itself.get_metric_history(run_id, METRIC)) == list(range(steps))
@@ -87,7 +87,7 @@ def test_restart_in_mid_run(outage: Outage, target: Target, platform: Identity, 
 
 @pytest.mark.usefixtures("outage")
 def test_slow_write_is_made_once(stack: OwnedStack, target: Target, platform: Identity, direct: Route) -> None:
-    """A run whose creation MLflow takes seconds for is there once: no hop has lost its patience and asked again."""
+    """A run that MLflow takes seconds to create exists once: no hop has lost patience and sent the call again."""
     if "postgres" in stack.running:
         pytest.skip("this has MLflow wait for SQLite: run it without --backend")
     names = {route: uuid.uuid4().hex for route in target.routes}
@@ -101,8 +101,8 @@ def test_slow_write_is_made_once(stack: OwnedStack, target: Target, platform: Id
 
 
 def test_answer_lost_in_mid_flight(outage: Outage, stack: OwnedStack, target: Target, platform: Identity, direct: Route) -> None:
-    """When the edge dies with MLflow's answer, MLflow's client as it is set up by default makes the call again and gets a run: the
-    second one, for MLflow has kept the first. There are as many runs as calls of the client's have come to the proxy."""
+    """When the edge dies with MLflow's answer, MLflow's client with its default settings retries and gets a run: the
+    second one, as MLflow has kept the first. There are as many runs as calls of the client have reached the proxy."""
     name = uuid.uuid4().hex
 
     def asked() -> int:
@@ -131,6 +131,6 @@ def create_tagged_run(route: Route, identity: Identity, name: str) -> requests.R
 
 
 def runs_of(name: str, direct: Route) -> int:
-    """Return how many runs of that name MLflow has."""
+    """Return the number of runs with that name in MLflow."""
     with signed_in(direct) as mlflow_itself:
         return len(mlflow_itself.search_runs(["0"], f"tags.{TAG} = '{name}'"))

@@ -1,9 +1,9 @@
 #!/bin/sh
-# Puts the addresses into the configuration and becomes nginx.
+# Fills the addresses into the configuration and starts nginx.
 set -eu
 : "${MLFLOW_URL:?}" "${AUTH_URL:?}"
 
-# nginx asks no resolver but those that it is told. An IPv6 address stands in brackets.
+# nginx needs its resolvers configured. IPv6 addresses are in brackets.
 RESOLVER=$(awk '$1 == "nameserver" { print $2 ~ /:/ ? "[" $2 "]" : $2 }' /etc/resolv.conf | tr '\n' ' ')
 export RESOLVER
 

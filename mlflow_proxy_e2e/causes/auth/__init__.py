@@ -1,1 +1,1 @@
-"""Causes at the auth service, and the way from the proxy to it."""
+"""Causes at the auth service, and on the way from the proxy to it."""

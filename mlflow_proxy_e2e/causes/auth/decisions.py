@@ -20,7 +20,7 @@ from mlflow_proxy_e2e.target import Identity, Route
 from mlflow_proxy_e2e.wire import JSON, Request
 
 BY_METHOD_AND_PATH = "decide by method and path"
-OTHER_METHODS = r"update-\w+|delete-\w+|tag-(logged-model|trace|dataset)|upload-artifact\b(?!-from)"  # the calls that take them
+OTHER_METHODS = r"update-\w+|delete-\w+|tag-(logged-model|trace|dataset)|upload-artifact\b(?!-from)"  # the calls that use them
 
 
 SEARCHES = (  # reads, though they are sent with POST
@@ -34,7 +34,7 @@ WRITES_BY_OTHER_METHODS = (
 )
 DOTS = ("/../", "/%2e%2e/", "/..%2f", "%2f..%2f", "/..;/", "/x/../../")
 UNLISTED = post("runs/no-such-endpoint", {})
-# A GET that acts: it has MLflow call somebody else.
+# A GET with a side effect: it makes MLflow call another service.
 ACTING_READ = Request("GET", "/ajax-api/2.0/mlflow/gateway-proxy?gateway_path=api/2.0/endpoints")
 
 
@@ -50,20 +50,20 @@ def _of_readers(test: Callable[[Facts, Route, Identity], Reply | None]) -> Sign:
 
 
 def _refused_read(facts: Facts, route: Route, reader: Identity) -> Reply | None:
-    """A refusal of what is a search, though it is sent with POST, if all that are so are refused."""
+    """A search that is refused because it is sent with POST, if all searches sent with POST are refused."""
     replies = [facts.ask(route, request, reader) for request in SEARCHES]
     may = all(facts.ask(route, request).status == 200 for request in SEARCHES)
     return replies[0] if may and all(reply.status == facts.target.contract.forbidden for reply in replies) else None
 
 
 def _let(facts: Facts, route: Route, reader: Identity, request: Request, name: Request | None = None) -> Reply | None:
-    """Return the reply to a write of what there is not, if MLflow has taken it: a refusal may be told as 404, too, in other words.
+    """Return the reply to a write to something that does not exist, if MLflow processed it: some refusals are disguised as 404.
 
-    ``name`` is the same write, in case that ``request`` is an odd spelling of it.
+    ``name`` is the same write spelled normally, if ``request`` is an odd spelling of it.
     """
     reply = facts.ask(route, request, reader)
     if reply.error_code != "RESOURCE_DOES_NOT_EXIST" or facts.reply(Question(route, request)).body == reply.body:
-        return None  # it is refused, or it is let in without any key: where none is checked, no scope is
+        return None  # refused, or let in even without a key: where no key is checked, no scope is
     return reply if reply.body == facts.ask(route, name or request).body else None
 
 
@@ -98,7 +98,7 @@ def _let_behind_read(facts: Facts, route: Route, reader: Identity) -> Reply | No
 def _let_unlisted(facts: Facts, route: Route, reader: Identity) -> Reply | None:
     """A read-only identity's call to an endpoint that MLflow does not have, forwarded to MLflow instead of refused."""
     if "basic" in facts.target.carriers or _let_write(facts, route, reader):
-        return None  # MLflow's own users are refused where there is something to refuse
+        return None  # MLflow's own user check refuses only calls to something that exists
     reply = facts.ask(route, UNLISTED, reader)
     return reply if by_mlflow(reply) else None
 
@@ -112,7 +112,7 @@ def _acts(facts: Facts, route: Route, reader: Identity) -> Reply | None:
 
 
 def _not_in_table(facts: Facts, route: Route) -> Reply | None:
-    """A call of MLflow's third version that is forbidden as the contract forbids, and not as somebody else does."""
+    """A call of MLflow's API version 3 that is forbidden in the contract's own words, so not by some other hop."""
     reply = facts.ask(route, TRACES_SEARCH)
     return reply if reply.status == facts.target.contract.forbidden and reply.error_code else None
 
@@ -153,9 +153,9 @@ CAUSES = (
         id=CauseId("write-behind-read-path"),
         hop="auth",
         severity="open",
-        symptom="a read-only key can write, by a path that begins as that of a search and goes on with dot segments",
-        what="the scope is decided by how the path begins, and the dot segments in it are followed only when it is forwarded",
-        remedy="decide on the path as it is forwarded: normalize it first, or refuse one that is not normalized",
+        symptom="a read-only key can write, through a path that begins like a search and continues with dot segments",
+        what="the scope is decided by how the path begins, but dot segments are resolved only when the call is forwarded",
+        remedy="decide on the path as it will be forwarded: normalize it first, or refuse paths that are not normalized",
         shows=_of_readers(_let_behind_read),
         reddens=(r"test_bypass_paths\.py::test_odd_path_of_denied_write\[.*looks-like-a-read",),
     ),
@@ -163,9 +163,9 @@ CAUSES = (
         id=CauseId("unlisted-endpoint-open"),
         hop="auth",
         severity="open",
-        symptom="read-only keys may call what the table of endpoints does not have, such as the writes of a newer MLflow",
-        what="the auth service permits what its table of endpoints does not list",
-        remedy="deny what is not listed",
+        symptom="read-only keys can call endpoints that the auth service does not know, such as the writes of a newer MLflow",
+        what="the auth service permits endpoints that its table does not list",
+        remedy="deny endpoints that are not listed",
         shows=_of_readers(_let_unlisted),
         reddens=(r"test_denied_unlisted_endpoint\[.*-reader",),
     ),
@@ -214,8 +214,8 @@ CAUSES = (
         hop="auth",
         severity="open",
         symptom="a key for another service is let in",
-        what="the auth service does not compare the key's service with the one that is called",
-        remedy="compare them, and answer 403 if they differ",
+        what="the auth service does not check that a key is for the service that is called",
+        remedy="answer 403 if the key is for another service",
         shows=wrongly_let_in(lambda who: who.refused == "forbidden"),
         reddens=(
             r"-other-service",
@@ -227,7 +227,7 @@ CAUSES = (
         hop="auth",
         severity="down",
         symptom="403 on every call with a good key",
-        what="the proxy asks the auth service about another service than the one that the keys are for",
+        what="the proxy names the wrong service when it asks the auth service, so that no key fits",
         remedy="configure the proxy with the service that the keys are issued for",
         shows=(forbidden_in_contract_words & stops(lambda facts, _: True if opinion(facts) else None)).located("auth"),
         reddens=(ALL,),

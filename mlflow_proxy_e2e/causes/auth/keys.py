@@ -1,4 +1,4 @@
-"""Which keys the auth service takes for good."""
+"""Which keys the auth service accepts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from mlflow_proxy_e2e.run import PREFIX
 from mlflow_proxy_e2e.target import Identity, Route, Secret
 
 PLAIN_KEY = Identity("a key of nobody's", key=Secret("no-such-key"))
-# What no key can be, and everybody can send. Most servers take a header of 8 kB.
+# Values that cannot be keys, but that anybody can send. Most servers accept a header of 8 kB.
 ODD = tuple(
     Identity(f"a key {what}", key=Secret(key))
     for what, key in {"with an accent": "cl\xe9", "with %00": "key%00", "of 8 kB": "x" * 8000}.items()
@@ -31,7 +31,7 @@ ODD = tuple(
 
 
 def _again_after_revocation(facts: Facts) -> Reading:
-    """A key that is used, revoked and used again: who remembers what the auth service has said lets it in."""
+    """Use a key, revoke it and use it again: it still works if a hop has cached the auth service's decision."""
     if not facts.target.keys or not facts.open_routes or is_open_to_everybody(facts):
         return NO
     keys, route = Keys(facts.target.keys), facts.open_routes[0]
@@ -71,7 +71,7 @@ def _again_after_revocation(facts: Facts) -> Reading:
 
 
 def _accepted(change: Callable[[str], str], name: str) -> Sign:
-    """Return the sign that a key is accepted that is not quite the good one."""
+    """Return the sign that a slightly altered good key is accepted."""
 
     def wrong(facts: Facts, route: Route) -> Reply | None:
         if facts.control.key is None or is_open_to_everybody(facts):
@@ -83,7 +83,7 @@ def _accepted(change: Callable[[str], str], name: str) -> Sign:
 
 
 def _crashes(facts: Facts, route: Route) -> Reply | None:
-    """The error of a server that is to refuse a key, which is like no other: any other bad key is refused without one."""
+    """A server error in reply to an odd key, where any other bad key is refused without an error."""
     carriers = [carrier for carrier in facts.target.carriers if carrier != "basic"]
     if _is_error(facts.ask(route, READ, PLAIN_KEY)):
         return None
@@ -163,7 +163,7 @@ CAUSES = (
         id=CauseId("refused-key-let-in"),
         hop="auth",
         severity="open",
-        symptom="a key that nobody has issued works",
+        symptom="a key that was never issued works",
         what="the auth service accepts keys that it does not know",
         remedy="accept only keys that were issued, and compare whole keys, by their hashes",
         shows=accepted_by_auth,
@@ -182,8 +182,8 @@ CAUSES = (
         hop="auth",
         severity="contract",
         symptom="5xx for a key with odd characters, or a very long one, which clients retry for minutes",
-        what="whoever checks keys fails on what it does not expect in one, instead of refusing it",
-        remedy="refuse every key that is not known, whatever is in it",
+        what="the key check crashes on unexpected characters or lengths instead of refusing the key",
+        remedy="refuse every unknown key, whatever it contains",
         shows=decided_by(on_each_route(_crashes, "auth")),
         reddens=(rf"{ODD_KEYS}::test_odd_key",),
     ),

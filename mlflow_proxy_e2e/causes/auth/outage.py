@@ -1,4 +1,4 @@
-"""Decisions that the proxy does not get, and what it makes of that."""
+"""The proxy gets no decision from the auth service: why, and what it then does with the call."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Fails = Literal["500", "slow", "down", "error", "404", "nonsense"]
 
 
 def _how_auth_fails(facts: Facts) -> Fails | None:
-    """Return how keys fail to be checked, as the auth service of a stack that we own shows: None where it cannot be asked."""
+    """Return how the auth service of the lab's own stack fails to check keys, or None where it cannot be asked."""
     seen, asked, decided = stopped(facts), health(facts), decision(facts)
     if not seen or asked is None or decided is None:
         return None
@@ -49,7 +49,7 @@ def _how_auth_fails(facts: Facts) -> Fails | None:
 
 
 def _auth_fails(how: Fails) -> Sign:
-    """Return the sign that the auth service fails so. UNKNOWN where nobody can ask it."""
+    """Return the sign that the auth service fails in one of these ways. UNKNOWN where it cannot be asked."""
     return stops(lambda facts, _: None if (fails := facts.once(_how_auth_fails)) is None else fails == how)
 
 
@@ -58,7 +58,7 @@ def _fail_open(facts: Facts, _: tuple[str, ...]) -> bool | None:
 
 
 cannot_ask_auth = holds(lambda facts: health(facts) is None or decision(facts) is None)
-# From outside it takes words, or a key that is none and fails in the same way.
+# From outside, it takes the refusal's wording, or an invalid key that fails in the same way.
 unchecked_from_outside = (about_keys & cannot_ask_auth & says_keys_not_checked) | made_up_key_fails_too
 unchecked = (about_keys & ~cannot_ask_auth) | unchecked_from_outside
 no_decision = unchecked & (~slow | ~cannot_ask_auth) & ~status(500)
@@ -73,7 +73,7 @@ CAUSES = (
         hop="auth",
         severity="down",
         symptom=UNAVAILABLE_AT_ONCE,
-        what="nothing listens where the proxy looks for the auth service",
+        what="nothing listens at the address that the proxy has for the auth service",
         remedy="start the auth service, and point the proxy at its service-discovery name",
         shows=(no_decision & _auth_fails("down")).located("auth"),
         reddens=(ALL,),

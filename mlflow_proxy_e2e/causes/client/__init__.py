@@ -1,1 +1,1 @@
-"""Causes at the client and the way to the target."""
+"""Causes at the client, and on the way to the target."""

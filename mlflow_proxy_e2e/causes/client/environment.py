@@ -1,4 +1,4 @@
-"""What is set on a user's machine and has a say in what MLflow's client sends."""
+"""Settings on a user's machine that change what MLflow's client sends."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from mlflow_proxy_e2e.facts.facts import READ, Facts
 from mlflow_proxy_e2e.facts.sign import NO, Reading, Shows, Sign, holds
 from mlflow_proxy_e2e.target import Route
 
-WRITE_AND_READ = r"test_own_client\.py::test_write_and_read"  # the test that runs in the user's environment as it is
-OWN_CLIENT = "own-client"  # what tests of the user's own client are about: all others keep the environment out
+WRITE_AND_READ = r"test_own_client\.py::test_write_and_read"  # the test that runs in the user's environment unchanged
+OWN_CLIENT = "own-client"  # the subject of the tests of the user's own client: all other tests ignore the environment
 PATIENCE = (MLFLOW_HTTP_REQUEST_MAX_RETRIES, MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR)
 LOGIN = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
-# The variables that a sign may read: what they are set to is recorded, but for those that may hold a secret.
+# The variables that a sign may read. Values are recorded only where they cannot be secret.
 HARMLESS = ("MLFLOW_HTTP_REQUEST_TIMEOUT", *(each.name for each in PATIENCE))
 
 
 def _variables(facts: Facts, *names: str) -> Mapping[str, str]:
-    """Return which of these environment variables are set, with their values where these cannot be secrets."""
+    """Return those of these environment variables that are set, with their values where they cannot be secret."""
 
     def live() -> dict[str, str]:
         return {name: os.environ[name] if name in HARMLESS else "set" for name in names if os.environ.get(name)}
@@ -38,7 +38,7 @@ def _variables(facts: Facts, *names: str) -> Mapping[str, str]:
 
 
 def _in_environment(read: Callable[[Facts], Sequence[str]]) -> Sign:
-    """Return the sign that something in the user's environment is wrong, and nothing else is known to be: ``read`` names it."""
+    """Return the sign that ``read`` finds something wrong in the user's environment, where only such tests have failed."""
 
     def found(facts: Facts) -> Reading:
         if facts.about and not facts.about <= {OWN_CLIENT}:
@@ -59,18 +59,18 @@ def _zero_timeout(facts: Facts) -> Sequence[str]:
 
 
 def _silence(facts: Facts) -> Sequence[str]:
-    """Say for how many seconds in all a client waits between its attempts, where its user has a say in that and it is too long."""
+    """Return the variables that make a client retry for too long, and how long its pauses add up to."""
     said = _variables(facts, *(each.name for each in PATIENCE))
     if not said:
         return []
     try:
         retries, factor = (int(said.get(each.name) or each.default) for each in PATIENCE)
     except ValueError:
-        return []  # with which no client begins to wait
+        return []  # no client starts with such a value
     seconds = sum(min(Retry.DEFAULT_BACKOFF_MAX, factor * 2**attempt) for attempt in range(1, retries))
     if seconds <= timeouts.PROGRAM:
         return []
-    return [*(f"{name} is {value}" for name, value in said.items()), f"that nobody answers is reported after {seconds:.0f} s"]
+    return [*(f"{name} is {value}" for name, value in said.items()), f"a dead server is reported after {seconds:.0f} s"]
 
 
 def _netrc_entries(facts: Facts) -> Sequence[str]:
@@ -87,7 +87,7 @@ def _has_entry(host: str) -> bool:
 
 
 def _led_astray(facts: Facts) -> Sequence[str]:
-    """Name the routes on whose way an HTTP proxy is set that does not lead to the target. Of other proxies nothing is known."""
+    """Name the routes for which an HTTP proxy is set that does not lead to the target. Other kinds of proxies are not checked."""
 
     def proxy_of(route: Route) -> str:
         proxies = get_environ_proxies(route.url)
@@ -157,8 +157,8 @@ CAUSES = (
         hop="client",
         severity="down",
         symptom="an exception before anything is sent",
-        what="MLFLOW_HTTP_REQUEST_TIMEOUT is 0, which does not mean that there is no limit",
-        remedy="unset MLFLOW_HTTP_REQUEST_TIMEOUT, or give it a number of seconds",
+        what="MLFLOW_HTTP_REQUEST_TIMEOUT is 0, which does not turn the timeout off",
+        remedy="unset MLFLOW_HTTP_REQUEST_TIMEOUT, or set it to a number of seconds",
         shows=_in_environment(_zero_timeout),
         reddens=(WRITE_AND_READ,),
     ),
@@ -166,7 +166,7 @@ CAUSES = (
         id=CauseId("retry-hang"),
         hop="client",
         severity="contract",
-        symptom="nothing happens for minutes, and then a call fails that had failed at once",
+        symptom="a call that failed at once is reported only minutes later",
         what="MLflow's client retries seven times by default, waiting longer each time",
         remedy="set MLFLOW_HTTP_REQUEST_MAX_RETRIES to 1 or 2 for interactive use",
         reports=("mlflow#5744",),

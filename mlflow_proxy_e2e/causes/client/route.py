@@ -1,4 +1,4 @@
-"""A route's URL, and what a client meets at its address before any HTTP is spoken."""
+"""A route's URL, and what a client runs into at its address before any HTTP is exchanged."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ CAUSES = (
         severity="down",
         symptom="the connection is closed without an answer on every call through the route",
         what="the service at the route's address closes connections without answering",
-        remedy="look for the reason in the log of that service",
+        remedy="look for the reason in that service's log",
         shows=stops(lambda _, seen: seen.by_every_carrier and seen.reply.failure == "closed" and seen.nobody.status is None),
         reddens=(ALL,),
     ),

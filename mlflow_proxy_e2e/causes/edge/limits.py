@@ -1,4 +1,4 @@
-"""What the edge cuts off or refuses although MLflow would take it."""
+"""Calls that the edge cuts off or refuses although MLflow would accept them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ CAUSES = (
         id=CauseId("idle-timeout"),
         hop="edge",
         severity="down",
-        symptom="calls with a pause in them are cut off, always after the same time",
+        symptom="calls with a pause are cut off, always after the same time",
         what="the edge's idle timeout is shorter than such pauses",
         remedy="raise the idle timeout above the longest pause; MLflow's client waits two minutes",
         reports=("mlflow#7564",),

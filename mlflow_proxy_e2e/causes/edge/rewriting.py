@@ -20,9 +20,9 @@ SEARCH = post("runs/search", {"experiment_ids": [], "max_results": 1})
 
 
 def _redirect(facts: Facts) -> str | None:
-    """Return where a good key is led: to a login, or to MLflow by a redirect that loses the key or the method.
+    """Return the redirect that a good key gets: to a login page, or to MLflow in a way that loses the key or the method.
 
-    A key is sent to the host alone that it is for, and not in the clear, whatever an answer says.
+    A key is sent only to the host that it is for, and never in the clear, whatever an answer says.
     """
     seen = stopped(facts)
     if not seen or not seen.by_every_carrier or not 300 <= seen.status < 400:
@@ -42,7 +42,7 @@ def _redirected(how: str) -> Sign:
 
 
 def _lost_carrier(carrier: str) -> Sign:
-    """Return the sign that a good key is taken for none when it is sent in one way, and accepted in another."""
+    """Return the sign that a good key counts as missing with one carrier, and is accepted with another."""
 
     def test(facts: Facts, seen: Stopped) -> bool:
         unauthenticated = facts.target.contract.unauthenticated
@@ -52,7 +52,7 @@ def _lost_carrier(carrier: str) -> Sign:
 
 
 def _is_bearer_lost(facts: Facts, seen: Stopped) -> bool | None:
-    """Tell whether the only header that is tried is lost on its way: at the edge if the key is accepted behind it."""
+    """Tell whether the only carrier tried is lost: it is the edge that drops it if the key is accepted behind the edge."""
     if not seen.by_every_carrier or seen.status not in (401, facts.target.contract.unauthenticated):
         return False
     if seen.at_edge:

@@ -27,11 +27,11 @@ PAGE = Request("GET", "/")
 
 @dataclass(frozen=True)
 class NoRule:
-    """A call that no rule of the edge's covers, while it succeeds behind it.
+    """A call that none of the edge's rules covers, although it succeeds behind the edge.
 
     Args:
-        elsewhere: what the edge says of a path that means nothing to anybody.
-        at_proxy: what the proxy says of the same path, by each inner route.
+        elsewhere: the edge's answer to a path that means nothing to any hop.
+        at_proxy: the proxy's answer to the same path, by inner route.
         with_prefix: the same call with an inner route's prefix in front of it, if that works.
     """
 
@@ -59,7 +59,7 @@ def _no_rule(facts: Facts) -> NoRule | None:
 
 
 def without_rule(test: Callable[[Facts, NoRule], bool | None]) -> Sign:
-    """Return the sign that no rule of the edge's covers a call, and that it is so."""
+    """Return the sign that no rule of the edge covers a call, and that ``test`` holds for it."""
 
     def read(facts: Facts) -> Reading:
         if not (seen := facts.once(_no_rule)) or (shows := test(facts, seen)) is False:
@@ -71,7 +71,7 @@ def without_rule(test: Callable[[Facts, NoRule], bool | None]) -> Sign:
 
 
 def _is_like(one: Reply, other: Reply) -> bool:
-    """Tell whether two answers are by the same hop: the same but for the path and the ids that may stand in them."""
+    """Tell whether the same hop gave both answers: they are equal except for the path and any ids in them."""
     return _by(one) == _by(other)
 
 
@@ -95,7 +95,7 @@ def _is_another_services(facts: Facts, seen: NoRule) -> bool:
 
 
 def _is_ruleless(seen: NoRule) -> bool | None:
-    """Tell whether the listener has no rule: UNKNOWN where the proxy would say the same of a prefix that it does not know."""
+    """Tell whether the listener has no rules. UNKNOWN if the proxy would give the same answer to an unknown prefix."""
     if not seen.reply.question.route.url.startswith("https:") or not _is_like(seen.elsewhere, seen.reply) or seen.with_prefix:
         return False
     return None if _is_like_proxys(seen) else True
@@ -108,14 +108,14 @@ def strip_none(seen: NoRule) -> bool | None:
 
 
 def _asset(facts: Facts, route: Route) -> Reply | None:
-    """A script of MLflow's pages, by the name that the page itself has for it."""
+    """A script of MLflow's pages, by the name that the page itself uses."""
     page = facts.ask_directly(PAGE) or facts.ask(route, PAGE)
     found = re.search(rb'(?:src|href)="\.?/?(static-files/[^"]+)"', page.body)
     return unrouted(Request("GET", f"/{found[1].decode()}"))(facts, route) if found else None
 
 
 def _outside_prefix(facts: Facts, route: Route) -> Reply | None:
-    """MLflow outside of the prefix, where nobody is asked for a key."""
+    """MLflow outside the prefix, where no key is required."""
     parts = urlsplit(route.url)
     outside = facts.reply(Question(Route(route.name, f"{parts.scheme}://{parts.netloc}", route.ca), READ))
     return outside if parts.path.strip("/") and outside.works else None
@@ -177,7 +177,7 @@ CAUSES = (
         id=CauseId("api-ajax-split"),
         hop="edge",
         severity="down",
-        symptom="404 on what MLflow's pages call, while clients work",
+        symptom="404 on calls by MLflow's pages, while clients work",
         what="there is a rule for /api but none for its twin /ajax-api",
         remedy="forward every path below the prefix",
         reports=("mlflow#4484",),
@@ -188,7 +188,7 @@ CAUSES = (
         id=CauseId("api-unrouted"),
         hop="edge",
         severity="down",
-        symptom="404 on what clients call, while MLflow's pages work",
+        symptom="404 on calls by clients, while MLflow's pages work",
         what="there is a rule for /ajax-api but none for its twin /api",
         remedy="forward every path below the prefix",
         reports=("mlflow#4484",),
@@ -243,8 +243,8 @@ CAUSES = (
         hop="edge",
         severity="open",
         symptom="everything works, and outside the public prefix it works without a key",
-        what="a catch-all rule sends what no other rule covers straight to MLflow",
-        remedy="have the edge answer 404 to what no rule covers",
+        what="a catch-all rule sends paths that no other rule covers straight to MLflow",
+        remedy="have the edge answer 404 to paths that no rule covers",
         shows=on_routes(_outside_prefix),
         reddens=(external(r"test_bypass_paths\.py::test_odd_path_without_key\[.*-prefixes", NO_RULE),),
     ),

@@ -1,4 +1,4 @@
-"""The edge's target: whether the proxy can be reached from the edge, and whether the edge believes it healthy."""
+"""The edge's target: whether the edge can reach the proxy, and considers it healthy."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from mlflow_proxy_e2e.facts.sign import NO, UNKNOWN, UNTOLD, Reading, Shows, Sig
 from mlflow_proxy_e2e.facts.stopped import at_edge, flag, slow
 from mlflow_proxy_e2e.facts.trace import LogLine
 
-HEALTH_CHECKERS = ("Envoy/HC", "ELB-HealthChecker", "kube-probe")  # as they name themselves in a hop's log
+HEALTH_CHECKERS = ("Envoy/HC", "ELB-HealthChecker", "kube-probe")  # what they call themselves in a hop's log
 POLL_SECONDS = 0.1
 
 
 def _health_checks(facts: Facts) -> list[LogLine]:
-    """Return what the proxy's log has of the edge's health checks. The edge may have to make one first."""
+    """Return the lines of the edge's health checks in the proxy's log, waiting for the first one if need be."""
     end = time.monotonic() + timeouts.HEALTH_CHECK
     while not (checks := facts.lines_with(HEALTH_CHECKERS, ("proxy",), "health checks")):
         if not facts.is_live or time.monotonic() > end:
@@ -29,13 +29,13 @@ def _health_checks(facts: Facts) -> list[LogLine]:
 
 
 def _checked(test: Callable[[Sequence[LogLine]], bool]) -> Sign:
-    """Return the sign that the edge holds the proxy for unhealthy, and its health checks fare so. UNKNOWN without logs."""
+    """Return the sign that the edge considers the proxy unhealthy and its health checks look like this. UNKNOWN without logs."""
 
     def read(facts: Facts) -> Reading:
         if not facts.has_logs:
             return UNKNOWN
         checks = facts.once(_health_checks)
-        evidence = (checks[-1],) if checks else ("no health check has come to the proxy",)
+        evidence = (checks[-1],) if checks else ("no health check has reached the proxy",)
         return Reading(Shows.YES, evidence) if test(checks) else NO
 
     return edge_fails & ~slow & flag("edge", "UH") & Sign(read)

@@ -1,4 +1,4 @@
-"""The edge's certificate, and what else keeps a TLS connection from being established."""
+"""The edge's certificate, and whatever else prevents a TLS connection."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from mlflow_proxy_e2e.causes.patterns import EXTERNAL
 from mlflow_proxy_e2e.facts.sign import UNTOLD
 from mlflow_proxy_e2e.facts.stopped import first_connection
 
-# Whether an intermediate certificate is missing, only who knows the authority can tell.
+# An unknown authority and a missing intermediate certificate look the same to a client that does not know the authority.
 unproved = first_connection("certificate-unproved")
 
 

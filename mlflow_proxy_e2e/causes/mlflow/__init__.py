@@ -1,1 +1,1 @@
-"""Causes at MLflow and what it runs on."""
+"""Causes at MLflow, and at what it runs on."""

@@ -18,7 +18,7 @@ SMALL = b"x"
 
 
 def _uploaded(test: Callable[[Sandbox, Reply], bool]) -> Sign:
-    """Return the sign that MLflow itself does not keep a small artifact, in such a way."""
+    """Return the sign that MLflow itself does not store a small artifact, and that its answer is such."""
 
     def read(facts: Facts) -> Reading:
         own = sandbox(facts) if "artifacts" in facts.target.capabilities and facts.open_routes else None
@@ -31,14 +31,14 @@ def _uploaded(test: Callable[[Sandbox, Reply], bool]) -> Sign:
 
 
 def _located_at(test: Callable[[str], bool]) -> Sign:
-    """Return the sign that an experiment's artifacts are at such a place, where MLflow serves artifacts at all."""
+    """Return the sign that an experiment's artifacts are at such a location, where MLflow serves artifacts at all."""
 
     def read(facts: Facts) -> Reading:
         own = sandbox(facts) if "artifacts" in facts.target.capabilities and facts.open_routes else None
         if own is None or not own.is_there or not test(own.artifact_location):
             return NO
         scheme, _, rest = own.artifact_location.partition(":")
-        place = f"{scheme}://a host that is named" if rest.startswith("//") else f"{scheme}:…"
+        place = f"{scheme}://a named host" if rest.startswith("//") else f"{scheme}:…"
         return Reading(Shows.YES, (f"an experiment's artifacts are at {place}",), ("mlflow",))
 
     return Sign(read)
@@ -89,7 +89,7 @@ CAUSES = (
         id=CauseId("direct-store"),
         hop="mlflow",
         severity="down",
-        symptom="clients ask for credentials of the artifact store, or cannot reach it",
+        symptom="clients ask for the artifact store's credentials, or cannot reach it",
         what="MLflow's --default-artifact-root is the store itself, so that clients access it directly",
         remedy="remove the option, set --artifacts-destination to the store, and recreate the experiments",
         reports=("mlflow#5659", "mlflow#10326"),
@@ -100,7 +100,7 @@ CAUSES = (
         id=CauseId("artifact-host-fixed"),
         hop="mlflow",
         severity="down",
-        symptom="clients send artifacts to another host than the one they were given",
+        symptom="clients send artifacts to a different host than the one in their tracking URI",
         what="MLflow's --default-artifact-root names a host, which clients call without going through the proxy",
         remedy="leave the host out: mlflow-artifacts:/",
         shows=_located_at(lambda place: place.startswith("mlflow-artifacts://")) & ~serving_off,
@@ -111,7 +111,7 @@ CAUSES = (
         hop="mlflow",
         severity="down",
         symptom="500 on uploads, while everything else works",
-        what="the place that --artifacts-destination names does not exist: an unmounted volume, a misspelt bucket",
+        what="the location in --artifacts-destination does not exist: an unmounted volume, a misspelt bucket",
         remedy="mount the volume, or correct the name",
         shows=not_kept,
         reddens=(ARTIFACTS,),

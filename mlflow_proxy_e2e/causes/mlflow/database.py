@@ -15,9 +15,9 @@ from mlflow_proxy_e2e.facts.stopped import stops
 
 
 def not_created(test: Callable[[Reply], bool], *, directly: bool = True) -> Sign:
-    """Return the sign that MLflow does not create an experiment, or a run in it, and answers so.
+    """Return the sign that MLflow fails to create an experiment, or a run in it, with such an answer.
 
-    ``directly``: whether that was asked of MLflow itself.
+    ``directly``: whether MLflow itself was asked.
     """
 
     def read(facts: Facts) -> Reading:
@@ -45,11 +45,11 @@ def _is_without_database(reply: Reply) -> bool:
 database_words = stops(lambda _, seen: _is_without_database(seen.reply))
 UNNAMED = (
     ("MLflow does not create an experiment", not_created(lambda _: True)),
-    ("what is to be created for further questions is not created", not_created(lambda _: True, directly=False)),
+    ("the experiment that further questions need cannot be created", not_created(lambda _: True, directly=False)),
 )
 
 
-# What writes, or needs what another has written: all but reads of what does not exist, and of pages.
+# Tests that write, or that need what another call has written: all but reads of missing things, and of pages.
 WRITES = r"^(?!.*::test_\w*(unknown|asset|health|page|version))."
 
 CAUSES = (
@@ -68,7 +68,7 @@ CAUSES = (
         hop="mlflow",
         severity="down",
         symptom="500 or 503 from MLflow on every call that needs its database",
-        what="MLflow does not reach its database",
+        what="MLflow cannot reach its database",
         remedy="start the database, or correct --backend-store-uri",
         shows=directly(_is_without_database) | database_words.located("mlflow"),
         reddens=(ALL,),
@@ -78,7 +78,7 @@ CAUSES = (
         hop="mlflow",
         severity="down",
         symptom="503 on every write, while reads work",
-        what="MLflow may not write to its database: a read-only volume, a replica, a user without write permission",
+        what="MLflow cannot write to its database: a read-only volume, a replica, a user without write permission",
         remedy="grant write access, or name the database that accepts writes",
         shows=not_created(_is_read_only),
         reddens=(WRITES,),

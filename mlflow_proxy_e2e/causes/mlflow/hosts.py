@@ -14,7 +14,7 @@ from mlflow_proxy_e2e.facts.stopped import Stopped, mlflow_unknown, stops
 
 
 def _forbids_its_own_address(facts: Facts, seen: Stopped) -> bool | None:
-    """Tell whether MLflow refuses the host that it is called by: the proxy's fault if it lets that very address in directly."""
+    """Tell whether MLflow refuses the host name used to call it: the proxy's fault if MLflow accepts that address directly."""
     if not facts.has_logs or not facts.direct:
         return None
     return not (seen.hops == ("proxy",) and urlsplit(facts.direct.url).netloc in facts.said(seen.reply, "proxy", "upstream"))

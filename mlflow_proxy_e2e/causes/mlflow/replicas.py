@@ -11,7 +11,7 @@ from mlflow_proxy_e2e.facts.sign import NO, Reading, Shows, Sign
 from mlflow_proxy_e2e.version import VERSION
 from mlflow_proxy_e2e.wire import Request
 
-TIMES = 6  # that something is read which several servers may not all have
+TIMES = 6  # reads, of something that not every server may have
 
 
 def _split(facts: Facts) -> Reading:
@@ -29,7 +29,7 @@ def _split(facts: Facts) -> Reading:
 
 
 def _skewed(facts: Facts) -> Reading:
-    """MLflow is of another version from call to call."""
+    """MLflow's version changes from call to call."""
     for route in facts.open_routes:
         replies = facts.several_times(facts.question(route, VERSION), TIMES)
         said = {reply.body: reply for reply in replies if number_in(reply)}
@@ -43,8 +43,8 @@ CAUSES = (
         id=CauseId("replica-split"),
         hop="mlflow",
         severity="loss",
-        symptom="occasional 404 on what exists",
-        what="there are two MLflow servers behind the proxy, each with its own database",
+        symptom="occasional 404 on runs and experiments that exist",
+        what="the MLflow servers behind the proxy do not share one database",
         remedy="give them one database, which cannot be SQLite",
         reports=("mlflow#12783",),
         shows=Sign(_split),
@@ -61,7 +61,7 @@ CAUSES = (
         id=CauseId("replica-version-skew"),
         hop="mlflow",
         severity="contract",
-        symptom="calls work and fail by turns, and a field is in some answers only",
+        symptom="calls succeed and fail in turn, and some answers lack a field",
         what="the MLflow servers behind the proxy run different versions",
         remedy="deploy the same version on all of them",
         shows=Sign(_skewed),

@@ -1,4 +1,4 @@
-"""How MLflow is served: whether it answers at all, by which server, and in which version."""
+"""How MLflow is served: whether it answers at all, by which server, and which version it is."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ SMALL = b"x"
 
 
 def directly(test: Callable[[Reply], bool]) -> Sign:
-    """Return the sign that MLflow itself does not answer a read as it should, in such a way."""
+    """Return the sign that MLflow itself does not answer a read as it should, but with such a reply."""
 
     def read(facts: Facts) -> Reading:
         failing = failing_mlflow(facts)
         if failing is None or not test(failing):
             return NO
-        health = facts.ask_hop("mlflow") if failing.status else None  # who is silent would be waited for again
+        health = facts.ask_hop("mlflow") if failing.status else None  # a silent server would be waited for twice
         return Reading(Shows.YES, tuple(filter(None, (failing, health))), ("mlflow",))
 
     return Sign(read)
 
 
 def _kept_waiting(facts: Facts) -> Reading:
-    """Somebody sends slowly, and MLflow answers nobody else meanwhile."""
+    """MLflow answers nobody while one client sends slowly."""
     own = sandbox(facts)
     if not facts.direct or not own or not own.is_there or "artifacts" not in facts.target.capabilities:
         return NO
@@ -63,7 +63,7 @@ def _waits(route: Route | None, slow_upload: Request) -> bool:
         except TimeoutError:
             return True
         except (OSError, http.client.HTTPException):
-            return False  # other signs tell why
+            return False  # other signs say why
     return False
 
 
@@ -74,12 +74,12 @@ def _native_routes(facts: Facts) -> Reading:
 
 
 def served_capabilities(facts: Facts) -> frozenset[str]:
-    """Return what the target has promised, and its MLflow can do."""
+    """Return the capabilities that the target promises and its MLflow has."""
     return frozenset(facts.observe("capabilities that MLflow has", lambda: sorted(as_served(facts.target).capabilities)))
 
 
 def _too_old(facts: Facts) -> Reading:
-    """MLflow is older than the client here, and lacks what the target promises."""
+    """MLflow is older than the client here, and lacks something that the target promises."""
     if not facts.open_routes:
         return NO
     client = facts.observe("version of the client", installed)
@@ -96,7 +96,7 @@ def _too_old(facts: Facts) -> Reading:
 
 
 def number_in(reply: Reply) -> str | None:
-    """Return the version of MLflow that a reply names, if it does."""
+    """Return the MLflow version in a reply, or None."""
     said = NUMBER.fullmatch(reply.body) if reply.status == 200 else None
     return said[0].decode() if said else None
 
@@ -148,7 +148,7 @@ CAUSES = (
         severity="down",
         symptom="calls wait until another client's large upload is done",
         what="MLflow has a single worker that handles one request at a time",
-        remedy="give MLflow more workers or threads",
+        remedy="run MLflow with more workers or threads",
         shows=Sign(_kept_waiting, timeouts.KEPT_WAITING),
         explains=(CauseId("edge-keep-alive-off"), CauseId("keep-alive-off"), CauseId("native-routes-missing")),
         reddens=(
@@ -161,7 +161,7 @@ CAUSES = (
         id=CauseId("client-skew"),
         hop="mlflow",
         severity="down",
-        symptom="404 on logged models, and on whatever else is newer than the server",
+        symptom="404 on logged models, and on other features that are newer than the server",
         what="MLflow is older than its clients, and lacks endpoints that they call",
         remedy="upgrade the server, or have clients use its version",
         reports=("mlflow#16215",),

@@ -1,1 +1,1 @@
-"""Causes at the proxy, and the way from it to MLflow."""
+"""Causes at the proxy, and on the way from it to MLflow."""

@@ -1,4 +1,4 @@
-"""Who is let in: requests that reach MLflow although no key was checked, or not for what they do."""
+"""Open doors: requests that reach MLflow although no key was checked, or not for the call that is made."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ from mlflow_proxy_e2e.wire import JSON, Request
 
 CHECK_EVERY_PATH = "require a key on every path"
 CHECK_EVERY_METHOD = "require a key for every method"
-# Who accepts keys that were never issued accepts keys that count no more, or are not quite the good one, whatever else is checked.
+# A proxy that accepts keys that were never issued also accepts revoked, expired and altered ones.
 OF_ANY_KEY = tuple(map(CauseId, ("revocation-ignored", "revocation-lag", "expiry-ignored", "key-prefix-match", "key-case-ignored")))
 EXEMPT_PATHS = r"test_bypass_paths\.py::test_odd_path_\w+\[.*-exempt"
 OPTIONS_TESTS = (r"test_denied_options", rf"{ENDPOINTS}::test_verbs", r"test_bypass_framing\.py::test_odd_method")
 
 
 PAGE = Request("GET", "/")
-OPTIONS = (replace(READ, method="OPTIONS"), Request("OPTIONS", "/version"))  # which has other methods
-FOUND = "experiments"  # what MLflow's answer to the plain read has
-# What lies beside MLflow's /api, and a word of what MLflow itself answers to it.
+OPTIONS = (replace(READ, method="OPTIONS"), Request("OPTIONS", "/version"))  # a path with other methods
+FOUND = "experiments"  # a field of MLflow's answer to the plain read
+# What MLflow serves outside /api, and what its own answer to it contains.
 BESIDE_API = (
     (Request("GET", "/version"), rb"^\d+\.\d+"),
     (Request("GET", f"/get-artifact?run_id={NO_SUCH_RUN}&path=x"), NO_SUCH_RUN.encode()),
@@ -51,19 +51,19 @@ BESIDE_API = (
     (PAGE, rb"<title>MLflow"),
     (Request("GET", "/static-files/manifest.json"), rb'"start_url"'),
 )
-CARRIED_OUT_SAMPLE = 3  # refused calls, one of which is to be in the log of MLflow
-OPEN_BESIDE_USERS = ("/static-files/",)  # of MLflow with users of its own: browsers load its pages before anybody has signed in
-# Headers by which a key that may read would write: the read that it may make is then answered as something else.
+CARRIED_OUT_SAMPLE = 3  # refused calls, of which MLflow's log should show at least one
+OPEN_BESIDE_USERS = ("/static-files/",)  # if MLflow has its own users: browsers load its pages before anybody has signed in
+# Headers by which a read-only key would write: its permitted read is then answered as a different call.
 URL_HEADERS, METHOD_HEADERS = ("X-Original-URL", "X-Rewrite-URL"), ("X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override")
 OWN_HEADERS = ("X-MLflow-Proxy-Hop", "X-Internal-Request", "X-Envoy-Internal", "X-Proxy-Authenticated")
 USER_HEADERS = (*("X-Auth-Key-Id", "X-Auth-User", "X_Auth_Key_Id", "X-Forwarded-User", "X-Remote-User", "Remote-User", "X-User"),)
-# What a server that builds the URL of a call from its Host takes for another path, one that needs no key.
+# Hosts that a server that builds the URL from Host takes for another path, one that needs no key.
 HOSTS_WITH_A_PATH = ("x/health?", "x/health#", "x{base}/health?", "x/static-files/?", "x/#", "x?")
-# What begins as a path that needs no key, and leads elsewhere to who follows the dots in it.
+# Paths that begin like one that needs no key, but lead elsewhere once their dot segments are resolved.
 OUT_OF_EXEMPT_PATHS = tuple(
     f"/{exempt}{dots}api/" for exempt in ("health", "static-files") for dots in ("/../", "/%2e%2e/", "/..%2f", "%2f..%2f")
 )
-# What MLflow says to a method that a path does not have.
+# MLflow's answer to a method that a path does not have.
 NOT_ALLOWED = re.compile(rb'not allowed for the requested URL|"detail": ?"Method Not Allowed"')
 
 
@@ -76,7 +76,7 @@ def _with(name: str, value: str) -> Request:
 
 
 def _keyless(request: Request) -> Test:
-    """Return what finds out whether a request is answered without a key as it is with a good one, where the plain read is not."""
+    """Return the test that a request gets the same answer without a key as with a good one, where the plain read needs a key."""
 
     def wrong(facts: Facts, route: Route) -> Reply | None:
         reply = facts.reply(Question(route, request))
@@ -92,7 +92,7 @@ def _keyless(request: Request) -> Test:
 
 
 def _is_same(one: Reply, other: Reply) -> bool:
-    """Tell whether two answers say the same: of errors, which anybody may make, only the same words do."""
+    """Tell whether two answers mean the same. Any hop can return an error, so errors must have the same body."""
     return one.status == other.status and ((one.status or 500) < 300 or one.body == other.body != b"")
 
 
@@ -107,7 +107,7 @@ def _without_key(*requests: Request) -> Sign:
 
 
 def _read_without_key(requests: Callable[[Route], Iterable[Request]]) -> Sign:
-    """Return the sign that the plain read, disguised in one of these ways, is answered without a key as MLflow answers it."""
+    """Return the sign that MLflow answers the plain read, disguised in one of these ways, without a key."""
 
     def wrong(facts: Facts, route: Route) -> Reply | None:
         if facts.reply(Question(route, READ)).works:
@@ -123,7 +123,7 @@ def _with_path_in_host(route: Route) -> Iterable[Request]:
 
 
 def _beside_api(facts: Facts, route: Route) -> list[Reply]:
-    """Return MLflow's answers to what it serves beside its API, of those that come without a key, too."""
+    """Return MLflow's answers to what it serves outside its API, where they are the same without a key."""
     if facts.reply(Question(route, READ)).works:
         return []  # everybody is let in, which is something else
     exempt = OPEN_BESIDE_USERS if "basic" in facts.target.carriers else ()
@@ -134,7 +134,7 @@ def _beside_api(facts: Facts, route: Route) -> list[Reply]:
 
 
 def _family_hole(facts: Facts) -> Reading:
-    """Say whether anything beside the API is open without a key, and with the evidence what is."""
+    """Tell whether anything outside the API is open without a key; the evidence lists what is."""
     reading = on_each_route(lambda facts, route: next(iter(_beside_api(facts, route)), None))(facts)
     if reading.shows is not Shows.YES:
         return reading
@@ -146,7 +146,7 @@ def _family_hole(facts: Facts) -> Reading:
 
 
 def _head(facts: Facts, route: Route) -> Reply | None:
-    """HEAD of what MLflow has a page of, and answers with 200, unlike in its API: if GET needs a key."""
+    """HEAD without a key on a page that needs one for GET: unlike its API, MLflow answers it with 200."""
     get = facts.reply(Question(route, PAGE))
     return _keyless(replace(PAGE, method="HEAD"))(facts, route) if get.status in facts.refusals else None
 
@@ -157,7 +157,7 @@ def _options(facts: Facts, route: Route) -> Reply | None:
 
 
 def _options_of_mlflow(facts: Facts, route: Route) -> Reply | None:
-    """OPTIONS without a key that MLflow has answered: it allows on each path the methods that it has there."""
+    """OPTIONS without a key, answered by MLflow: it lists the methods that each path has."""
     if not (reply := _options(facts, route)):
         return None
     allowed = [facts.reply(Question(route, request)).header("Allow") for request in OPTIONS]
@@ -183,11 +183,11 @@ def _rewritten(*requests: Request) -> Sign:
 
 
 def _carried_out(facts: Facts, route: Route) -> Reply | None:
-    """A call that was refused and yet stands in MLflow's own log."""
+    """A call that was refused, yet appears in MLflow's own log."""
     if not facts.has_logs:
         return None
     refused, allowed = facts.token(), facts.token()
-    # Several, since MLflow may be a moment late with what nobody waits for.
+    # Several, since MLflow may log a call late if nobody waits for its answer.
     reply, *_ = facts.replies(Question(route, READ.marked(f"{refused}-{number}")) for number in range(CARRIED_OUT_SAMPLE))
     facts.ask(route, READ.marked(allowed))
     facts.lines(allowed, reached="mlflow")
@@ -244,7 +244,7 @@ CAUSES = (
         id=CauseId("decided-without-asking"),
         hop="proxy",
         severity="open",
-        symptom="a key that must be refused works, and the auth service's log has nothing of it",
+        symptom="a key that must be refused works, and the auth service's log does not mention it",
         what="the proxy accepts some keys without asking the auth service",
         remedy="ask the auth service about every key, with no exceptions for tests or monitoring",
         shows=accepted_by_proxy,
@@ -288,7 +288,7 @@ CAUSES = (
         id=CauseId("ajax-api-unguarded"),
         hop="proxy",
         severity="open",
-        symptom="what MLflow's pages call needs no key",
+        symptom="calls by MLflow's pages need no key",
         what="the rule that requires a key covers /api but not its twin /ajax-api",
         remedy=CHECK_EVERY_PATH,
         shows=_without_key(_spelled("/api/", "/ajax-api/")),
@@ -304,7 +304,7 @@ CAUSES = (
         hop="proxy",
         severity="open",
         symptom="artifacts, traces, or MLflow's pages need no key",
-        what="the rule that requires a key covers what begins with /api, but MLflow has other paths",
+        what="the rule that requires a key covers paths that begin with /api, but MLflow has other paths",
         remedy=CHECK_EVERY_PATH,
         shows=Sign(_family_hole),
         explains=(CauseId("graphql-hole"),),
@@ -327,8 +327,8 @@ CAUSES = (
         id=CauseId("exempt-path-left"),
         hop="proxy",
         severity="open",
-        symptom="a path that begins as one that needs no key, and goes on with dot segments, needs none either",
-        what="the proxy exempts what begins with a path, and follows the dot segments behind it only when it forwards",
+        symptom="a path that begins like an exempt one and continues with dot segments needs no key",
+        what="the proxy exempts paths by how they begin, and resolves dot segments only when it forwards the request",
         remedy="normalize the path before anything is decided, and exempt exactly one path of the proxy's own",
         shows=_read_without_key(lambda _: (_spelled("/api/", path) for path in OUT_OF_EXEMPT_PATHS)) & ~word_exempts,
         reddens=(EXEMPT_PATHS,),
@@ -401,8 +401,8 @@ CAUSES = (
         hop="proxy",
         severity="open",
         symptom="a request that names a path in Host needs no key",
-        what="the proxy builds the URL from Host, and takes what Host has of a path for the one that is called",
-        remedy="decide on the path of the request line alone, and refuse a Host that is more than a name and a port",
+        what="the proxy builds the URL from Host, so that a path in Host replaces the one that is called",
+        remedy="use only the path in the request line, and refuse a Host that is more than a name and a port",
         shows=_read_without_key(_with_path_in_host),
         reddens=(r"test_bypass_headers\.py::test_host_",),
     ),
@@ -430,7 +430,7 @@ CAUSES = (
         id=CauseId("forwarded-before-check"),
         hop="proxy",
         severity="open",
-        symptom="calls that are refused have been carried out",
+        symptom="calls are refused, but carried out nevertheless",
         what="the proxy forwards a request to MLflow while it is still waiting for the auth service",
         remedy="wait for the auth service's answer",
         shows=on_each_route(_carried_out),
@@ -444,7 +444,7 @@ CAUSES = (
         hop="proxy",
         severity="down",
         symptom="403 on every call with a good key",
-        what="the proxy asks the auth service about another path or method than the one that is called",
+        what="the proxy asks the auth service about a different path or method than the call's",
         remedy="ask about the call as it will be forwarded to MLflow",
         shows=forbidden_and_keys_asked_for.located("auth", "proxy"),
         reddens=(ALL,),

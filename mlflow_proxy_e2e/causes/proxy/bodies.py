@@ -22,11 +22,11 @@ from mlflow_proxy_e2e.wire import JSON, Headers, Request
 UNCHANGED = "pass bodies through unchanged"
 
 
-SOME = b"x" * 300_000  # bytes: more than is sent at once, and less than people limit
+SOME = b"x" * 300_000  # bytes: more than is sent at once, but below any common limit
 REFUSED_VALUE = "INVALID_PARAMETER_VALUE"  # MLflow's error code
 NO_MODEL = f"{PREFIX}-no-such-model"
 DELETE = Request("DELETE", f"{API}/registered-models/delete", JSON, f'{{"name": "{NO_MODEL}"}}'.encode())
-DEFAULT_EXPERIMENT = get("experiments/get?experiment_id=0")  # which nothing that is created meanwhile changes
+DEFAULT_EXPERIMENT = get("experiments/get?experiment_id=0")  # not changed by anything that is created in the meantime
 UNCODED = replace(DEFAULT_EXPERIMENT, headers=(("Accept-Encoding", "identity"),))
 ASKS_FOR_GZIP = replace(DEFAULT_EXPERIMENT, headers=(("Accept-Encoding", "gzip"),))
 ZIPPED = gzip.compress(b"content", mtime=0)
@@ -47,7 +47,7 @@ def _bare_word(facts: Facts, route: Route, own: Sandbox) -> Reply | None:
 
 
 def _unpacks_to_another(facts: Facts, route: Route) -> Reply | None:
-    """An answer that was compressed for a client that takes that, and is not MLflow's once it is unpacked."""
+    """An answer compressed for a client that accepts gzip, but different from MLflow's once it is decompressed."""
     reply, plain = facts.ask(route, ASKS_FOR_GZIP), facts.ask(route, UNCODED)
     is_coded = reply.status == plain.status == 200 and _coding(reply) == "gzip" and _is_plain(plain)
     return reply if is_coded and reply.body != plain.body else None
@@ -61,12 +61,12 @@ def _is_plain(reply: Reply) -> bool:
     return _coding(reply) is None
 
 
-# Even a client that decompresses answers may not know the coding.
+# Clients that decompress answers may not know this coding.
 coded_for_everybody = status(200) & stops(lambda _, seen: _coding(seen.reply) is not None)
 
 
 def _kept(body: bytes, headers: Headers = (), content: bytes | None = None) -> Sign:
-    """Return the sign that an upload is taken, and other bytes are kept of it."""
+    """Return the sign that an upload is accepted, but stored with different bytes."""
 
     def upload(own: Sandbox, by: object) -> Request:
         return Request("PUT", f"{own.artifacts}/{by}-{len(body)}-{len(headers)}.bin", headers, body)
@@ -85,7 +85,7 @@ def _keeps(upload: Callable[[Sandbox, object], Request], content: bytes) -> Call
         reply = facts.ask(route, upload(own, route))
         if reply.status != 200 or not keeps_other(facts, reply.question.request):
             return None
-        by_itself = upload(own, facts.direct)  # some MLflow of its own keeps what it was sent in another way
+        by_itself = upload(own, facts.direct)  # some versions of MLflow themselves store something other than what was sent
         facts.ask_directly(by_itself)
         return None if keeps_other(facts, by_itself) else reply
 
@@ -115,7 +115,7 @@ CAUSES = (
         hop="proxy",
         severity="contract",
         symptom="answers differ from MLflow's byte by byte",
-        what="the proxy parses JSON and writes it again",
+        what="the proxy parses JSON and serializes it again",
         remedy=UNCHANGED,
         shows=on_routes(differs(DEFAULT_EXPERIMENT, lambda reply: reply.body)),
         reddens=(
@@ -132,7 +132,7 @@ CAUSES = (
         hop="proxy",
         severity="loss",
         symptom="the last digits of long numbers are lost",
-        what="the proxy parses JSON with double-precision numbers and writes it again",
+        what="the proxy parses JSON numbers as double precision and serializes them again",
         remedy=UNCHANGED,
         shows=in_sandbox(_big_number),
         reddens=(r"test_fidelity_json\.py::test_(metrics|answer)",),
@@ -185,9 +185,9 @@ CAUSES = (
         id=CauseId("content-recoded"),
         hop="proxy",
         severity="contract",
-        symptom="answers arrive compressed at clients that have not asked for that, or cannot be unpacked",
-        what="the proxy compresses answers whatever the client accepts, or breaks what is compressed",
-        remedy="compress only what a client accepts compressed, or leave the content coding of answers to MLflow",
+        symptom="clients get compressed answers that they did not ask for, or answers that they cannot decompress",
+        what="the proxy compresses answers whatever the client accepts, or corrupts compressed answers",
+        remedy="compress only for clients that accept it, or leave the content coding of answers to MLflow",
         shows=coded_for_everybody | on_routes(unless(UNCODED, _is_plain)) | on_routes(_unpacks_to_another),
         reddens=(
             CONVERSATIONS,

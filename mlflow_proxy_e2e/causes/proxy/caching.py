@@ -1,4 +1,4 @@
-"""Answers that the proxy gives from memory."""
+"""Answers that the proxy serves from a cache."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from mlflow_proxy_e2e.target import Route
 
 
 def _kept_refusal(facts: Facts) -> Reading:
-    """A good key is refused what nobody has been refused before, and nothing else."""
+    """A good key is refused only what a request without a key has been refused before."""
     if not (kept := kept_refusals(facts)):
         return NO
-    because = "whoever asks for it first decides what all others are answered"
+    because = "the answer to the first caller is given to all others"
     routes = [reply.question.route for reply in kept]
     return Reading(Shows.YES, (*kept, because), facts.behind(routes), frozenset(map(str, routes)))
 
 
 def _old_answer(facts: Facts, route: Route, own: Sandbox) -> Reply | None:
-    """A read before and after a change: an answer that is kept does not have it."""
+    """A read before and after a change: a cached answer does not show the change."""
     read = get(f"runs/get?run_id={own.run_ids[1]}&of={route}-{facts.token()}")
     facts.ask(route, read)
     mark = f"changed-{facts.token()}"
@@ -39,7 +39,7 @@ CAUSES = (
         id=CauseId("response-cached"),
         hop="proxy",
         severity="open",
-        symptom="callers get what was read with another key, and changes do not show",
+        symptom="callers get answers that were meant for another key, and do not see changes",
         what="the proxy caches answers and serves them to any caller",
         remedy="cache nothing that MLflow does not declare cacheable",
         shows=Sign(_kept_refusal) | open_gate(lambda facts, _: is_kept_for_others(facts)) | in_sandbox(_old_answer),

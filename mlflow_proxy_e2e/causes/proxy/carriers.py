@@ -17,7 +17,7 @@ from mlflow_proxy_e2e.wire import Request
 
 
 def _accepted(who: Callable[[str], Identity | None], request: Callable[[str], Request] = lambda _: READ) -> Sign:
-    """Return the sign that a key is accepted that is not quite the good one, or the good one where no key belongs."""
+    """Return the sign that an altered good key is accepted, or a good one in a place where no key belongs."""
 
     def wrong(facts: Facts, route: Route) -> Reply | None:
         if facts.control.key is None or is_open_to_everybody(facts):
@@ -54,7 +54,7 @@ CAUSES = (
         hop="proxy",
         severity="contract",
         symptom="an invalid key is accepted if a good one follows it",
-        what="of several keys in one header, the proxy checks the last one",
+        what="if a header has several keys, the proxy checks only the last one",
         remedy="pass the header to the check unchanged",
         shows=_accepted(lambda key: Identity("a bad key and then a good one", key=Secret(f"bad, Bearer {key}"))),
         reddens=(rf"{ODD_KEYS}::test_(like_a_key|several_keys)\[.*-bearer",),
@@ -64,7 +64,7 @@ CAUSES = (
         hop="proxy",
         severity="contract",
         symptom="a key in the URL works, and ends up in every log",
-        what="the proxy accepts a query parameter as a key",
+        what="the proxy accepts keys in a query parameter",
         remedy="accept keys in headers only",
         shows=may_be_logged & _accepted(lambda _: None, lambda key: replace(READ, path=f"{READ.path}&api_key={key}")),
         reddens=(r"key_in_query",),

@@ -10,11 +10,11 @@ from mlflow_proxy_e2e.facts.sandbox import Sandbox, post
 from mlflow_proxy_e2e.facts.sign import UNTOLD, shared
 from mlflow_proxy_e2e.target import Route
 
-CREATED = 5  # runs at once, of which not all may be slow enough to be created again
+CREATED = 5  # concurrent calls: some may be too fast to be retried
 
 
 def _created_more_than_once(facts: Facts, route: Route, own: Sandbox) -> Reply | None:
-    """Some creations at once, and how many runs came of them."""
+    """Several concurrent creations, and how many runs they made."""
     tag = {"key": "once", "value": facts.token()}
     creations = (
         post("runs/create", {"experiment_id": own.experiment_id, "tags": [tag], "user_id": f"{n}"}) for n in range(CREATED)
@@ -49,7 +49,7 @@ CAUSES = (
         hop="proxy",
         severity="loss",
         symptom="one call creates two runs",
-        what="the proxy mirrors every call to another MLflow that has the same database",
+        what="the proxy mirrors every call to another MLflow on the same database",
         remedy="mirror reads only, or mirror to a server with its own database",
         shows=created_more_than_once & UNTOLD,
         reddens=(

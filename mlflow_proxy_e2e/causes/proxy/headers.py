@@ -23,7 +23,7 @@ PAGE = Request("GET", "/")
 SEARCH = post("runs/search", {"experiment_ids": [], "max_results": 1})
 DIGITS = b"0123456789"
 PART: Headers = (("Range", "bytes=1-2"),)
-TIMES = 2  # that something has to happen which may happen by chance
+TIMES = 2  # to rule out that it happened by chance
 
 
 def _conditional(facts: Facts, route: Route) -> Reply | None:
@@ -32,7 +32,7 @@ def _conditional(facts: Facts, route: Route) -> Reply | None:
 
 
 def _downloaded(content: bytes, headers: Headers, of: Callable[[Reply], object]) -> Sign:
-    """Return the sign that something about a download is not as in MLflow's own."""
+    """Return the sign that a download differs from MLflow's own in such a way."""
 
     def wrong(facts: Facts, route: Route, own: Sandbox) -> Reply | None:
         file = f"{own.artifacts}/known-{len(content)}.txt"
@@ -46,7 +46,7 @@ def _downloaded(content: bytes, headers: Headers, of: Callable[[Reply], object])
 
 
 def _own_origin(facts: Facts, route: Route) -> Reply | None:
-    """A write as a browser sends it that shows a page under the route's own URL: that must work, whatever MLflow says to others."""
+    """A write as a browser sends it from a page under the route's own URL: it must work, however other origins are treated."""
     url = urlsplit(route.url)
     own = (("Origin", f"{url.scheme}://{url.netloc}"),)
     reply = facts.ask(route, replace(SEARCH, headers=(*SEARCH.headers, *own)))
@@ -54,7 +54,7 @@ def _own_origin(facts: Facts, route: Route) -> Reply | None:
 
 
 def _closes_each_time(facts: Facts, route: Route) -> Reply | None:
-    """Now and then everybody closes a connection. MLflow itself leaves them open."""
+    """A connection that is closed every time. Any server closes one now and then; MLflow itself leaves them open."""
     replies = facts.several_times(facts.question(route, READ), TIMES)
     return replies[0] if all((reply.header("Connection") or "").lower() == "close" for reply in replies) else None
 
@@ -81,7 +81,7 @@ CAUSES = (
         id=CauseId("conditions-dropped"),
         hop="proxy",
         severity="contract",
-        symptom="pages are sent again although nothing has changed",
+        symptom="pages are downloaded again although nothing has changed",
         what="the proxy does not forward If-None-Match and If-Modified-Since",
         remedy=FORWARD_ALL,
         shows=on_routes(_conditional),
@@ -122,7 +122,7 @@ CAUSES = (
         id=CauseId("cors-opened"),
         hop="proxy",
         severity="open",
-        symptom="any web page can read what MLflow answers to the page's visitors",
+        symptom="any web page can read MLflow's answers to calls from its visitors' browsers",
         what="the proxy allows every origin",
         remedy="leave MLflow's CORS headers unchanged",
         shows=on_routes(differs(READ, lambda reply: reply.header("Access-Control-Allow-Origin"))),
@@ -136,7 +136,7 @@ CAUSES = (
         hop="proxy",
         severity="down",
         symptom="403 on writes from MLflow's own pages, while clients can write",
-        what="the proxy forwards Origin, and MLflow does not know the origin that its own pages have outside",
+        what="the proxy forwards Origin, and MLflow does not know the public origin of its own pages",
         remedy="list the public origin in --cors-allowed-origins, or remove Origin from forwarded requests",
         shows=on_routes(_own_origin),
         reddens=(r"test_ui\.py::test_write_of_page",),

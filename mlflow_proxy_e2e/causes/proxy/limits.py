@@ -1,4 +1,4 @@
-"""What the proxy refuses although MLflow would take it."""
+"""Calls that the proxy refuses although MLflow would accept them."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from mlflow_proxy_e2e.wire import JSON, Headers, Request
 ALLOW_ALL_METHODS = "allow all methods that MLflow supports"
 
 
-LONG = get(f"experiments/get-by-name?experiment_name={'x' * 4000}")  # half of what most servers take
-MANY_HEADERS = tuple((f"X-Some-{number}", "x") for number in range(40))  # browsers behind a few proxies send as many
-UPDATE = Request("PATCH", f"{API}/registered-models/update", JSON, b"{}")  # nobody's: MLflow answers that the name is missing
+LONG = get(f"experiments/get-by-name?experiment_name={'x' * 4000}")  # half of what most servers accept
+MANY_HEADERS = tuple((f"X-Some-{number}", "x") for number in range(40))  # as many as browsers behind a few proxies send
+UPDATE = Request("PATCH", f"{API}/registered-models/update", JSON, b"{}")  # of no model: MLflow answers that the name is missing
 DELETE = Request("DELETE", f"{API}/registered-models/delete", JSON, b"{}")
 SPANS_ZIPPED = Request(
     "POST",
@@ -34,7 +34,7 @@ THREE_IN_CHUNKS = b"3\r\nabc\r\n0\r\n\r\n"
 
 
 def _refuses(upload: Callable[[Sandbox, object], Request], *how: int | None) -> Sign:
-    """Return the sign that an upload is refused in one of these ways, where a plain small one is taken."""
+    """Return the sign that an upload gets one of these statuses, where a plain small one is accepted."""
 
     def wrong(facts: Facts, route: Route, own: Sandbox) -> Reply | None:
         if facts.ask(route, own.plain_file(route)).status != 200:
@@ -136,7 +136,7 @@ CAUSES = (
         id=CauseId("headers-limited"),
         hop="proxy",
         severity="down",
-        symptom="431 when a client sends many headers, as browsers and tracing do",
+        symptom="431 for clients that send many headers, as browsers and tracing do",
         what="the proxy limits the number of headers",
         remedy="allow at least 100 headers",
         shows=on_routes(unless(replace(READ, headers=MANY_HEADERS), status_is_not(400, 431))),

@@ -1,4 +1,4 @@
-"""Paths: prefixes that are stripped wrongly, loops, and paths that are changed on the way."""
+"""Prefixes that are stripped wrongly, loops, and paths that are changed on the way."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from mlflow_proxy_e2e.wire import Request
 LOOP = "508, or a timeout, on every call"
 
 
-# What a mount at an API path may have cut off: what is sent once more then makes the path whole again.
+# The part that a mount at an API path may have cut off: sending it twice makes the path whole again.
 CUT_OFF = ("/api", "/api/2.0", "/api/2.0/mlflow")
-NAMES = {"slash-decode": "x%5Cy", "path-lowercased": "xYz", "path-cut-at-semicolon": "x;y"}  # of artifacts, as sent
+NAMES = {"slash-decode": "x%5Cy", "path-lowercased": "xYz", "path-cut-at-semicolon": "x;y"}  # of artifacts, as they are sent
 
 
 def _path_at_mlflow(facts: Facts) -> str | None:
-    """Return the path by which a read came to MLflow, as its own log has it: None where no log tells."""
+    """Return the path with which a read reached MLflow, by MLflow's own log, or None without a log."""
     seen = stopped(facts)
     if not facts.has_logs or not seen:
         return None
@@ -42,7 +42,7 @@ def _made_whole(facts: Facts) -> list[Reply]:
 
 
 def is_cut(facts: Facts, _: Stopped) -> bool | None:
-    """Tell whether more than the prefix was cut off: sending that again makes the path whole, or MLflow's log has a shorter one."""
+    """Tell whether more than the prefix was stripped: sending that part twice works, or MLflow's log has a shorter path."""
     if any(reply.works for reply in facts.once(_made_whole)):
         return True
     if path := facts.once(_path_at_mlflow):
@@ -51,7 +51,7 @@ def is_cut(facts: Facts, _: Stopped) -> bool | None:
 
 
 def _is_whole(facts: Facts, _: Stopped) -> bool | None:
-    """Tell whether the prefix was left on."""
+    """Tell whether the prefix was not stripped."""
     if any(reply.works for reply in facts.once(_made_whole)):
         return False
     if path := facts.once(_path_at_mlflow):
@@ -60,7 +60,7 @@ def _is_whole(facts: Facts, _: Stopped) -> bool | None:
 
 
 def _is_seen_at_edge(facts: Facts, seen: Stopped) -> bool | None:
-    """Tell whether a call that goes round has come back by way of the edge. UNKNOWN without logs."""
+    """Tell whether a looping call comes back through the edge. UNKNOWN without logs."""
     if not facts.said(seen.reply, "proxy", "path"):
         return None
     return seen.route.name != EDGE_ROUTE and bool(facts.said(seen.reply, "edge", "path"))
@@ -205,7 +205,7 @@ CAUSES = (
         hop="proxy",
         severity="loss",
         symptom="artifact names are cut off at a semicolon",
-        what="the proxy takes what follows a semicolon for path parameters and drops it",
+        what="the proxy treats everything after a semicolon as path parameters and drops it",
         remedy="forward the path unchanged",
         shows=_stored_elsewhere("path-cut-at-semicolon"),
         reddens=(

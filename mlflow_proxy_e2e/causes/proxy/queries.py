@@ -1,4 +1,4 @@
-"""Queries that do not reach MLflow as they were sent."""
+"""Queries that do not reach MLflow unchanged."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SEARCH = Request("POST", READ.path.partition("?")[0], JSON, b'{"max_results": 1}
 
 
 def _history(facts: Facts, route: Route, own: Sandbox) -> Reply | None:
-    """The history of a metric of two runs, asked for by a parameter that is sent twice."""
+    """The metric history of two runs, requested by a parameter that is sent twice."""
     ids = "&".join(f"run_id={run_id}" for run_id in own.run_ids)
     request = Request("GET", f"/ajax-api/2.0/mlflow/metrics/get-history-bulk?{ids}&metric_key=m")
 
@@ -28,7 +28,7 @@ def _history(facts: Facts, route: Route, own: Sandbox) -> Reply | None:
 
 
 def _blank(facts: Facts, route: Route) -> Reply | None:
-    """A parameter that is sent twice, once without a value: MLflow's own words tell which it has taken."""
+    """A parameter that is sent twice, once without a value: MLflow's error message shows which one it used."""
     request = get("experiments/get-by-name?experiment_name=&experiment_name=no")
     reply = facts.difference(request, None, lambda reply: (reply.status, reply.body), route)
     return reply if reply and reply.status in (400, 404) and reply.error_code in MLFLOWS_CODES else None

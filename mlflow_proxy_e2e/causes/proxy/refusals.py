@@ -1,4 +1,4 @@
-"""The shape of refusals and errors: statuses, bodies and headers."""
+"""The format of refusals and errors: statuses, bodies and headers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Kind = Literal["login", "limit", "status", "detail", "html", "challenge", "retry
 
 
 def _wrong_in_refusals(facts: Facts) -> Mapping[Kind, list[Reply]]:
-    """Return the refusals on the first route that are not as the contract has them, by what is wrong with them."""
+    """Return refusals on the first route that break the contract, grouped by what is wrong with them."""
     wrong: dict[Kind, list[Reply]] = {}
     for route in facts.open_routes[:1]:
         denied = [who for who in facts.target.identities if who.refused]
@@ -44,7 +44,7 @@ def _wrong_in_refusal(facts: Facts, who: Identity, reply: Reply) -> Iterator[Kin
             yield "login"
         else:
             yield "limit" if who.refused == "throttled" and reply.status == 401 else "status"
-        return  # whose shape is no refusal's
+        return  # not a refusal, so its format does not matter
     if denial.error_code and reply.error_code is None:
         yield "html" if b"<html" in reply.body.lower() else "detail"
     if denial.header and not reply.header(denial.header):
@@ -52,7 +52,7 @@ def _wrong_in_refusal(facts: Facts, who: Identity, reply: Reply) -> Iterator[Kin
 
 
 def refused_with(kind: Kind, hop: str = "proxy") -> Sign:
-    """Return the sign that refusals are wrong in such a way."""
+    """Return the sign that refusals are wrong in this way."""
 
     def read(facts: Facts) -> Reading:
         if not (wrong := facts.once(_wrong_in_refusals).get(kind)):
@@ -70,12 +70,12 @@ def _is_same(one: Reply, other: Reply) -> bool:
 
 
 def _mlflows_errors_are_whole(facts: Facts) -> bool:
-    """Tell whether MLflow's own errors come in its shape: otherwise the shape of refusals is not about the gate."""
+    """Tell whether MLflow's own errors have its format: otherwise, the format of refusals is not the gate's fault."""
     return any(facts.ask(route, UNKNOWN_RUN).error_code for route in facts.open_routes[:1])
 
 
 def _several_statuses(facts: Facts) -> bool:
-    """Tell whether refusals of several kinds are in another shape, and not of one kind alone."""
+    """Tell whether refusals with several statuses have the wrong format, and not just those with one."""
     wrong = facts.once(_wrong_in_refusals)
     return len({reply.status for kind in ("detail", "html") for reply in wrong.get(kind, ())}) > 1
 
@@ -96,7 +96,7 @@ def _where_refusals_vary(facts: Facts) -> Reading:
 
 UNNAMED = (
     ("the same call fails now and then", refused_with("status") & holds(_differs) & Sign(_where_refusals_vary)),
-    ("a refusal has another status than the contract says", refused_with("status")),
+    ("a refusal has a status that the contract does not allow", refused_with("status")),
 )
 
 
@@ -189,7 +189,7 @@ CAUSES = (
         id=CauseId("status-rewritten"),
         hop="proxy",
         severity="contract",
-        symptom="what is not found is reported as a server error, and retried for minutes",
+        symptom="a missing resource is reported as a server error, and the call is retried for minutes",
         what="the proxy answers 500 instead of MLflow's own error statuses",
         remedy="pass statuses through",
         shows=on_routes(unless(UNKNOWN_RUN, lambda reply: reply.status == 404 or reply.error_code != NO_SUCH)),

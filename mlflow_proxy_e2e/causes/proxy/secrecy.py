@@ -1,4 +1,4 @@
-"""What leaks: keys and internal addresses in logs and answers."""
+"""Leaks: keys and internal addresses in logs and answers."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from mlflow_proxy_e2e.facts.question import Question, Reply
 from mlflow_proxy_e2e.facts.sign import on_routes
 from mlflow_proxy_e2e.target import Route
 
-INTERNAL = re.compile(  # addresses of private networks (RFC 1918), and names that resolve inside of them only
+INTERNAL = re.compile(  # addresses of private networks (RFC 1918), and names that resolve only inside them
     rb"(?<![\d.])(?:(?:127|10)\.\d{1,3}|192\.168|172\.(?:1[6-9]|2\d|3[01]))(?:\.\d{1,3}){2}(?![\d.])|[\w-]+\.(?:internal|local|svc)\b"
 )
 
 
 def _headers(reply: Reply) -> bytes:
-    names = ("server", "date", "etag", "via")  # in which versions and numbers stand that look like addresses
+    names = ("server", "date", "etag", "via")  # headers with versions and numbers that look like addresses
     headers = reply.came.headers if not isinstance(reply.came, str) else ()
     return b"\n".join(value.encode() for name, value in headers if name.lower() not in names)
 
@@ -30,7 +30,7 @@ def _said(reply: Reply) -> bytes:
 
 
 def _names_internal(facts: Facts, route: Route, said: bytes) -> bool:
-    """Tell whether there is an internal address in it, other than the route's own, that MLflow has not put there."""
+    """Tell whether a reply has an internal address that is neither the route's own nor put there by MLflow."""
     direct = facts.ask_directly(READ)
     known, own = _said(direct) if direct else b"", urlsplit(route.url).netloc.encode()
     return any(found not in known for found in INTERNAL.findall(said.replace(own, b"")))
@@ -53,7 +53,7 @@ def _echo(facts: Facts, route: Route) -> Reply | None:
 
 
 def _logged(in_query: bool) -> Test:  # noqa: FBT001 - one of two ways in which a key gets into a log
-    """Return what finds out whether a key gets into a hop's log with this very request: tests may have sent it in odd places."""
+    """Return the test that this very request puts a key into a hop's log: tests may have sent keys in odd places themselves."""
 
     def wrong(facts: Facts, route: Route) -> Reply | None:
         if facts.control.key is None or not facts.has_logs:
@@ -62,7 +62,7 @@ def _logged(in_query: bool) -> Test:  # noqa: FBT001 - one of two ways in which 
         before = len(facts.lines_with([key], ("edge", "proxy"), "a key"))
         asked = Question(route, replace(READ, path=f"{READ.path}&api_key={key}")) if in_query else facts.question(route, READ)
         reply = facts.again(asked)
-        facts.lines(reply.request_id)  # by then the lines about it are written
+        facts.lines(reply.request_id)  # by then, the lines about it have been written
         return reply if len(facts.lines_with([key], ("edge", "proxy"), "a key")) > before else None
 
     return wrong
@@ -104,7 +104,7 @@ CAUSES = (
         id=CauseId("query-logged"),
         hop="proxy",
         severity="hardening",
-        symptom="keys that somebody has put into a URL appear in the proxy's log",
+        symptom="keys in a URL appear in the proxy's log",
         what="the proxy logs URLs with their query",
         remedy="log paths only, and revoke the keys that were logged",
         shows=on_routes(_logged(in_query=True)),

@@ -30,7 +30,7 @@ from mlflow_proxy_e2e.facts.stopped import (
 
 
 def _is_right_host(facts: Facts, seen: Stopped) -> bool | None:
-    """Tell by the proxy's log whether it tried MLflow's own host."""
+    """Tell from the proxy's log whether it tried MLflow's own host."""
     if not facts.has_logs:
         return None
     right = urlsplit(facts.direct.url).hostname if facts.direct else None
@@ -44,13 +44,13 @@ protocol_error = fails_at_once & flag("proxy", "UPE", "UC")
 
 
 def _front_is_well(facts: Facts, seen: Stopped) -> bool:
-    """Tell whether the hop at which the route begins, and the auth service, answer by themselves."""
+    """Tell whether the first hop of the route and the auth service answer by themselves."""
     front, auth = facts.ask_hop("edge" if seen.route.name == EDGE_ROUTE else "proxy"), health(facts)
     return bool(front and front.status and auth and auth.status == 200)
 
 
 def _stale_now_and_then(facts: Facts) -> Reading:
-    """Errors of a gateway now and then, that have nothing to do with keys."""
+    """Gateway errors now and then that have nothing to do with keys."""
     seen = now_and_then(facts)
     if seen and (seen.failed.status or 0) >= 500 and seen.hops == ("proxy",) and not ABOUT_KEYS.search(seen.failed.body):
         return Reading(Shows.YES, (seen.failed, seen.good), seen.hops)
@@ -63,7 +63,7 @@ def _other_now_and_then(facts: Facts) -> Reading:
 
 
 def _is_called_by_own_name(facts: Facts, seen: Stopped) -> bool | None:
-    """Tell whether the proxy calls MLflow by an address under which MLflow itself lets everybody in."""
+    """Tell whether the proxy calls MLflow by an address that MLflow itself accepts as Host."""
     if not facts.has_logs or not facts.direct:
         return None
     return seen.hops == ("proxy",) and urlsplit(facts.direct.url).netloc in facts.said(seen.reply, "proxy", "upstream")
@@ -84,7 +84,7 @@ CAUSES = (
         hop="proxy",
         severity="down",
         symptom="502 at once on every call",
-        what="the proxy's upstream has a port where nothing listens",
+        what="the proxy calls MLflow on a port where nothing listens",
         remedy="use MLflow's port",
         shows=(refused & stops(_is_right_host)).located("proxy"),
         reddens=(ALL,),
@@ -161,7 +161,7 @@ CAUSES = (
         hop="proxy",
         severity="down",
         symptom="large downloads are cut off, and slow calls are answered 504",
-        what="the proxy gives MLflow less time for a whole answer than some answers take",
+        what="the proxy's limit on the time of a whole answer is shorter than some answers take",
         remedy="limit idle time, not the time of a whole answer",
         shows=cut_by_proxy | (mlflow_away & ~own_words & ~slow & status(504)) | download_ended.at("proxy"),
         explains=(CauseId("edge-timeout-too-short"),),

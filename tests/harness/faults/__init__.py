@@ -1,1 +1,1 @@
-"""Whether faults are caught and named, and nothing else is."""
+"""Tests that faults are caught and named, and nothing else is."""

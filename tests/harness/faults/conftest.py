@@ -20,20 +20,20 @@ from tests.harness.faults import forked
 from tests.harness.faults.front import Front
 from tests.harness.given import VARIABLE
 
-SCORE = "score"  # the user property of a test that says what it has found: caught, named, hop, false alarm
+SCORE = "score"  # the user property of a test with its result: caught, named, hop, false alarm
 FAILED, ACCOUNTED = "failed tests", "accounted for"  # how many tests have failed, and how many of them a finding accounts for
 FAULT_SCORES = ("caught", "named", "hop right", "nothing else named")
 HEAD = """\
 # Score
 
-How many of the known faults are caught by the tests that they concern, and by those alone, and named by the verdict, exactly or as
+How many of the known faults are caught by exactly the tests that they concern, and named by the verdict, exactly or as
 one of two.
 
-This page is what `tox -e faults -- --score=docs/score.md` writes.
+`tox -e faults -- --score=docs/score.md` writes this page.
 """
-EVERY = 3  # so many faults one is caught for every change
+EVERY = 3  # one fault in this many is tested for every change
 
-# What a system is asked that is to raise no alarm.
+# The tests that a correct system must pass without a verdict.
 RIGHT = (f"{E2E}/test_smoke.py", CONVERSATION, f"{E2E}/test_denials.py::test_read", f"{E2E}/test_fidelity_requests.py::test_query")
 
 StartFront = Callable[[Fault | None], Front]
@@ -67,7 +67,7 @@ def _found(report: pytest.TestReport) -> set[object]:
 
 
 def _score(found: Mapping[str, set[object]]) -> Mapping[str, str]:
-    """Return how many of how many, by what it is."""
+    """Return the totals of the score, such as "12 of 14 faults", by name."""
     count = Counter(value for values in found.values() for value in values)
     score = {what: f"{count[what]} of {count['faults']} faults" for what in FAULT_SCORES if count["faults"]}
     if count["compounds"]:
@@ -78,7 +78,7 @@ def _score(found: Mapping[str, set[object]]) -> Mapping[str, str]:
 
 
 def _attribution(reporter: pytest.TerminalReporter) -> Mapping[str, str]:
-    """Return how many of the tests that faults have turned red the verdict has accounted for by them."""
+    """Return how many of the tests that faults made fail are accounted for by the verdict's findings of these faults."""
     reports = [report for name in ("passed", "failed") for report in reporter.stats.get(name, ())]
     count: Counter[str] = Counter()
     for report in reports:
@@ -99,13 +99,13 @@ def _page(found: Mapping[str, set[object]]) -> str:
 
 @pytest.fixture(scope="session", autouse=True)
 def process_to_fork() -> None:
-    """Start it before what is to be waited for besides."""
+    """Start it first, as it takes longer than anything else."""
     forked.prepare()
 
 
 @pytest.fixture(scope="session")
 def trunk() -> Iterator[ProcessStack]:
-    """Return the stack whose MLflow all others stand in front of."""
+    """Return the stack whose MLflow all other stacks use."""
     stack = ProcessStack()
     try:
         stack.start()
@@ -117,7 +117,7 @@ def trunk() -> Iterator[ProcessStack]:
 
 @pytest.fixture
 def start_front(trunk: ProcessStack) -> Iterator[StartFront]:
-    """Return a function that starts what stands in front of the MLflow that all share, with a fault in it or without."""
+    """Return a function that starts a stack in front of the shared MLflow, with a fault or without."""
     started: list[Front] = []
 
     def start(fault: Fault | None) -> Front:
@@ -133,7 +133,7 @@ def start_front(trunk: ProcessStack) -> Iterator[StartFront]:
 
 @pytest.fixture
 def run_on(start_run: StartRun, tmp_path: Path) -> RunOn:
-    """Return a function that starts a run against a target that is up."""
+    """Return a function that starts a run against a running target."""
 
     def run(target: Target, *arguments: str, **environment: str) -> Run:
         given = tmp_path / "target.json"
@@ -146,7 +146,7 @@ def run_on(start_run: StartRun, tmp_path: Path) -> RunOn:
 
 @pytest.fixture
 def assert_right(run_on: RunOn, record_property: Callable[[str, object], None]) -> AssertRight:
-    """Return a function that asserts that a target fails no test, of some that are named and others, and gets no verdict."""
+    """Return a function that asserts that a target passes some named tests and others, and gets no verdict."""
 
     def assert_right(target: Target, *tests: str) -> None:
         record_property(SCORE, "variations")

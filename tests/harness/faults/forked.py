@@ -1,4 +1,4 @@
-"""Runs that begin in a process which has large libraries imported already: that takes longer than most runs against a fault."""
+"""Runs forked from a process that has already imported large libraries: importing takes longer than most runs on a fault."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _SERVER = multiprocessing.get_context("forkserver")
 
 
 def prepare() -> None:
-    """Start the process from which all others are forked. Its socket is where temporary files are at the time."""
+    """Start the process from which all others are forked. Its socket is in the current folder for temporary files."""
     _SERVER.set_forkserver_preload(["mlflow", "hypothesis", __name__])
     forkserver.ensure_running()
 
 
 class Forked:
-    """A run of pytest in a fork, with as much of ``subprocess.Popen`` as is used of it."""
+    """A run of pytest in a fork, with the part of ``subprocess.Popen`` that is used."""
 
     def __init__(self, arguments: Sequence[str], environment: Mapping[str, str], output: Path) -> None:
         self._process = _SERVER.Process(target=_run, args=(list(arguments), dict(environment), str(output)))
@@ -58,5 +58,5 @@ def _run(arguments: list[str], environment: dict[str, str], output: str) -> None
         os.dup2(file, stream.fileno())
     os.environ.clear()
     os.environ.update(environment)
-    tempfile.tempdir = None  # has it looked up anew
+    tempfile.tempdir = None  # makes tempfile look it up again
     sys.exit(pytest.main(arguments))

@@ -1,4 +1,4 @@
-"""Stacks that share one MLflow: it takes longer to start than all the rest, and most faults leave it alone."""
+"""Stacks that share one MLflow, which takes longer to start than everything else and is not concerned by most faults."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ WITH_A_SHARED_MLFLOW = tuple(fault.id for fault in FAULTS.values() if fault.hop 
 
 
 class Front(ProcessStack):
-    """Edge, proxy and auth service of their own, in front of the MLflow of another stack.
+    """Edge, proxy and auth service in front of the MLflow of another stack.
 
     Args:
-        behind: the stack whose MLflow it is. It must be up for as long as this one is.
+        behind: the stack whose MLflow it uses. It must run for as long as this one does.
         fault: what to break in front of it.
     """
 
@@ -29,11 +29,11 @@ class Front(ProcessStack):
         self._shared = shared
 
     def addresses(self) -> Mapping[str, Address]:
-        """Return new addresses, and that of MLflow."""
+        """Return new addresses, and that of the other stack's MLflow."""
         return {name: self._held.take(name) for name in ("auth", "proxy", "edge")} | {SHARED: self._shared.reach}
 
     def run(self, services: Iterable[Service]) -> Iterator[ServiceProcess]:
-        """Start all but MLflow."""
+        """Start all services but MLflow."""
         yield self._shared
         yield from super().run(service for service in services if service.name != SHARED)
 
@@ -42,6 +42,6 @@ class Front(ProcessStack):
         return f"file:{self._shared.home / LOG}" if service.name == SHARED else super().where_log_is(service)
 
     def stop(self) -> None:
-        """End everything but MLflow."""
+        """Stop all services but MLflow."""
         self.running = {name: running for name, running in self.running.items() if name != SHARED}
         super().stop()

@@ -1,4 +1,4 @@
-"""Records the facts of every system of the lab, so that the catalogue is tested without one: ``tox -e record``.
+"""Records the facts of every system of the lab, to test the catalogue without starting one: ``tox -e record``.
 
 ``tox -e record -- -k plus-decoded`` records that system again, and keeps the others.
 """
@@ -30,7 +30,7 @@ def test_record(name: str, trunk: ProcessStack) -> None:
 
 
 def pack(folder: Path) -> None:
-    """Put the recordings of a folder into the archive, in place of those of the same systems; others that there are stay."""
+    """Put the recordings in a folder into the archive, replacing those of the same systems and keeping the others."""
     kept = folder / "kept"
     if RECORDINGS.exists():
         with tarfile.open(RECORDINGS) as archive:
@@ -45,7 +45,7 @@ def pack(folder: Path) -> None:
 
 
 def main() -> int:
-    """Record the systems that pytest's arguments select, and return its exit code. What could be recorded is kept in any case."""
+    """Record the systems that pytest's arguments select, and return its exit code. Whatever could be recorded is kept."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "pytest", __file__, "-p", "no:cacheprovider", "--dist", "worksteal", *sys.argv[1:]]
         ended = subprocess.run(command, cwd=ROOT, env={**os.environ, FOLDER: folder}, check=False).returncode

@@ -1,4 +1,4 @@
-"""Every system of the lab that a diagnosis can be held to: broken in one known way, or right in a way of its own."""
+"""Every system of the lab on which a diagnosis is tested: broken in one known way, or correct but different."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.harness.faults.front import WITH_A_SHARED_MLFLOW, Front
 from tests.harness.faults.variations import VARIATIONS
 
 RECORDINGS = Path(__file__).with_name("recordings.tar.xz")
-RIGHT = "right-"  # begins the names of systems that are right
+RIGHT = "right-"  # the prefix of the names of correct systems
 NEVER_STARTS = "database-missing"
 BROKEN = tuple(sorted(set(FAULTS) - {NEVER_STARTS}))
 SYSTEMS = (*BROKEN, *(f"{RIGHT}{name}" for name in sorted(VARIATIONS)))
@@ -24,7 +24,7 @@ SYSTEMS = (*BROKEN, *(f"{RIGHT}{name}" for name in sorted(VARIATIONS)))
 
 @contextmanager
 def up(name: str, trunk: ProcessStack) -> Iterator[Target]:
-    """Within the block, a system is up, and the environment is that of whoever uses it."""
+    """Within the block, a system is running, and the environment is that of its user."""
     variation = VARIATIONS.get(name.removeprefix(RIGHT))
     if variation and name.startswith(RIGHT):
         stack: ProcessStack = Front(trunk, Fault(cause=CauseId(name), inject=variation.change))

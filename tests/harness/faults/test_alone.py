@@ -1,4 +1,4 @@
-"""The diagnosis as a command of its own, against a target of which nothing is known but a profile."""
+"""The diagnosis as a separate command, for a target known only by its profile."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from mlflow_proxy_e2e.errors import BadProfileError
 from tests.harness.conftest import ROOT
 from tests.harness.faults.conftest import StartFront
 
-SECONDS = 60.0  # for the command, which imports its libraries and may ask for ten
+SECONDS = 60.0  # for the command, which imports its libraries and may then ask for ten
 
 
 def diagnosis(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Return what the command has said, and its exit code."""
+    """Return the output of the command, and its exit code."""
     command = [sys.executable, "-m", "mlflow_proxy_e2e", "check", *arguments]
     environment = {**os.environ, **variables}
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False)
@@ -33,7 +33,7 @@ def profile_of(start_front: StartFront, fault: str | None, file: Path) -> Mappin
 
 
 def test_of_a_target_that_is_well(start_front: StartFront, tmp_path: Path) -> None:
-    """Nothing is wrong with a target that is well, and the exit code says so."""
+    """Nothing is wrong with a healthy target, and the exit code says so."""
     variables = profile_of(start_front, None, tmp_path / "target.toml")
 
     said = diagnosis(f"--target={tmp_path / 'target.toml'}", **variables)
@@ -43,7 +43,7 @@ def test_of_a_target_that_is_well(start_front: StartFront, tmp_path: Path) -> No
 
 
 def test_of_a_target_with_a_fault(start_front: StartFront, tmp_path: Path) -> None:
-    """By HTTP alone the cause has its name, and the hop where it sits."""
+    """Over HTTP alone, the cause is named, with its hop."""
     variables = profile_of(start_front, "rule-straight-to-mlflow", tmp_path / "target.toml")
 
     said = diagnosis(f"--target={tmp_path / 'target.toml'}", "--json", **variables)
@@ -54,7 +54,7 @@ def test_of_a_target_with_a_fault(start_front: StartFront, tmp_path: Path) -> No
 
 
 def test_without_a_profile(tmp_path: Path) -> None:
-    """A profile that is not there is one clear message."""
+    """A missing profile is one clear message."""
     said = diagnosis(f"--target={tmp_path / 'missing.toml'}")
 
     assert said.returncode == BadProfileError.exit_code
@@ -63,7 +63,7 @@ def test_without_a_profile(tmp_path: Path) -> None:
 
 
 def test_of_facts_written_down(start_front: StartFront, tmp_path: Path) -> None:
-    """What was asked is written down, and judged again without the target: the verdict is the same."""
+    """Recorded facts give the same verdict without the target."""
     variables = profile_of(start_front, "rule-straight-to-mlflow", tmp_path / "target.toml")
     facts = f"--facts={tmp_path / 'facts.json'}"
 

@@ -1,4 +1,4 @@
-"""Systems in which several things are wrong: each of them is found, or is a consequence of one that is, and nothing else is."""
+"""Systems with several problems: each one is found, or is a consequence of one that is, and nothing else is found."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mlflow_proxy_e2e.diagnosis import diagnose
 from tests.harness.faults.conftest import SCORE, StartFront
 
 SEED, PAIRS, TRIPLES = 14, 40, 10
-# Families with which good keys still get through. Of the auth service one program runs: one fault of it at a time.
+# Families with which good keys still get through. The auth service runs one program, so it can have one fault at a time.
 FAMILIES = (access, bodies, caching, carriers, duplicates, headers, limits, queries, refusals, secrecy, decisions, keys)
 STOPS_GOOD_KEYS = ("query-dropped", "wrong-service-id")
 CANDIDATES = [fault for family in FAMILIES for fault in family.FAULTS if fault.id not in STOPS_GOOD_KEYS]
@@ -45,7 +45,7 @@ def _injected(compound: Sequence[str]) -> Fault:
 
 @pytest.mark.parametrize("compound", _compounds(), ids="+".join)
 def test_compound(compound: tuple[str, ...], start_front: StartFront, record_property: Callable[[str, object], None]) -> None:
-    """Everything that is wrong is in the verdict, or is explained by what is, and nothing else is in it."""
+    """The verdict has everything that is wrong, or a finding that explains it, and nothing else."""
     record_property(SCORE, "compounds")
     front = start_front(_injected(compound))
     assert front.target

@@ -1,4 +1,4 @@
-"""Verdicts on systems of which nothing is known but what a profile says: no logs, no auth service, no MLflow to ask directly."""
+"""Verdicts on systems known only by a profile: no logs, no auth service, no direct route to MLflow."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.nightly
 
 @pytest.mark.parametrize("fault", sorted(FROM_OUTSIDE))
 def test_nothing_wrong_is_said(fault: str, start_front: StartFront) -> None:
-    """What shows may not be enough to name a fault, or to see it at all: then no other hop and no other cause is named."""
+    """There may be too little evidence to name a fault, or to see it at all: then no other hop and no other cause is named."""
     front = start_front(FAULTS[fault])
     assert front.target
 

@@ -1,4 +1,4 @@
-"""What others have made, and is right: tests stay green, and no diagnosis finds anything."""
+"""Correct systems made of other products: tests pass, and no diagnosis finds anything."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ from tests.harness.faults.conftest import AssertRight
 
 EXAMPLES = ROOT / "examples" / "proxies"
 TARGETS = ROOT / "targets"
-PUBLISHED = "https://mlflow.example.com/mlflow"  # in the place of the route's URL
+PUBLISHED = "https://mlflow.example.com/mlflow"  # replaced with the route's URL
 
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("version", ["3.4.0", "3.0.1", "2.22.5"])
 def test_mlflow_of_another_version(version: str, assert_right: AssertRight) -> None:
-    """What an older MLflow does otherwise, or lacks, is no fault."""
+    """An older MLflow's differences and missing features are not faults."""
     with _up(ProcessStack(mlflow_version=version)) as target:
         assert_right(target)
 
 
 @pytest.fixture(scope="module", params=["caddy", "nginx"])
 def product(request: pytest.FixtureRequest) -> str:
-    """Return each product that there is an example of."""
+    """Return each product that has an example."""
     return str(request.param)
 
 
 @pytest.fixture(scope="module")
 def behind_product(product: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
-    """Return a stack in which the product takes the place of the proxy."""
-    tmp_path_factory.getbasetemp()  # else pytest has it in the folder of the first stack, with which it goes
+    """Return a stack with the product as its proxy."""
+    tmp_path_factory.getbasetemp()  # otherwise pytest puts it into the first stack's folder, which is removed with that stack
     image = f"mlflow-proxy-e2e-test:{product}"
     with engine.connected() as client:
         client.images.build(path=str(EXAMPLES / product), tag=image, rm=True)
@@ -52,13 +52,13 @@ def behind_product(product: str, tmp_path_factory: pytest.TempPathFactory) -> It
 
 @pytest.mark.docker
 def test_proxy_of_another_product(behind_product: Target, assert_right: AssertRight) -> None:
-    """The examples keep the contract, each in the way of its product."""
+    """The examples keep the contract, each in its product's own way."""
     assert_right(behind_product)
 
 
 @pytest.mark.docker
 def test_published_profile_of_another_product(product: str, behind_product: Target, start_run: StartRun, tmp_path: Path) -> None:
-    """What is published for it as a profile holds: all that it promises is there, for who has nothing else of it."""
+    """The published profile is true of the product: everything that it promises works, with nothing but the profile."""
     file, said = tmp_path / f"{product}.toml", (TARGETS / f"{product}.toml").read_text()
     assert PUBLISHED in said
     url = behind_product.route("internal").url

@@ -1,4 +1,4 @@
-"""The suite's ability to fail, and to say why: every fault turns exactly its tests red, and the verdict names it."""
+"""The suite's ability to fail and to say why: every fault makes exactly its tests fail, and the verdict names it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.harness.faults import forked
 from tests.harness.faults.conftest import ACCOUNTED, FAILED, SCORE, RunOn, StartFront
 from tests.harness.faults.front import WITH_A_SHARED_MLFLOW
 
-# Of what these families turn red the message has the request, and how to send it again. The others a client reports, or a log.
+# Families whose failed tests show the request, and how to send it again. Others are reported by a client, or from a log.
 DESCRIBED = (access, bodies, caching, carriers, headers, limits, paths, queries, refusals, secrecy)
 SHOWN_OTHERWISE = {
     *("carrier-ignored", "error-shape", "method-filter", "origin-403", "query-collapse"),
@@ -29,14 +29,14 @@ MOST_CAUSES = 2  # that a verdict may leave open
 def test_fault(
     fault: str, start_front: StartFront, run_on: RunOn, start_run: StartRun, record_property: Callable[[str, object], None]
 ) -> None:
-    """A system with this fault fails the tests that the fault concerns, and no others; the verdict says what and where."""
+    """A system with this fault fails the tests that the fault concerns, and no others; the verdict says what is wrong and where."""
     known = FAULTS[fault]
     record_property(SCORE, "faults")
 
     if fault in WITH_A_SHARED_MLFLOW:
         front = start_front(known)
         assert front.target
-        # Where what is wrong lies behind the edge, one route will do.
+        # For a problem behind the edge, one route is enough.
         route = ("--route", "internal") if known.hop in ("proxy", "auth") else ()
         run = run_on(front.target, *known.shown_by, *route, **front.client)
     else:
@@ -51,7 +51,7 @@ def test_fault(
 
 
 def _assert_named(run: Run, fault: Fault, record_property: Callable[[str, object], None]) -> None:
-    """Assert that the verdict names the fault and nothing else, at its hop, and accounts for the failed tests by it."""
+    """Assert that the verdict names the fault and nothing else, at its hop, and that this finding accounts for the failed tests."""
     findings, failed = run.verdict["findings"], [name for name, outcome in run.outcomes().items() if outcome != "passed"]
     mine = [finding for finding in findings if fault.id in finding["causes"] and len(finding["causes"]) <= MOST_CAUSES]
     accounted = [test for finding in mine for test in finding["tests"]]

@@ -1,4 +1,4 @@
-"""Faults that the diagnosis has never heard of: it says where, and does not guess what."""
+"""Faults that are not in the catalogue: the diagnosis says where they are, and does not guess what they are."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ end
 """
 
 
-# An MLflow with an error of its own, in the place of one that somebody will find some day.
+# An MLflow with a made-up error, in place of one that will be discovered some day.
 FAILS_AT_PARAMETERS = """
 import importlib.abc, sys
 
@@ -49,7 +49,7 @@ sys.meta_path.insert(0, Breaker())
 
 
 class Unknown(NamedTuple):
-    """What is wrong, where, and tests that turn red."""
+    """What is wrong, where, and the tests that fail."""
 
     inject: Callable[[System], None]
     hop: str

@@ -1,4 +1,4 @@
-"""What is right in another way than ours is: tests stay green, and no diagnosis finds anything."""
+"""Correct systems that differ from ours: tests pass, and no diagnosis finds anything."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.harness.faults.variations import VARIATIONS
 
 @pytest.mark.parametrize("name", sorted(VARIATIONS))
 def test_variation(name: str, start_front: StartFront, assert_right: AssertRight) -> None:
-    """A system that is right in its own way."""
+    """A system that is correct in its own way."""
     variation = VARIATIONS[name]
     front = start_front(Fault(cause=CauseId(name), inject=variation.change))
     assert front.target

@@ -1,4 +1,4 @@
-"""Systems that are another way than ours, and right."""
+"""Systems that differ from ours and are correct."""
 
 from __future__ import annotations
 
@@ -72,10 +72,10 @@ NOT_FOR_MLFLOW = (
 
 @dataclass(frozen=True)
 class Variation:
-    """A change of the system that leaves it right, and of what is known of it.
+    """A change of the system, and of what is known about it, that leaves it correct.
 
     Args:
-        tests: which may take notice of it, beside those that everything right has to pass.
+        tests: the tests that the change may affect, besides those that every correct system must pass.
     """
 
     change: Callable[[System], None] = lambda _: None
@@ -84,12 +84,12 @@ class Variation:
 
 
 def edge(edit: Callable[[Configuration], None]) -> Callable[[System], None]:
-    """Return a change of the edge's configuration."""
+    """Return the change of the edge's configuration."""
     return lambda system: system.reconfigure("edge", edit)
 
 
 def proxy(edit: Callable[[Configuration], None]) -> Callable[[System], None]:
-    """Return a change of the proxy's configuration."""
+    """Return the change of the proxy's configuration."""
     return lambda system: system.reconfigure("proxy", edit)
 
 
@@ -119,7 +119,7 @@ def _connects_again(configuration: Configuration) -> None:
 
 
 def _tells_others(of_other_name: Configuration, of_other_path: Configuration) -> Callable[[System], None]:
-    """Return what has the edge answer whatever names another host, and whatever has another path, in some other way."""
+    """Return the change that makes the edge give another answer to other hosts and other paths."""
 
     def edit(configuration: Configuration) -> None:
         rules = envoy.routes(configuration)
@@ -146,12 +146,12 @@ def _expecting(**expect: Any) -> Callable[[Target], Target]:
 
 
 def as_deployed(target: Target) -> Target:
-    """Return what a profile says of a target: no logs, nobody to issue keys, no MLflow to ask directly."""
+    """Return the target as a profile describes it: no logs, no access to keys, no direct route to MLflow."""
     return replace(target, hops=(), keys=None, direct=None)
 
 
 def with_one_route(target: Target) -> Target:
-    """Return a target of which the external URL alone is known."""
+    """Return the target with its external URL alone."""
     return replace(target, routes=(target.route("external"),))
 
 
