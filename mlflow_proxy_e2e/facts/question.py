@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 from mlflow_proxy_e2e.target import Carrier, Identity, Route
@@ -13,6 +14,7 @@ from mlflow_proxy_e2e.wire import Answer, Request
 SHOWN_CHARACTERS = 90  # of a path
 SHOWN_BODY = 160  # characters of a body
 DECODABLE = ("gzip", "deflate")
+MOST_BYTES = 32 << 20  # of a decompressed body: more than a diagnosis ever stores, and less than a bomb
 EITHER_HEADER = zlib.MAX_WBITS | 32  # zlib detects which of the two formats it is
 
 NoAnswer = Literal[
@@ -71,7 +73,7 @@ class Reply:
         """Return why no answer came, or None if one did."""
         return None if isinstance(self.came, Answer) else self.came
 
-    @property
+    @cached_property
     def body(self) -> bytes:
         """Return the answer's body, decompressed as clients do it. It is empty if no answer came."""
         return _decoded(self.came) if isinstance(self.came, Answer) else b""
@@ -109,10 +111,12 @@ class Reply:
 
 
 def _decoded(answer: Answer) -> bytes:
-    """Return the body as it was before it was compressed, or as it came if it cannot be decompressed."""
+    """Return the decompressed body, or the body as it came if it cannot be decompressed to a reasonable size."""
     if answer.header("Content-Encoding") not in DECODABLE:
         return answer.body
+    decompressor = zlib.decompressobj(EITHER_HEADER)
     try:
-        return zlib.decompress(answer.body, EITHER_HEADER)
+        body = decompressor.decompress(answer.body, MOST_BYTES)
     except zlib.error:
         return answer.body
+    return body if decompressor.eof else answer.body
