@@ -20,7 +20,7 @@ from tests.harness.faults.front import WITH_A_SHARED_MLFLOW
 DESCRIBED = (access, bodies, caching, carriers, headers, limits, paths, queries, refusals, secrecy)
 SHOWN_OTHERWISE = {
     *("carrier-ignored", "error-shape", "method-filter", "origin-403", "query-collapse"),
-    *("body-size-limit", "credential-leak", "key-echoed", "query-logged"),
+    *("body-size-limit", "coding-headers-kept", "credential-leak", "key-echoed", "query-logged"),
 }
 MOST_CAUSES = 2  # that a verdict may leave open
 
