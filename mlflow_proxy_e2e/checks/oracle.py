@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -70,7 +70,7 @@ def differences(came: Answer, direct: Answer, *, by_route: bool = False) -> list
     sent, received = values(direct), values(came)
     may_differ = {*(excuse.what for excuse in HEADERS_THAT_MAY_DIFFER), *OF_ONE_CONNECTION}
     for name in sorted({*sent, *received} - may_differ):
-        before, after = {*sent.get(name, ())}, {*received.get(name, ())}  # what is said twice is the same
+        before, after = _said(name, sent), _said(name, received)
         is_mlflows = not by_route or (name in HEADERS_THAT_MATTER and name != "set-cookie")
         if (is_mlflows and before - after) or any(matters(name, value) for value in after - before):
             found.append(f"the header {name} was {sent.get(name)} and became {received.get(name)}")
@@ -78,6 +78,12 @@ def differences(came: Answer, direct: Answer, *, by_route: bool = False) -> list
         was, became = _from_difference(direct.body, came.body)
         found.append(f"the body was {was} and became {became}")
     return found
+
+
+def _said(name: str, by_name: Mapping[str, Sequence[str]]) -> set[str]:
+    """Return what a header says, in any number of lines: what is said twice is the same. ``Vary`` is a list, which hops add to."""
+    lines = by_name.get(name, ())
+    return {part.strip() for line in lines for part in line.split(",")} if name == "vary" else set(lines)
 
 
 def _from_difference(was: bytes, became: bytes) -> tuple[str, str]:

@@ -31,6 +31,8 @@ DEFAULT_EXPERIMENT = get("experiments/get?experiment_id=0")  # which nothing tha
 PLAIN: Headers = (("Accept-Encoding", "identity"),)
 UNCODED = replace(DEFAULT_EXPERIMENT, headers=PLAIN)
 ASKS_FOR_GZIP = replace(DEFAULT_EXPERIMENT, headers=(("Accept-Encoding", "gzip"),))
+PAGE_PLAIN = Request("GET", "/", PLAIN)
+PAGE_ZIPPED = replace(PAGE_PLAIN, headers=(("Accept-Encoding", "gzip"),))
 ZIPPED = gzip.compress(b"content", mtime=0)
 CODED: Headers = (("Content-Encoding", "gzip"),)
 CHUNKED: Headers = (("Transfer-Encoding", "chunked"),)
@@ -95,6 +97,15 @@ def _lost_download(facts: Facts, route: Route, own: Sandbox) -> Reply | None:
         return None
     reply = facts.difference(Request("GET", upload.path), None, lambda reply: (reply.status, reply.body), route)
     return reply if reply and reply.status == 200 and not reply.body else None
+
+
+def _tag_kept(facts: Facts, route: Route) -> Reply | None:
+    """A page that was compressed on its way, under the same strong ETag as the page that was not."""
+    reply, plain, direct = facts.ask(route, PAGE_ZIPPED), facts.ask(route, PAGE_PLAIN), facts.ask_directly(PAGE_ZIPPED)
+    if direct and _coding(direct):
+        return None  # MLflow itself compresses it
+    tag, is_same_status = reply.header("ETag") or "", reply.status == plain.status == 200
+    return reply if is_same_status and _coding(reply) and tag.startswith('"') and tag == plain.header("ETag") else None
 
 
 # Then nobody who does not unpack it can read MLflow's answer.
@@ -243,6 +254,17 @@ CAUSES = (
             r"test_coded_answer\[\w+-(none|br)?\]",
             r"test_ui\.py",
         ),
+    ),
+    Cause(
+        id=CauseId("strong-tag-kept"),
+        hop="proxy",
+        severity="hardening",
+        symptom="resumed downloads and caches may mix compressed and plain content",
+        what="the proxy compresses an answer and keeps its strong ETag, which promises the very same bytes",
+        remedy="make the ETag of what is compressed a weak one (W/), or drop it",
+        reports=("https://www.rfc-editor.org/rfc/rfc9110.html#section-8.8.3.3",),
+        shows=needing("ui") & on_routes(_tag_kept) & ~coded_for_everybody,
+        reddens=(r"test_coded_answer\[\w+-(\*|gzip|identity)",),
     ),
     Cause(
         id=CauseId("coding-headers-kept"),

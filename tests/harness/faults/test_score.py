@@ -19,7 +19,7 @@ from tests.harness.faults.front import WITH_A_SHARED_MLFLOW
 # Of what these families turn red the message has the request, and how to send it again. The others a client reports, or a log.
 DESCRIBED = (access, bodies, caching, carriers, headers, limits, paths, queries, refusals, secrecy)
 SHOWN_OTHERWISE = {
-    *("carrier-ignored", "error-shape", "method-filter", "origin-403", "query-collapse"),
+    *("carrier-ignored", "error-shape", "method-filter", "origin-403", "query-collapse", "workspace-dropped"),
     *("body-size-limit", "coding-headers-kept", "credential-leak", "key-echoed", "query-logged"),
 }
 MOST_CAUSES = 2  # that a verdict may leave open
