@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
 from mlflow_proxy_e2e.causes.patterns import ENDPOINTS, LARGE_UPLOADS, OTLP
+from mlflow_proxy_e2e.causes.proxy.headers import SPANS
 from mlflow_proxy_e2e.facts.comparisons import in_sandbox, method_blocked, status_differs, status_is_not, unless
 from mlflow_proxy_e2e.facts.facts import READ, Facts
 from mlflow_proxy_e2e.facts.question import Reply
@@ -31,7 +32,7 @@ SPANS_ZIPPED = Request(
 )
 # A call of each of MLflow's families of paths, by the capability that promises it: a key that may read gets there, or is forbidden.
 PATHS = (
-    ("otlp", Request("POST", "/v1/traces", (*JSON, ("X-Mlflow-Experiment-Id", "0")), b'{"resourceSpans": []}')),
+    ("otlp", SPANS),
     ("graphql", Request("POST", "/graphql", JSON, b'{"query": "{ __typename }"}')),
     ("artifacts", Request("GET", "/api/2.0/mlflow-artifacts/artifacts?path=no-such")),
     ("traces", Request("GET", "/api/3.0/mlflow/server-info")),
