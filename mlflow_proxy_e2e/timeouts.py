@@ -80,6 +80,11 @@ PAUSE = Timeout(
 )
 BESIDE = Timeout(10, "for the answer to a call while somebody else's slow one goes on", "chosen: nobody has to wait for it at all")
 PROGRAM = Timeout(60, "for a program of the user's own to end", "it imports MLflow anew, 2 s and ten times that on a busy machine")
+SLOWER = Timeout(
+    1,
+    "by which a read may take longer through a route than of MLflow itself",
+    "a hundred times what the reference edge and proxy take, and more than any network between them and a client",
+)
 LOGGED = Timeout(
     10, "until a request that was answered is in MLflow's log", "chosen: it is there at once on all but very busy machines"
 )
