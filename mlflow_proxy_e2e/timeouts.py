@@ -74,6 +74,11 @@ PAUSE = Timeout(
 )
 BESIDE = Timeout(10, "for the answer to a call while another is slow", "chosen: calls should not block each other")
 PROGRAM = Timeout(60, "for a user's own program to end", "it imports MLflow, which takes 2 s, and ten times that on a busy machine")
+SLOWER = Timeout(
+    1,
+    "by which a read may take longer through a route than with MLflow itself",
+    "a hundred times what the reference edge and proxy take, and more than any network between them and a client",
+)
 LOGGED = Timeout(10, "until a request that was answered is in MLflow's log", "chosen: immediate, except on very busy machines")
 
 # Limits for a diagnosis.

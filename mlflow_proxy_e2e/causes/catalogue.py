@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from mlflow_proxy_e2e.causes.auth import clocks, decisions, keys, outage
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
 from mlflow_proxy_e2e.causes.client import environment, route
+from mlflow_proxy_e2e.causes.edge import keys as edge_keys
 from mlflow_proxy_e2e.causes.edge import limits as edge_limits
 from mlflow_proxy_e2e.causes.edge import rewriting, routing, target, tls
 from mlflow_proxy_e2e.causes.mlflow import artifacts, database, hosts, replicas, serving
@@ -29,7 +30,7 @@ from mlflow_proxy_e2e.facts.sign import Sign
 
 FAMILIES = (
     *(environment, route),
-    *(routing, rewriting, tls, target, edge_limits),
+    *(routing, rewriting, edge_keys, tls, target, edge_limits),
     *(upstream, paths, queries, access, carriers, refusals, secrecy, bodies, headers, limits, duplicates, caching),
     *(decisions, keys, clocks, outage),
     *(serving, hosts, artifacts, database, replicas),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -51,7 +51,6 @@ OTHER_ANSWERS = (
 # Of one connection (RFC 9110, 7.6.1): a proxy sets its own. MLflow on gunicorn sends the first two.
 OF_ONE_CONNECTION = ("connection", "keep-alive", "transfer-encoding")
 
-VARY = "vary"  # a list of header names: a hop that compresses answers adds its own
 SHOWN = 8  # kinds of problem listed in one message
 BEFORE_DIFFERENCE, FROM_DIFFERENCE = 40, 160  # bytes shown of bodies that differ
 TIMES = 2  # consecutive times that a difference must show
@@ -71,7 +70,7 @@ def differences(came: Answer, direct: Answer, *, by_route: bool = False) -> list
     sent, received = values(direct), values(came)
     may_differ = {*(excuse.what for excuse in HEADERS_THAT_MAY_DIFFER), *OF_ONE_CONNECTION}
     for name in sorted({*sent, *received} - may_differ):
-        before, after = {*sent.get(name, ())}, {*received.get(name, ())}  # repeated values are equivalent
+        before, after = _said(name, sent), _said(name, received)
         is_mlflows = not by_route or (name in HEADERS_THAT_MATTER and name != "set-cookie")
         if (is_mlflows and before - after) or any(matters(name, value) for value in after - before):
             found.append(f"the header {name} was {sent.get(name)} and became {received.get(name)}")
@@ -79,6 +78,12 @@ def differences(came: Answer, direct: Answer, *, by_route: bool = False) -> list
         was, became = _from_difference(direct.body, came.body)
         found.append(f"the body was {was} and became {became}")
     return found
+
+
+def _said(name: str, by_name: Mapping[str, Sequence[str]]) -> set[str]:
+    """Return the values of a header, which are the same if repeated. ``Vary`` is a list, to which hops add."""
+    lines = by_name.get(name, ())
+    return {part.strip() for line in lines for part in line.split(",")} if name == "vary" else set(lines)
 
 
 def _from_difference(was: bytes, became: bytes) -> tuple[str, str]:
@@ -91,11 +96,10 @@ def _from_difference(was: bytes, became: bytes) -> tuple[str, str]:
 
 
 def values(answer: Answer) -> dict[str, list[str]]:
-    """Return the values of each header, in the order in which they came: of ``Vary`` each name that it lists."""
+    """Return the values of each header, in the order in which they came."""
     found: dict[str, list[str]] = {}
     for name, value in answer.headers:
-        parts = [part.strip().lower() for part in value.split(",")] if name.lower() == VARY else [value]
-        found.setdefault(name.lower(), []).extend(parts)
+        found.setdefault(name.lower(), []).append(value)
     return found
 
 

@@ -14,6 +14,7 @@ from mlflow_proxy_e2e.diagnosis.verdict import Finding, Verdict
 from mlflow_proxy_e2e.facts.facts import Facts, together
 from mlflow_proxy_e2e.facts.recording import Recording
 from mlflow_proxy_e2e.facts.sign import Reading, Shows
+from mlflow_proxy_e2e.facts.slow_calls import slower_than_mlflow
 from mlflow_proxy_e2e.redaction import without
 from mlflow_proxy_e2e.target import Target
 
@@ -68,6 +69,7 @@ def read(facts: Facts) -> Mapping[CauseId, Reading]:
             return cause.shows(facts)
 
     with facts.keeping(timeouts.UNNAMED):
+        slower_than_mlflow(facts)  # before others are read, which all ask at once: that would be what takes time
         return dict(zip((cause.id for cause in causes), facts.at_once(reading, causes, AT_ONCE), strict=True))
 
 

@@ -86,6 +86,15 @@ def repeats(text: str) -> Callable[[Reply], bool]:
     return right
 
 
+def lacks(text: str) -> Callable[[Reply], bool]:
+    """Return what tells whether MLflow's message, which repeats what has arrived, does not have a text."""
+
+    def right(reply: Reply) -> bool:
+        return reply.error_code not in MLFLOWS_CODES or text not in str(reply.json().get("message", ""))
+
+    return right
+
+
 def status_is_not(*statuses: int) -> Callable[[Reply], bool]:
     """Return the test that a reply has none of these statuses."""
     return lambda reply: reply.status not in statuses

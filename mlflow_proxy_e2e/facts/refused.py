@@ -32,7 +32,8 @@ def _in_contract_words(facts: Facts, reply: Reply) -> bool:
     return not (asks_for_password or lacks)
 
 
-def _refusal(reply: Reply) -> object:
+def refusal(reply: Reply) -> object:
+    """Return what tells the refusals of several hops apart."""
     return reply.status, reply.header("Content-Type"), reply.header("WWW-Authenticate"), reply.error_code
 
 
@@ -47,7 +48,7 @@ def is_seen_from_outside(facts: Facts, seen: Stopped) -> bool:
 
 def is_refused_like_nobody(facts: Facts, seen: Stopped) -> bool:
     """Tell whether a good key is refused in exactly the contract's words that a caller without a key gets."""
-    if not is_seen_from_outside(facts, seen) or _refusal(seen.reply) != _refusal(seen.nobody):
+    if not is_seen_from_outside(facts, seen) or refusal(seen.reply) != refusal(seen.nobody):
         return False
     return _in_contract_words(facts, seen.nobody)
 
@@ -106,7 +107,7 @@ def _with_auth(seen: Stopped) -> tuple[str, ...]:
 
 
 def _other_words(facts: Facts, seen: Stopped) -> bool:
-    return is_seen_from_outside(facts, seen) and _refusal(seen.reply) != _refusal(seen.nobody)
+    return is_seen_from_outside(facts, seen) and refusal(seen.reply) != refusal(seen.nobody)
 
 
 refused_like_nobody = stops(is_refused_like_nobody, _with_auth) & stops(_no_other_key_is_accepted, _with_auth) & UNTOLD

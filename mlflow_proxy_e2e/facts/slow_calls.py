@@ -1,20 +1,23 @@
-"""Calls with a pause: whether a hop ends calls that take long."""
+"""Slow calls: whether a hop ends them, and whether a hop makes them slow."""
 
 from __future__ import annotations
 
 import http.client
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 from mlflow_proxy_e2e import timeouts
-from mlflow_proxy_e2e.facts.facts import Facts
+from mlflow_proxy_e2e.facts.facts import READ, Facts, together
+from mlflow_proxy_e2e.facts.outage import decision
+from mlflow_proxy_e2e.facts.question import Question, Reply
 from mlflow_proxy_e2e.facts.sandbox import sandbox
 from mlflow_proxy_e2e.facts.sign import NO, Reading, Shows, Sign
-from mlflow_proxy_e2e.target import Route
+from mlflow_proxy_e2e.target import Identity, Route
 from mlflow_proxy_e2e.wire import Request, Wire
 
 SMALL = b"x" * 5000
+SAMPLES = 2  # of a read, on each route, beside the first
 NEEDED = {"artifacts", "large-bodies"}
 # Outcomes that have nothing to do with time: success, refusals, and errors other than timeouts.
 ANSWERED = {str(status) for status in range(200, 600) if status not in (408, 502, 503, 504)}
@@ -92,6 +95,43 @@ def _ended(call: Outcome, what: str, test: Callable[[str], bool]) -> Sign:
     return Sign(read, timeouts.PATIENCE)
 
 
+def _late(facts: Facts) -> Reading:
+    """Reads that take longer on a route than any that is made of MLflow itself meanwhile, each time."""
+    late = [route for route in facts.open_routes if facts.ask(route, READ).seconds > timeouts.SLOWER]
+    if not late or facts.direct is None:
+        return NO
+    reads = [READ.marked(facts.token()) for _ in range(SAMPLES)]
+    replies = facts.replies(Question(route, read, who) for route, who in _callers(facts, late) for read in reads)
+    own = [reply for reply in replies if reply.question.route == facts.direct]
+    most = max(own, key=lambda reply: reply.seconds)
+    slower = [reply for route in late if (reply := _fastest(replies, route)) and reply.seconds - most.seconds > timeouts.SLOWER]
+    if not slower or not all(reply.works for reply in own):
+        return NO
+    routes = [reply.question.route for reply in slower]
+    return Reading(Shows.YES, (slower[0], most), _where_late(facts, routes), frozenset(map(str, routes)))
+
+
+def _callers(facts: Facts, routes: Iterable[Route]) -> Iterator[tuple[Route, Identity | None]]:
+    yield from ((route, facts.control) for route in routes)
+    if facts.direct:
+        yield facts.direct, None
+
+
+def _fastest(replies: Iterable[Reply], route: Route) -> Reply | None:
+    works = [reply for reply in replies if reply.question.route == route and reply.works]
+    return min(works, key=lambda reply: reply.seconds, default=None)
+
+
+def _where_late(facts: Facts, routes: Iterable[Route]) -> tuple[str, ...]:
+    """Return where the time is spent: at the auth service of a stack of our own, if that takes as long for its decision."""
+    hops = facts.behind(routes)
+    decided = decision(facts)
+    if decided is None:
+        return hops if hops == ("edge",) else together("auth", *hops)
+    return ("auth",) if decided.seconds > timeouts.SLOWER else hops
+
+
+slower_than_mlflow = Sign(lambda facts: facts.once(_late))
 upload_ended = _ended(_upload, "an upload", lambda outcome: outcome not in ANSWERED)
 download_ended = _ended(_download, "a download", lambda outcome: outcome not in ANSWERED and not outcome.endswith("bytes"))
 download_cut = _ended(_download, "a download", lambda outcome: outcome.endswith("bytes"))

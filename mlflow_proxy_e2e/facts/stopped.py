@@ -186,12 +186,18 @@ def _is_mlflows_own_error(_: Facts, seen: Stopped) -> bool:
     return (seen.status == 503 and b"artifacts-only" in said) or (bool(seen.reply.error_code) and b"database" in said)
 
 
+def is_start_page(reply: Reply) -> bool:
+    """Tell whether this is the page by which MLflow's own pages begin."""
+    return reply.status == 200 and b"<title>MLflow</title>" in reply.body and b"static-files/" in reply.body
+
+
 own_words = stops(_is_mlflows_own_error)
 
 
 twin_works = stops(lambda facts, seen: facts.ask(seen.route, SPLIT_TWIN).works)
 unrouted_path = status(404) & ~twin_works
-page_in_its_place = status(200) & stops(lambda _, seen: b"<html" in seen.reply.body.lower())
+start_page = status(200) & stops(lambda _, seen: is_start_page(seen.reply))
+page_in_its_place = status(200) & stops(lambda _, seen: b"<html" in seen.reply.body.lower()) & ~start_page
 mlflow_unknown = stops(
     lambda facts, _: None if facts.direct is None else False, lambda seen: together(*seen.hops, "proxy", "mlflow")
 )

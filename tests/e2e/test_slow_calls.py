@@ -10,6 +10,7 @@ import pytest
 
 from mlflow_proxy_e2e import timeouts
 from mlflow_proxy_e2e.checks.fidelity import done, get
+from mlflow_proxy_e2e.traffic import TRAFFIC
 from mlflow_proxy_e2e.wire import Request, Wire, describe
 
 pytestmark = pytest.mark.capability("artifacts")
@@ -31,6 +32,27 @@ def others_wire(wire: Wire) -> Iterator[Wire]:
     """Return another connection like ``wire``, for calls that must not have to wait."""
     with Wire(wire.route, wire.identity, timeout=timeouts.BESIDE) as others:
         yield others
+
+
+def fastest(wire: Wire, request: Request) -> float:
+    """Return the least time that a request takes of three times, in seconds."""
+
+    def seconds() -> float:
+        began = TRAFFIC.clock()
+        done(wire, request)
+        return TRAFFIC.clock() - began
+
+    return min(seconds() for _ in range(3))
+
+
+def test_read_is_answered_at_once(wire: Wire, direct_wire: Wire) -> None:
+    """A read takes hardly longer on its way through all hops than of MLflow itself."""
+    read = get("experiments/search?max_results=1")
+
+    own, through = fastest(direct_wire, read), fastest(wire, read)
+
+    took = describe(wire, read, f"an answer after {through:.2f} s", f"one within {timeouts.SLOWER:g} s more than {own:.2f} s")
+    assert through - own <= timeouts.SLOWER, took
 
 
 def test_upload_with_pause(wire: Wire, truth_wire: Wire, file: str) -> None:

@@ -84,8 +84,8 @@ def test_workspace_header(rest: Rest, truth: MlflowClient, truth_rest: Rest, scr
 
     expected, answer = truth_rest.post(CREATE, **sent), rest.post(CREATE, **sent)
 
-    assert (answer.status_code, answer.json()["error_code"]) == (500, "FEATURE_DISABLED")
-    assert answer.content == expected.content
+    assert expected.json()["error_code"] == "FEATURE_DISABLED"
+    assert (answer.status_code, answer.content) == (500, expected.content)
     assert truth.get_experiment_by_name(name) is None
 
 

@@ -21,7 +21,7 @@ from mlflow_proxy_e2e.target import Identity, Route, Secret, Target
 from tests.harness.servers import Behaviour, Server, answer, closes, json_answer, says
 
 LOOPBACK = "127.0.0.1"
-KEY = Secret(f"hk_test_{secrets.token_hex(16)}")
+KEY, OTHER_KEY = (Secret(f"hk_test_{secrets.token_hex(16)}") for _ in range(2))
 IDENTITIES = (
     Identity("platform", frozenset({"read", "write"}), key=KEY),
     Identity("anonymous", refused="unauthenticated"),
@@ -41,6 +41,7 @@ NO_DATABASE = error("503 Service Unavailable", "TEMPORARILY_UNAVAILABLE", "The d
 FORBIDDEN_BY_FIREWALL = answer("403 Forbidden", "Content-Type: text/html", body=b"<html>Request blocked</html>")
 UNAUTHENTICATED_BY_OTHERS = answer("401 Unauthorized", "WWW-Authenticate: Negotiate", body=b"Who are you?")
 BAD_GATEWAY = answer("502 Bad Gateway", "Content-Type: text/html", body=b"<html>502 Bad Gateway</html>")
+NO_EXPERIMENTS = json_answer("200 OK", '{"experiments": []}')
 PAGE = answer("200 OK", "Content-Type: text/html", body=b"<html><h1>Sign in</h1></html>")
 
 
@@ -187,6 +188,32 @@ def test_unnamed(name: str, tmp_path: Path) -> None:
 
     assert (finding.causes, finding.what) == ((), (what,)), str(finding)
     assert len(finding.hops) > 1
+
+
+def accepting(*keys: Secret) -> Behaviour:
+    """Answer a read to these keys, and refuse everybody else in the contract's words."""
+
+    def behave(connection: socket.socket, request: bytes) -> None:
+        known = any(key.reveal().encode() in request for key in keys)
+        connection.sendall(NO_EXPERIMENTS if known else UNAUTHENTICATED)
+
+    return behave
+
+
+@pytest.mark.parametrize("refused_on", ["external", "internal"])
+def test_key_that_one_route_does_not_know(refused_on: str) -> None:
+    """A good key that is refused on one route and accepted on another is found, at the hop where the routes differ."""
+    second = Identity("second", frozenset({"read"}), key=OTHER_KEY)
+    known = {name: (KEY,) if name == refused_on else (KEY, OTHER_KEY) for name in ("external", "internal")}
+    with serve(accepting(*known["external"])) as external, serve(accepting(*known["internal"])) as internal:
+        routes = (Route("external", f"http://{LOOPBACK}:{external}"), Route("internal", f"http://{LOOPBACK}:{internal}"))
+
+        verdict = diagnose(Target("outside", routes, (*IDENTITIES, second), frozenset(), ("bearer",)))
+
+    finding = next(finding for finding in verdict.findings if "keys-differ-by-route" in finding.causes)
+    assert finding.causes == ("keys-differ-by-route",)
+    assert "as second" in finding.evidence[0]
+    assert finding.hops == (("edge",) if refused_on == "external" else ("auth",))
 
 
 def test_every_cause_is_brought_about() -> None:

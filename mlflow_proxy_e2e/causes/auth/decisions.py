@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
-from mlflow_proxy_e2e.causes.patterns import ALL, ENDPOINTS, ODD_KEYS, VERSION_3, denied_to
+from mlflow_proxy_e2e.causes.patterns import ALL, ENDPOINTS, KEY_LIFETIME, ODD_KEYS, VERSION_3, denied_to
 from mlflow_proxy_e2e.facts.admission import decided_by, is_open_to_everybody, readers, wrongly_let_in
 from mlflow_proxy_e2e.facts.comparisons import by_mlflow, in_sandbox
-from mlflow_proxy_e2e.facts.facts import Facts
+from mlflow_proxy_e2e.facts.facts import READ, Facts
 from mlflow_proxy_e2e.facts.outage import opinion
 from mlflow_proxy_e2e.facts.question import Question, Reply
 from mlflow_proxy_e2e.facts.refused import forbidden_in_contract_words
 from mlflow_proxy_e2e.facts.sandbox import API, HARMLESS_WRITE, Sandbox, post
-from mlflow_proxy_e2e.facts.sign import Sign, needing, on_each_route
+from mlflow_proxy_e2e.facts.sign import Sign, holds, needing, on_each_route, on_routes
 from mlflow_proxy_e2e.facts.stopped import stops
 from mlflow_proxy_e2e.target import Identity, Route
 from mlflow_proxy_e2e.wire import JSON, Request
 
 BY_METHOD_AND_PATH = "decide by method and path"
-OTHER_METHODS = r"update-\w+|delete-\w+|tag-(logged-model|trace|dataset)|upload-artifact\b(?!-from)"  # the calls that use them
+OTHER_METHODS = r"update-\w+|delete-\w+|tag-(logged-model|trace|dataset)|upload-artifact\b(?!-from)"  # the calls that take them
+OF_DENIED_WRITES = (
+    denied_to("reader"),
+    r"of_denied_(write|delete)",
+    r"test_record_without_permission\[.*-reader",
+    rf"{ODD_KEYS}.*-reader",
+)
 
 
 SEARCHES = (  # reads, though they are sent with POST
@@ -36,6 +42,8 @@ DOTS = ("/../", "/%2e%2e/", "/..%2f", "%2f..%2f", "/..;/", "/x/../../")
 UNLISTED = post("runs/no-such-endpoint", {})
 # A GET with a side effect: it makes MLflow call another service.
 ACTING_READ = Request("GET", "/ajax-api/2.0/mlflow/gateway-proxy?gateway_path=api/2.0/endpoints")
+SCHEME = "Bearer"
+FIRST_CALLS = 2  # of each kind: one may be spelled as somebody has spelled it before
 
 
 def _of_readers(test: Callable[[Facts, Route, Identity], Reply | None]) -> Sign:
@@ -50,7 +58,9 @@ def _of_readers(test: Callable[[Facts, Route, Identity], Reply | None]) -> Sign:
 
 
 def _refused_read(facts: Facts, route: Route, reader: Identity) -> Reply | None:
-    """A search that is refused because it is sent with POST, if all searches sent with POST are refused."""
+    """A search that is refused because it is sent with POST, if all such searches are refused and other reads are not."""
+    if not facts.ask(route, READ, reader).works:
+        return None
     replies = [facts.ask(route, request, reader) for request in SEARCHES]
     may = all(facts.ask(route, request).status == 200 for request in SEARCHES)
     return replies[0] if may and all(reply.status == facts.target.contract.forbidden for reply in replies) else None
@@ -69,6 +79,57 @@ def _let(facts: Facts, route: Route, reader: Identity, request: Request, name: R
 
 def _let_write(facts: Facts, route: Route, reader: Identity) -> Reply | None:
     return _let(facts, route, reader, HARMLESS_WRITE)
+
+
+def _spellings(facts: Facts) -> Iterator[str]:
+    """Return ``Bearer`` in letters in which nobody is likely to have sent it: their case does not count (RFC 9110, 11.1)."""
+    odd = 2 ** len(SCHEME) - 2  # spellings beside the usual one and its opposite
+    for chosen in list(dict.fromkeys(1 + byte % odd for byte in bytes.fromhex(facts.token())))[: 2 * FIRST_CALLS]:
+        yield "".join(letter.swapcase() if chosen >> place & 1 else letter for place, letter in enumerate(SCHEME))
+
+
+def _spelled(route: Route, request: Request, reader: Identity, scheme: str, when: str) -> Question:
+    """Return a question of a read-only identity that whoever knows keys by their header takes for somebody else's."""
+    key = reader.key.reveal() if reader.key else ""
+    headers = (*request.headers, ("Authorization", f"{scheme} {key}"))
+    return Question(route, replace(request, headers=headers), Identity(f"{reader} {when}"))
+
+
+def _writes_first_and_after_a_read(facts: Facts, route: Route) -> tuple[list[Reply], list[Reply]]:
+    """Return the replies to a write that is a read-only key's first call, and to the same after a read that works."""
+    if "bearer" not in facts.target.carriers or not readers(facts):
+        return [], []
+    reader, spellings = readers(facts)[0], list(_spellings(facts))
+    firsts = [_spelled(route, HARMLESS_WRITE, reader, scheme, "at first") for scheme in spellings[:FIRST_CALLS]]
+    reads = [_spelled(route, READ, reader, scheme, "at first") for scheme in spellings[FIRST_CALLS:]]
+    read = [scheme for scheme, reply in zip(spellings[FIRST_CALLS:], facts.replies(reads), strict=True) if reply.works]
+    afters = [_spelled(route, HARMLESS_WRITE, reader, scheme, "after a read") for scheme in read]
+    return facts.replies(firsts), facts.replies(afters)
+
+
+def _is_forbidden(facts: Facts, reply: Reply) -> bool:
+    return reply.status == facts.target.contract.forbidden and reply.error_code != "RESOURCE_DOES_NOT_EXIST"
+
+
+def _let_after_read(facts: Facts, route: Route) -> Reply | None:
+    """A write by a read-only key that is let in after a read, and refused as the key's first call."""
+    if is_open_to_everybody(facts):
+        return None
+    firsts, afters = _writes_first_and_after_a_read(facts, route)
+    if not any(_is_forbidden(facts, reply) for reply in firsts):
+        return None
+    taken = facts.ask(route, HARMLESS_WRITE)
+    return next((reply for reply in afters if (reply.status, reply.body) == (taken.status, taken.body)), None)
+
+
+def _is_let_at_first(facts: Facts) -> bool | None:
+    """Tell whether a read-only key may write with its first call, too. UNKNOWN where no call of it can pass for its first."""
+    return facts.once(_let_at_first)
+
+
+def _let_at_first(facts: Facts) -> bool | None:
+    firsts, afters = _writes_first_and_after_a_read(facts, facts.open_routes[0])
+    return not any(_is_forbidden(facts, reply) for reply in firsts) if afters else None
 
 
 def _let_by_other_method(facts: Facts, route: Route, reader: Identity) -> Reply | None:
@@ -117,6 +178,9 @@ def _not_in_table(facts: Facts, route: Route) -> Reply | None:
     return reply if reply.status == facts.target.contract.forbidden and reply.error_code else None
 
 
+let_write = _of_readers(_let_write)
+
+
 CAUSES = (
     Cause(
         id=CauseId("scope-not-checked"),
@@ -125,13 +189,28 @@ CAUSES = (
         symptom="read-only keys can write",
         what="the auth service does not require the write scope",
         remedy="require the write scope for every call that changes something",
-        shows=_of_readers(_let_write),
+        shows=let_write & holds(_is_let_at_first),
         reddens=(
-            denied_to("reader"),
-            r"of_denied_(write|delete)",
-            r"test_record_without_permission\[.*-reader",
-            rf"{ODD_KEYS}.*-reader",
+            *OF_DENIED_WRITES,
             ENDPOINTS,
+        ),
+    ),
+    Cause(
+        id=CauseId("decision-cached"),
+        hop="auth",
+        severity="open",
+        symptom="a read-only key can write once it has read, or cannot read once it was refused a write",
+        what="the decision about the first call of a key is cached for the key alone, and stands for all of its calls",
+        remedy="cache decisions for a key, a method and a path together, or do not cache them",
+        reports=("https://docs.aws.amazon.com/apigateway/latest/developerguide/configure-api-gateway-lambda-authorization.html",),
+        shows=decided_by(on_routes(_let_after_read, "auth")) | (let_write & ~holds(_is_let_at_first)),
+        explains=tuple(map(CauseId, ("scope-not-checked", "read-key-denied-read", "revocation-lag"))),
+        reddens=(
+            *OF_DENIED_WRITES,
+            r"-reader",
+            KEY_LIFETIME,
+            r"test_identities_take_turns|_in_flight",
+            rf"{ENDPOINTS}::test_who_may_call",
         ),
     ),
     Cause(

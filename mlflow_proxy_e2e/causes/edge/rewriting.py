@@ -9,10 +9,9 @@ from mlflow_proxy_e2e.causes.edge.routing import strip_none, without_rule
 from mlflow_proxy_e2e.causes.patterns import EXTERNAL, external
 from mlflow_proxy_e2e.facts.comparisons import status_is_not, unless
 from mlflow_proxy_e2e.facts.facts import READ, Facts
-from mlflow_proxy_e2e.facts.refused import is_refused_like_nobody
 from mlflow_proxy_e2e.facts.sandbox import post
 from mlflow_proxy_e2e.facts.sign import UNTOLD, Sign, on_routes
-from mlflow_proxy_e2e.facts.stopped import Stopped, page_in_its_place, stopped, stops
+from mlflow_proxy_e2e.facts.stopped import page_in_its_place, stopped, stops
 from mlflow_proxy_e2e.target import Route
 from mlflow_proxy_e2e.wire import Request
 
@@ -39,25 +38,6 @@ def _redirect(facts: Facts) -> str | None:
 
 def _redirected(how: str) -> Sign:
     return stops(lambda facts, _: facts.once(_redirect) == how)
-
-
-def _lost_carrier(carrier: str) -> Sign:
-    """Return the sign that a good key counts as missing with one carrier, and is accepted with another."""
-
-    def test(facts: Facts, seen: Stopped) -> bool:
-        unauthenticated = facts.target.contract.unauthenticated
-        return not seen.by_every_carrier and seen.status == unauthenticated and seen.reply.question.carrier == carrier
-
-    return stops(test)
-
-
-def _is_bearer_lost(facts: Facts, seen: Stopped) -> bool | None:
-    """Tell whether the only carrier tried is lost: it is the edge that drops it if the key is accepted behind the edge."""
-    if not seen.by_every_carrier or seen.status not in (401, facts.target.contract.unauthenticated):
-        return False
-    if seen.at_edge:
-        return facts.target.carriers == ("bearer",) and bool(seen.reply.error_code)
-    return None if "edge" in seen.hops and is_refused_like_nobody(facts, seen) else False
 
 
 CAUSES = (
@@ -121,15 +101,5 @@ CAUSES = (
         remedy="exempt the public prefix from the login page, or correct the URL",
         shows=page_in_its_place & UNTOLD,
         reddens=(EXTERNAL,),
-    ),
-    Cause(
-        id=CauseId("auth-stripped"),
-        hop="edge",
-        severity="down",
-        symptom="401 for good keys sent as a bearer token",
-        what="the edge drops the Authorization header",
-        remedy="forward the Authorization header unchanged",
-        shows=_lost_carrier("bearer") | stops(_is_bearer_lost),
-        reddens=(rf"^(?!.*x-api-key).*{EXTERNAL}",),
     ),
 )

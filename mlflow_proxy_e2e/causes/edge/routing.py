@@ -107,6 +107,12 @@ def strip_none(seen: NoRule) -> bool | None:
     return None if _is_ruleless(seen) is None else True
 
 
+def _spans_unrouted(facts: Facts, route: Route) -> Reply | None:
+    """Spans that no rule covers: where MLflow itself knows no such path, one did."""
+    reply = unrouted(SPANS)(facts, route)
+    return reply if reply and not by_mlflow(reply) else None
+
+
 def _asset(facts: Facts, route: Route) -> Reply | None:
     """A script of MLflow's pages, by the name that the page itself uses."""
     page = facts.ask_directly(PAGE) or facts.ask(route, PAGE)
@@ -129,6 +135,7 @@ def _edge_health(facts: Facts) -> Reading:
 
 straight_to_mlflow = unrouted_path & stops(lambda _, seen: by_mlflow(seen.reply) and by_mlflow(seen.nobody))
 crosses_edge = stops(lambda _, seen: "edge" in seen.hops)
+SPANS = Request("POST", "/v1/traces", JSON, b"{}")
 V3_CALLS = (Request("GET", "/api/3.0/mlflow/server-info"), TRACES_SEARCH)
 
 
@@ -212,7 +219,7 @@ CAUSES = (
         symptom="404 on traces sent by OpenTelemetry",
         what="there is no rule for /v1/traces",
         remedy="forward every path below the prefix",
-        shows=needing("otlp", scope="write") & on_routes(unrouted(Request("POST", "/v1/traces", JSON, b"{}"))),
+        shows=needing("otlp", scope="write") & on_routes(_spans_unrouted),
         explains=(CauseId("compressed-refused"),),
         reddens=(external(OTLP, r"test_fidelity_(requests\.py::test_header_value|transfer\.py::test_coded_request)", "-other"),),
     ),

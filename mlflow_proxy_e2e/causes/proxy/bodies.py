@@ -7,17 +7,17 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
-from mlflow_proxy_e2e.causes.patterns import CONVERSATIONS, ENDPOINTS, LARGE_DOWNLOADS, LARGE_UPLOADS
+from mlflow_proxy_e2e.causes.patterns import ALL, CONVERSATIONS, DENIALS, ENDPOINTS, LARGE_DOWNLOADS, LARGE_UPLOADS
 from mlflow_proxy_e2e.facts.comparisons import differs, in_sandbox, repeats, unless
-from mlflow_proxy_e2e.facts.facts import Facts
+from mlflow_proxy_e2e.facts.facts import READ, Facts
 from mlflow_proxy_e2e.facts.question import Reply
 from mlflow_proxy_e2e.facts.sandbox import API, BIG, LARGE, Sandbox, get
 from mlflow_proxy_e2e.facts.sign import Sign, holds, needing, on_routes
 from mlflow_proxy_e2e.facts.slow_calls import download_cut
-from mlflow_proxy_e2e.facts.stopped import status, stops
+from mlflow_proxy_e2e.facts.stopped import Stopped, status, stops
 from mlflow_proxy_e2e.run import PREFIX
 from mlflow_proxy_e2e.target import Route
-from mlflow_proxy_e2e.wire import JSON, Headers, Request
+from mlflow_proxy_e2e.wire import JSON, Answer, Headers, Request
 
 UNCHANGED = "pass bodies through unchanged"
 
@@ -27,11 +27,16 @@ REFUSED_VALUE = "INVALID_PARAMETER_VALUE"  # MLflow's error code
 NO_MODEL = f"{PREFIX}-no-such-model"
 DELETE = Request("DELETE", f"{API}/registered-models/delete", JSON, f'{{"name": "{NO_MODEL}"}}'.encode())
 DEFAULT_EXPERIMENT = get("experiments/get?experiment_id=0")  # not changed by anything that is created in the meantime
-UNCODED = replace(DEFAULT_EXPERIMENT, headers=(("Accept-Encoding", "identity"),))
+PLAIN: Headers = (("Accept-Encoding", "identity"),)
+UNCODED = replace(DEFAULT_EXPERIMENT, headers=PLAIN)
 ASKS_FOR_GZIP = replace(DEFAULT_EXPERIMENT, headers=(("Accept-Encoding", "gzip"),))
+PAGE_PLAIN = Request("GET", "/", PLAIN)
+PAGE_ZIPPED = replace(PAGE_PLAIN, headers=(("Accept-Encoding", "gzip"),))
 ZIPPED = gzip.compress(b"content", mtime=0)
 CODED: Headers = (("Content-Encoding", "gzip"),)
 CHUNKED: Headers = (("Transfer-Encoding", "chunked"),)
+
+
 THREE_IN_CHUNKS = b"3\r\nabc\r\n0\r\n\r\n"
 
 
@@ -59,6 +64,51 @@ def _coding(reply: Reply) -> object:
 
 def _is_plain(reply: Reply) -> bool:
     return _coding(reply) is None
+
+
+def _is_undone(reply: Reply, plain: Reply) -> bool:
+    """Tell whether an answer has the length or the label of a compressed one that it is no longer: it breaks off, or is plain."""
+    if plain.status != 200:
+        return False
+    if reply.failure:
+        return reply.failure in ("closed", "unanswered")
+    came = reply.came.body if isinstance(reply.came, Answer) else b""
+    is_cut_off = len(came) < len(plain.body)
+    begins_alike = came != b"" and plain.body.startswith(came)
+    return reply.status == 200 and begins_alike and (is_cut_off or _coding(reply) == "gzip")
+
+
+def _undone(facts: Facts, route: Route) -> Reply | None:
+    """An answer that cannot be read by a client that accepts compression, and can be by one that does not."""
+    reply, plain = facts.ask(route, ASKS_FOR_GZIP), facts.ask(route, UNCODED)
+    if not _is_undone(reply, plain):
+        return None
+    coded, uncoded = facts.ask_directly(ASKS_FOR_GZIP), facts.ask_directly(UNCODED)
+    return None if coded and uncoded and _is_undone(coded, uncoded) else reply
+
+
+def _is_undone_unasked(facts: Facts, seen: Stopped) -> bool:
+    plain = facts.ask(seen.route, replace(READ, headers=PLAIN), carrier=seen.reply.question.carrier)
+    return seen.by_every_carrier and plain.works and _is_undone(seen.reply, plain)
+
+
+def _lost_download(facts: Facts, route: Route, own: Sandbox) -> Reply | None:
+    """A download that succeeds without a body, where MLflow sends one."""
+    upload = own.plain_file(f"{route}-kept")
+    if facts.direct is None or (put := facts.ask_directly(upload)) is None or put.status != 200:
+        return None
+    reply = facts.difference(Request("GET", upload.path), None, lambda reply: (reply.status, reply.body), route)
+    return reply if reply and reply.status == 200 and not reply.body else None
+
+
+def _tag_kept(facts: Facts, route: Route) -> Reply | None:
+    """A page that was compressed on its way, under the same strong ETag as the page that was not."""
+    reply, plain, direct = facts.ask(route, PAGE_ZIPPED), facts.ask(route, PAGE_PLAIN), facts.ask_directly(PAGE_ZIPPED)
+    if direct and _coding(direct):
+        return None  # MLflow itself compresses it
+    tag, are_pages = reply.header("ETag") or "", reply.status == plain.status == 200
+    is_compressed = are_pages and not _is_plain(reply) and _is_plain(plain)
+    return reply if is_compressed and tag.startswith('"') and tag == plain.header("ETag") else None
 
 
 # Clients that decompress answers may not know this coding.
@@ -156,6 +206,7 @@ CAUSES = (
         remedy="use HTTP/1.1 for the upstream",
         reports=("mlflow#25009",),
         shows=_kept(THREE_IN_CHUNKS, CHUNKED, b"abc"),
+        explains=(CauseId("answer-body-lost"),),
         reddens=(
             r"test_chunked_upload|test_odd_upload\[.*(chunk|trailers)|gzip-in-chunks",
             r"test_(artifacts|model_registration|logged_model_artifacts|own_client)\.py",
@@ -170,6 +221,16 @@ CAUSES = (
         remedy="stream answers",
         shows=download_cut & holds(lambda facts: True if facts.direct else None),
         reddens=(*LARGE_DOWNLOADS,),
+    ),
+    Cause(
+        id=CauseId("answer-body-lost"),
+        hop="proxy",
+        severity="loss",
+        symptom="calls succeed, but their answers are empty",
+        what="the proxy passes on the status of an answer without its body",
+        remedy=UNCHANGED,
+        shows=(status(200) & stops(lambda _, seen: not seen.reply.body)) | (needing("artifacts") & in_sandbox(_lost_download)),
+        reddens=(ALL,),
     ),
     Cause(
         id=CauseId("body-cut"),
@@ -195,6 +256,31 @@ CAUSES = (
             r"test_fidelity_(json\.py::test_(answer|malformed_body)|requests\.py|transfer\.py::(?!test_coded_answer))",
             r"test_coded_answer\[\w+-(none|br)?\]",
             r"test_ui\.py",
+        ),
+    ),
+    Cause(
+        id=CauseId("strong-tag-kept"),
+        hop="proxy",
+        severity="hardening",
+        symptom="resumed downloads and caches may mix compressed and plain content",
+        what="the proxy compresses an answer and keeps its strong ETag, which promises the very same bytes",
+        remedy="make the ETag of what is compressed a weak one (W/), or drop it",
+        reports=("https://www.rfc-editor.org/rfc/rfc9110.html#section-8.8.3.3",),
+        shows=needing("ui") & on_routes(_tag_kept),
+        reddens=(r"test_coded_answer\[\w+-(\*|gzip|identity)",),
+    ),
+    Cause(
+        id=CauseId("coding-headers-kept"),
+        hop="proxy",
+        severity="down",
+        symptom="answers break off or cannot be decoded at clients that accept compression, as most do",
+        what="the proxy decompresses answers, and keeps the Content-Length or Content-Encoding that they had before",
+        remedy="remove both headers wherever a body is decompressed, or pass compressed answers on as they are",
+        shows=on_routes(_undone) | stops(_is_undone_unasked),
+        explains=tuple(map(CauseId, ("content-recoded", "route-closed", "answer-body-lost"))),
+        reddens=(
+            rf"^(?!.*(test_(bypass_\w+|fidelity_\w+|same_answers|every_endpoint|slow_calls|health)\.py|{DENIALS})).",
+            r"test_coded_answer\[\w+-(\*|gzip|identity)",
         ),
     ),
     Cause(

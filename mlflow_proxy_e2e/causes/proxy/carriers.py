@@ -35,6 +35,7 @@ def _ignored(facts: Facts, seen: Stopped) -> bool:
     return refused and seen.reply.question.carrier != "bearer"
 
 
+ignored = stops(_ignored)
 may_be_logged = holds(lambda facts: "destructive" in facts.target.capabilities)
 
 
@@ -46,7 +47,7 @@ CAUSES = (
         symptom="401 for good keys sent as X-API-Key",
         what="the proxy does not pass the X-API-Key header to the auth service",
         remedy="pass both headers to the check: Authorization and X-API-Key",
-        shows=stops(_ignored),
+        shows=ignored.at("proxy"),
         reddens=(r"x-api-key",),
     ),
     Cause(

@@ -7,14 +7,15 @@ from dataclasses import replace
 from urllib.parse import urlsplit
 
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
-from mlflow_proxy_e2e.causes.patterns import COMPARED, CONVERSATIONS, ENDPOINTS, OPEN_CONNECTIONS
+from mlflow_proxy_e2e.causes.patterns import COMPARED, CONVERSATIONS, ENDPOINTS, OPEN_CONNECTIONS, OTLP
 from mlflow_proxy_e2e.facts.comparisons import differs, in_sandbox, status_differs
 from mlflow_proxy_e2e.facts.facts import READ, Facts
 from mlflow_proxy_e2e.facts.question import Reply
-from mlflow_proxy_e2e.facts.sandbox import Sandbox, post
-from mlflow_proxy_e2e.facts.sign import Sign, needing, on_each_route, on_routes, shared
+from mlflow_proxy_e2e.facts.sandbox import Sandbox, get, post
+from mlflow_proxy_e2e.facts.sign import Reading, Shows, Sign, needing, on_each_route, on_routes, shared
+from mlflow_proxy_e2e.run import PREFIX
 from mlflow_proxy_e2e.target import Route
-from mlflow_proxy_e2e.wire import Headers, Request
+from mlflow_proxy_e2e.wire import JSON, Headers, Request
 
 FORWARD_ALL = "forward all request headers except the proxy's own"
 
@@ -23,6 +24,12 @@ PAGE = Request("GET", "/")
 SEARCH = post("runs/search", {"experiment_ids": [], "max_results": 1})
 DIGITS = b"0123456789"
 PART: Headers = (("Range", "bytes=1-2"),)
+EXPERIMENT_ID = "X-MLflow-Experiment-Id"
+SPANS = Request("POST", "/v1/traces", (*JSON, (EXPERIMENT_ID, "0")), b'{"resourceSpans": []}')
+SERVER_INFO = Request("GET", "/api/3.0/mlflow/server-info")
+DEFAULT_EXPERIMENT = get("experiments/get?experiment_id=0")
+IN_WORKSPACE = replace(DEFAULT_EXPERIMENT, headers=(("X-MLFLOW-WORKSPACE", f"{PREFIX}-no-such-workspace"),))
+PROTECTION = ("X-Content-Type-Options", "X-Frame-Options")  # MLflow tells browsers not to guess types, and not to frame pages
 TIMES = 2  # to rule out that it happened by chance
 
 
@@ -43,6 +50,45 @@ def _downloaded(content: bytes, headers: Headers, of: Callable[[Reply], object])
         return reply if reply and reply.status in (200, 206) else None
 
     return needing("artifacts") & in_sandbox(wrong)
+
+
+def _experiment_unnamed(facts: Facts, route: Route) -> Reply | None:
+    """Spans whose experiment is named in a header, and MLflow's answer that the header is missing."""
+    reply, direct = facts.ask(route, SPANS), facts.ask_directly(SPANS)
+    return reply if _misses_header(reply) and not (direct and _misses_header(direct)) else None
+
+
+def _misses_header(reply: Reply) -> bool:
+    return reply.status == 422 and b'"missing"' in reply.body and EXPERIMENT_ID.lower().encode() in reply.body.lower()
+
+
+def _workspace_unnamed(facts: Facts, route: Route) -> Reply | None:
+    """A read in a workspace that does not exist, answered as if none had been named, by an MLflow that knows workspaces."""
+    info = facts.ask(route, SERVER_INFO)
+    if not info.works or "workspaces_enabled" not in info.json():
+        return None
+    reply, plain, direct = facts.ask(route, IN_WORKSPACE), facts.ask(route, DEFAULT_EXPERIMENT), facts.ask_directly(IN_WORKSPACE)
+    is_ignored = reply.works and reply.body == plain.body
+    return reply if is_ignored and not (direct and direct.works) else None
+
+
+def _lost_protection(facts: Facts, route: Route) -> list[str]:
+    """Return the headers that MLflow's own answer has and the answer on a route does not."""
+    reply, direct = facts.ask(route, READ), facts.ask_directly(READ)
+    if not direct or not reply.works:
+        return []
+    framed = reply.header("Content-Security-Policy") is not None  # which takes the place of X-Frame-Options
+    asked = (name for name in PROTECTION if not (framed and name == "X-Frame-Options"))
+    return [name for name in asked if direct.header(name) and not reply.header(name)]
+
+
+def _unprotected(facts: Facts) -> Reading:
+    """Say whether headers that protect browsers are lost, and with the evidence which."""
+    lost = on_routes(lambda facts, route: facts.ask(route, READ) if _lost_protection(facts, route) else None)(facts)
+    if lost.shows is not Shows.YES:
+        return lost
+    names = {name for route in lost.routes for name in _lost_protection(facts, facts.target.route(route))}
+    return replace(lost, evidence=(*lost.evidence, f"lost: {', '.join(sorted(names))}"))
 
 
 def _own_origin(facts: Facts, route: Route) -> Reply | None:
@@ -88,6 +134,44 @@ CAUSES = (
         reddens=(
             r"test_conditional_request\[.*(none|modified)",
             r"test_ui\.py::test_not_modified",
+        ),
+    ),
+    Cause(
+        id=CauseId("experiment-id-dropped"),
+        hop="proxy",
+        severity="down",
+        symptom="422 on traces sent by OpenTelemetry",
+        what=f"the proxy does not forward {EXPERIMENT_ID}",
+        remedy=FORWARD_ALL,
+        shows=needing("otlp", scope="write") & on_routes(_experiment_unnamed),
+        explains=(CauseId("compressed-refused"),),
+        reddens=(
+            OTLP,
+            r"test_fidelity_(requests\.py::test_header_value|transfer\.py::test_coded_request)",
+            CONVERSATIONS,
+        ),
+    ),
+    Cause(
+        id=CauseId("workspace-dropped"),
+        hop="proxy",
+        severity="loss",
+        symptom="what is written in a workspace ends up in the default one",
+        what="the proxy does not forward X-MLFLOW-WORKSPACE",
+        remedy=FORWARD_ALL,
+        shows=on_routes(_workspace_unnamed),
+        reddens=(r"test_workspaces\.py::test_workspace_header",),
+    ),
+    Cause(
+        id=CauseId("security-headers-dropped"),
+        hop="proxy",
+        severity="hardening",
+        symptom="browsers guess the type of what they download, or show MLflow within other sites' pages",
+        what="the proxy drops X-Content-Type-Options or X-Frame-Options from MLflow's answers",
+        remedy="pass all response headers through",
+        shows=Sign(_unprotected),
+        reddens=(
+            *COMPARED,
+            ENDPOINTS,
         ),
     ),
     Cause(

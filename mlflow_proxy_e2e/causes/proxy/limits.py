@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
-from mlflow_proxy_e2e.causes.patterns import ENDPOINTS, LARGE_UPLOADS
+from mlflow_proxy_e2e.causes.patterns import ENDPOINTS, LARGE_UPLOADS, OTLP
+from mlflow_proxy_e2e.causes.proxy.headers import SPANS
 from mlflow_proxy_e2e.facts.comparisons import in_sandbox, method_blocked, status_differs, status_is_not, unless
 from mlflow_proxy_e2e.facts.facts import READ, Facts
 from mlflow_proxy_e2e.facts.question import Reply
@@ -28,6 +29,17 @@ SPANS_ZIPPED = Request(
     "/v1/traces",
     (*JSON, ("X-Mlflow-Experiment-Id", "0"), ("Content-Encoding", "gzip")),
     gzip.compress(b'{"resourceSpans": []}', mtime=0),
+)
+# A call of each of MLflow's families of paths, by the capability that promises it: a key that may read gets there, or is forbidden.
+PATHS = (
+    ("otlp", SPANS),
+    ("graphql", Request("POST", "/graphql", JSON, b'{"query": "{ __typename }"}')),
+    ("artifacts", Request("GET", "/api/2.0/mlflow-artifacts/artifacts?path=no-such")),
+    ("traces", Request("GET", "/api/3.0/mlflow/server-info")),
+    ("ui", Request("GET", "/ajax-api/2.0/mlflow/experiments/search?max_results=1")),
+    ("ui", Request("GET", "/version")),
+    ("ui", Request("GET", "/")),
+    ("gateway", Request("GET", "/gateway/mlflow/v1/models")),
 )
 CHUNKED: Headers = (("Transfer-Encoding", "chunked"),)
 THREE_IN_CHUNKS = b"3\r\nabc\r\n0\r\n\r\n"
@@ -54,6 +66,15 @@ def _plain_upload(facts: Facts, route: Route, own: Sandbox) -> Reply | None:
 
 def _chunked(own: Sandbox, by: object) -> Request:
     return Request("PUT", f"{own.artifacts}/{by}-chunked.bin", CHUNKED, THREE_IN_CHUNKS)
+
+
+def _asks_for_others(facts: Facts, route: Route) -> Reply | None:
+    """A good key that is taken for none on one path, and for what it is on all others."""
+    promised = (request for capability, request in PATHS if capability in facts.target.capabilities)
+    replies = facts.replies(facts.question(route, request) for request in promised)
+    refused = [reply for reply in replies if reply.status in (401, facts.target.contract.unauthenticated)]
+    by_mlflow = [direct for reply in refused if (direct := facts.ask_directly(reply.question.request))]
+    return refused[0] if refused and not any(direct.status == refused[0].status for direct in by_mlflow) else None
 
 
 registry_methods = needing("registry", scope="write") & (on_routes(method_blocked(UPDATE)) | on_routes(method_blocked(DELETE)))
@@ -116,6 +137,21 @@ CAUSES = (
             r"test_coded_request",
             r"test_odd_upload\[.*-gzip",
             r"test_otlp\.py::test_send_spans\[.*-gzip",
+        ),
+    ),
+    Cause(
+        id=CauseId("path-of-another-gate"),
+        hop="proxy",
+        severity="down",
+        symptom="401 on some paths with a good key, such as on traces sent by OpenTelemetry, while others work",
+        what="these paths are behind another gate, which asks for other credentials",
+        remedy="have the same check decide about every path of MLflow's",
+        shows=on_routes(_asks_for_others),
+        explains=(CauseId("compressed-refused"),),
+        reddens=(
+            OTLP,
+            r"test_fidelity_(requests\.py::test_header_value|transfer\.py::test_coded_request)",
+            ENDPOINTS,
         ),
     ),
     Cause(

@@ -3,25 +3,38 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from urllib.parse import urlsplit
 
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
-from mlflow_proxy_e2e.causes.patterns import ALL, ENDPOINTS
-from mlflow_proxy_e2e.facts.comparisons import by_mlflow, in_sandbox, repeats, unless
+from mlflow_proxy_e2e.causes.patterns import ALL, ENDPOINTS, OTLP
+from mlflow_proxy_e2e.facts.comparisons import by_mlflow, in_sandbox, lacks, unless
 from mlflow_proxy_e2e.facts.facts import EDGE_ROUTE, READ, Facts
 from mlflow_proxy_e2e.facts.outage import fails_at_once, only_without_logs, waited_in_vain, with_logs
 from mlflow_proxy_e2e.facts.question import Reply
 from mlflow_proxy_e2e.facts.refused import refused_like_nobody
 from mlflow_proxy_e2e.facts.sandbox import Sandbox, get
-from mlflow_proxy_e2e.facts.sign import NO, Reading, Shows, Sign, needing, on_routes
-from mlflow_proxy_e2e.facts.stopped import Stopped, at_edge, logged, status, stopped, stops, unrouted_path
+from mlflow_proxy_e2e.facts.sign import NO, Reading, Shows, Sign, holds, needing, on_routes
+from mlflow_proxy_e2e.facts.stopped import (
+    Stopped,
+    at_edge,
+    logged,
+    start_page,
+    status,
+    stopped,
+    stops,
+    unrouted_path,
+)
 from mlflow_proxy_e2e.target import Route
-from mlflow_proxy_e2e.wire import Request
+from mlflow_proxy_e2e.wire import JSON, Request
 
 LOOP = "508, or a timeout, on every call"
 
 
 # The part that a mount at an API path may have cut off: sending it twice makes the path whole again.
 CUT_OFF = ("/api", "/api/2.0", "/api/2.0/mlflow")
+SPANS = Request("POST", "/v1/traces", JSON, b"{}")
+ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
 NAMES = {"slash-decode": "x%5Cy", "path-lowercased": "xYz", "path-cut-at-semicolon": "x;y"}  # of artifacts, as they are sent
 
 
@@ -87,9 +100,37 @@ def _stored_elsewhere(cause: str) -> Sign:
     return needing("artifacts") & in_sandbox(wrong)
 
 
+def _ends_in_slash(facts: Facts, seen: Stopped) -> bool:
+    """Tell whether MLflow got a path with a slash at its end: those of artifacts may have one, and it repeats them."""
+    artifact = facts.ask(seen.route, Request("GET", f"{ARTIFACTS}/no-such"))
+    return bool(artifact.error_code) and "no-such/" in str(artifact.json()["message"])
+
+
+def _unknown_spans(facts: Facts, route: Route) -> Reply | None:
+    """MLflow's own 404 to spans: of its two web frameworks, the one that takes them has another path for what begins with //."""
+    reply, direct = facts.ask(route, SPANS), facts.ask_directly(SPANS)
+    return reply if by_mlflow(reply) and not (direct and direct.status == 404) else None
+
+
+def _begins_with_two_slashes(facts: Facts) -> bool | None:
+    """Tell whether MLflow gets such paths: its log has them, or without the first slash of a path it is as it should be."""
+    route = facts.open_routes[0]
+    if facts.has_logs:
+        mark = facts.token()
+        facts.ask(route, READ.marked(mark))
+        return any(" //" in line.line for line in facts.lines(mark) if line.hop.startswith("mlflow"))
+    if urlsplit(route.url).path.strip("/"):
+        glued = facts.ask(route, replace(SPANS, path=SPANS.path.removeprefix("/")))
+        if glued.status in (400, 422) and b'"detail"' in glued.body:
+            return True
+    return None if facts.direct else False
+
+
 loop = status(508)
 looks_like_loop = (fails_at_once & only_without_logs) | waited_in_vain
-wrong_path = unrouted_path & stops(lambda _, seen: by_mlflow(seen.reply) and not by_mlflow(seen.nobody))
+unknown_to_mlflow = unrouted_path & stops(lambda _, seen: by_mlflow(seen.reply) and not by_mlflow(seen.nobody))
+slash_appended = unknown_to_mlflow & stops(_ends_in_slash)
+wrong_path = unknown_to_mlflow & ~slash_appended
 UNNAMED = (("no rule covers the path", unrouted_path & ~at_edge & stops(lambda _, seen: not by_mlflow(seen.reply))),)
 
 
@@ -113,6 +154,43 @@ CAUSES = (
         remedy="strip only the prefix",
         shows=wrong_path & stops(is_cut),
         reddens=(ALL,),
+    ),
+    Cause(
+        id=CauseId("path-lost"),
+        hop="proxy",
+        severity="down",
+        symptom="MLflow's start page in answer to every call, and the client complains that it is not JSON",
+        what="the proxy forwards every call to /, as a rewrite does that loses what it should keep of the path",
+        remedy="put the rest of the path into the rewritten one",
+        shows=start_page,
+        reddens=(ALL,),
+    ),
+    Cause(
+        id=CauseId("slash-appended"),
+        hop="proxy",
+        severity="down",
+        symptom="404 in MLflow's HTML on every call of its API, while its start page is shown",
+        what="the proxy appends a slash to paths, and MLflow has none at the end of its own",
+        remedy="forward the path unchanged",
+        shows=slash_appended,
+        reddens=(ALL,),
+    ),
+    Cause(
+        id=CauseId("double-slash"),
+        hop="proxy",
+        severity="down",
+        symptom="404 in MLflow's HTML on traces sent by OpenTelemetry, while MLflow's API works",
+        what="the proxy replaces its prefix by a slash and keeps the one that follows, so that paths begin with two",
+        remedy="replace the prefix and the slash that follows it by one slash",
+        shows=needing("otlp", scope="write") & on_routes(_unknown_spans) & holds(_begins_with_two_slashes),
+        explains=tuple(map(CauseId, ("compressed-refused", "native-routes-missing", "http10-downgrade"))),
+        reddens=(
+            OTLP,
+            r"test_fidelity_(requests\.py::test_header_value|transfer\.py::test_coded_request)",
+            r"test_ui\.py::test_search_jobs|test_gateway\.py",
+            r"test_chunked_upload|test_odd_upload\[.*(chunk|trailers)",  # what takes them is not asked either
+            ENDPOINTS,
+        ),
     ),
     Cause(
         id=CauseId("proxy-loop"),
@@ -161,7 +239,7 @@ CAUSES = (
         symptom="names with a percent sign arrive changed",
         what="the proxy decodes the path once more often than it encodes it",
         remedy="forward the path unchanged",
-        shows=on_routes(unless(get("experiments/get-by-name?experiment_name=no-such-x%2541"), repeats("x%41"))),
+        shows=on_routes(unless(get("experiments/get-by-name?experiment_name=no-such-x%2541"), lacks("no-such-xA"))),
         reddens=(
             r"test_fidelity_names\.py",
             r"test_fidelity_requests\.py::test_(query\[.*percent|any_query|query_in_log|text_in_query)",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
 from mlflow_proxy_e2e.causes.patterns import CONVERSATIONS
-from mlflow_proxy_e2e.facts.comparisons import MLFLOWS_CODES, in_sandbox, repeats, unless
+from mlflow_proxy_e2e.facts.comparisons import MLFLOWS_CODES, in_sandbox, lacks, repeats, unless
 from mlflow_proxy_e2e.facts.facts import READ, Facts
 from mlflow_proxy_e2e.facts.question import Reply
 from mlflow_proxy_e2e.facts.sandbox import Sandbox, get
@@ -88,13 +88,28 @@ CAUSES = (
         ),
     ),
     Cause(
+        id=CauseId("query-encoded-twice"),
+        hop="proxy",
+        severity="loss",
+        symptom="names with a space or any other escaped character are not found, or are stored with %20 in them",
+        what="the proxy takes the query as it was sent for a decoded one, and encodes it once more",
+        remedy="forward the query string unchanged",
+        shows=on_routes(unless(get("experiments/get-by-name?experiment_name=no-such-x%20y"), lacks("x%20y"))),
+        reddens=(
+            r"test_(any_query|query_in_log|text_in_query|metric_keys|experiment_names|registered_model_names)",
+            r"test_query\[.*-(escaped|not-utf-8|plus)",
+            r"test_experiments\.py::test_get_experiment|\[.*-percent",
+            r"test_fidelity_names\.py",
+        ),
+    ),
+    Cause(
         id=CauseId("plus-decoded"),
         hop="proxy",
         severity="loss",
         symptom="names with a plus sign arrive with a space",
         what="the proxy decodes %2B in the query and does not encode it again",
         remedy="forward the query string unchanged",
-        shows=on_routes(unless(get("experiments/get-by-name?experiment_name=no-such-x%2By"), repeats("x+y"))),
+        shows=on_routes(unless(get("experiments/get-by-name?experiment_name=no-such-x%2By"), lacks("x y"))),
         reddens=(
             r"test_(any_query|query_in_log|text_in_query|metric_keys|experiment_names|registered_model_names)",
             r"test_query\[.*-plus",

@@ -12,7 +12,7 @@ from mlflow_proxy_e2e.facts.intermittent import ABOUT_KEYS
 from mlflow_proxy_e2e.facts.outage import fails_at_once, health, mlflow_away, nobody_answered, waited_in_vain, with_logs
 from mlflow_proxy_e2e.facts.refused import host_refused
 from mlflow_proxy_e2e.facts.sign import NO, UNTOLD, Reading, Shows, Sign
-from mlflow_proxy_e2e.facts.slow_calls import download_ended
+from mlflow_proxy_e2e.facts.slow_calls import download_ended, slower_than_mlflow
 from mlflow_proxy_e2e.facts.stopped import (
     Stopped,
     at_edge,
@@ -200,5 +200,15 @@ CAUSES = (
         reports=("mlflow#22095",),
         shows=host_refused & stops(_is_called_by_own_name),
         reddens=(ALL,),
+    ),
+    Cause(
+        id=CauseId("latency-added"),
+        hop="proxy",
+        severity="contract",
+        symptom="every call takes seconds, and whatever makes many of them takes hours",
+        what="calls wait on their way, where MLflow itself answers them at once",
+        remedy="look for what is waited for: a name looked up for each call, a slow check of keys, a lack of CPU or workers",
+        shows=slower_than_mlflow,
+        reddens=(r"test_slow_calls\.py::test_read_is_answered_at_once",),
     ),
 )

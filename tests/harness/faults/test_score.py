@@ -19,8 +19,8 @@ from tests.harness.faults.front import WITH_A_SHARED_MLFLOW
 # Families whose failed tests show the request, and how to send it again. Others are reported by a client, or from a log.
 DESCRIBED = (access, bodies, caching, carriers, headers, limits, paths, queries, refusals, secrecy)
 SHOWN_OTHERWISE = {
-    *("carrier-ignored", "error-shape", "method-filter", "origin-403", "query-collapse"),
-    *("body-size-limit", "credential-leak", "key-echoed", "query-logged"),
+    *("carrier-ignored", "error-shape", "method-filter", "origin-403", "query-collapse", "workspace-dropped"),
+    *("body-size-limit", "coding-headers-kept", "credential-leak", "key-echoed", "query-logged"),
 }
 MOST_CAUSES = 2  # that a verdict may leave open
 
