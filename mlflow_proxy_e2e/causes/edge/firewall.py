@@ -147,7 +147,11 @@ CAUSES = (
         what="escaped characters in paths are refused",
         remedy="allow escaped characters in paths, and forward them unchanged",
         shows=needing("artifacts") & on_routes(first_turned_away(_file("xy"), *(_file(f"x{code}y") for code in ENCODED))),
-        reddens=(external(r"test_fidelity_names\.py::test_artifact", r"-(escaped-)?percent", r"test_names_in_headers"),),
+        reddens=(
+            external(
+                r"test_fidelity_names\.py::test_artifact_(names|in_folder\[.*%)", r"-(escaped-)?percent", r"test_names_in_headers"
+            ),
+        ),
     ),
     Cause(
         id=CauseId("header-size-limit"),

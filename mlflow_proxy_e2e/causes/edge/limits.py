@@ -5,14 +5,15 @@ from __future__ import annotations
 from functools import partial
 
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
-from mlflow_proxy_e2e.causes.patterns import LARGE_UPLOADS, OPEN_CONNECTIONS, external
+from mlflow_proxy_e2e.causes.patterns import ENDPOINTS, LARGE_UPLOADS, OPEN_CONNECTIONS, external
 from mlflow_proxy_e2e.causes.proxy.headers import connection_closed
 from mlflow_proxy_e2e.causes.proxy.limits import large_body_refused
 from mlflow_proxy_e2e.facts.comparisons import limited
+from mlflow_proxy_e2e.facts.facts import SINGLE_CALLS, Facts
 from mlflow_proxy_e2e.facts.outage import edge_fails, only_without_logs, waited_in_vain
 from mlflow_proxy_e2e.facts.question import Reply
 from mlflow_proxy_e2e.facts.sandbox import BODY_BYTES, padded
-from mlflow_proxy_e2e.facts.sign import needing
+from mlflow_proxy_e2e.facts.sign import NO, Reading, Shows, Sign, needing
 from mlflow_proxy_e2e.facts.slow_calls import download_ended, upload_ended
 from mlflow_proxy_e2e.facts.stopped import slow, stops
 
@@ -23,6 +24,14 @@ _padded_search = partial(padded, "/api/3.0/mlflow/traces/search", b'{"max_result
 
 def _is_let_through(reply: Reply) -> bool:
     return reply.status not in (403, 413) and reply.failure != "closed"
+
+
+def _burst_refused(facts: Facts) -> Reading:
+    if not (refused := facts.burst_refusals):
+        return NO
+    routes = [reply.question.route for reply in refused]
+    because = f"refused when it was one of many at once; {SINGLE_CALLS} times alone, it was answered"
+    return Reading(Shows.YES, (refused[0], because), facts.behind(routes), frozenset(map(str, routes)))
 
 
 cut_by_edge = (edge_fails & slow & only_without_logs) | (waited_in_vain & stops(lambda _, seen: "edge" in seen.hops))
@@ -77,6 +86,16 @@ CAUSES = (
         shows=(needing("otlp", scope="write") & limited(_padded_spans, BODY_BYTES, _is_let_through))
         | (needing("traces") & limited(_padded_search, BODY_BYTES, _is_let_through)),
         reddens=(external(r"large_trace"),),
+    ),
+    Cause(
+        id=CauseId("burst-refused"),
+        hop="edge",
+        severity="down",
+        symptom="503 or 429 on some of many calls at once, as on uploads of folders, while each succeeds by itself",
+        what="calls of one address are limited, in number or at once, to less than a single client makes",
+        remedy="limit calls by key instead, or allow a hundred at once; answer 429 with Retry-After, which clients wait for",
+        shows=Sign(_burst_refused),
+        reddens=(external(r"test_\w+_in_flight", ENDPOINTS),),
     ),
     Cause(
         id=CauseId("edge-keep-alive-off"),
