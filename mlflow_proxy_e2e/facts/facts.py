@@ -327,11 +327,18 @@ class Facts:
 
     # Time, and the end.
 
-    def respect_limits(self, refused: Sequence[Reply]) -> None:
-        """From now on, ask one question at a time if there are such refusals, and hold what is refused so for not asked."""
+    def respect_limits(self, refused: Sequence[Reply], asked: Iterable[Question]) -> None:
+        """From now on, ask one question at a time if there are such refusals, and hold what is refused so for not asked.
+
+        What has been asked before, and was refused so, can be asked again.
+        """
+        if not refused:
+            return
         self.limit_statuses = frozenset(reply.status for reply in refused)
-        if refused:
-            self._prober.slow_down()
+        self._prober.slow_down()
+        for name in (named(question, self.secrets) for question in asked):
+            if self.is_live and self._observed[name].result().status in self.limit_statuses:
+                del self._observed[name], self.recording.observations[name]
 
     def write(self, file: Path) -> None:
         """Write everything that was observed, without keys. Raises ReportError."""
@@ -360,18 +367,26 @@ class Facts:
 
 
 def _burst_refusals(facts: Facts) -> list[Reply]:
-    """Find them before anything else is asked, and go on slowly where there are any."""
+    """Ask what everything else depends on, and then many times at once. Go on slowly where there is a limit."""
+    everybody = [facts.question(route, READ, carrier=carrier) for route in facts.target.routes for carrier in facts.target.carriers]
+    nobody = [Question(route, READ) for route in facts.target.routes]
+    directly = [Question(facts.target.direct, READ)] if facts.target.direct else []
+    facts.replies([*everybody, *nobody, *directly])
     refused: list[Reply] = []
     rate = facts.target.limits.requests_per_second
     for route in facts.routes if rate is None or rate >= BURST else ():
         if not (reply := _refused_in_burst(facts, route)):
             break  # what the route that crosses most hops lets through, the others do, too
         refused.append(reply)
-    facts.respect_limits(refused)
+    facts.respect_limits(refused, [*everybody, *nobody])
     return refused
 
 
 def _refused_in_burst(facts: Facts, route: Route) -> Reply | None:
+    """Return a call that is refused as one of many and answered by itself. Nobody who is slow, or refuses every call, is asked."""
+    single = facts.ask(route, READ)
+    if not (single.works or single.status in LIMIT_STATUSES) or single.seconds > timeouts.NO_TIME_OUT:
+        return None
     try:
         replies = facts.replies(facts.question(route, READ.marked(facts.token())) for _ in range(BURST))
         refused = next((reply for reply in replies if reply.status in LIMIT_STATUSES and not reply.error_code), None)
@@ -384,10 +399,6 @@ def _refused_in_burst(facts: Facts, route: Route) -> Reply | None:
 
 def _broken(facts: Facts) -> list[Route]:
     facts.once(_burst_refusals)
-    everybody = [facts.question(route, READ, carrier=carrier) for route in facts.target.routes for carrier in facts.target.carriers]
-    nobody = [Question(route, READ) for route in facts.target.routes]
-    directly = [Question(facts.target.direct, READ)] if facts.target.direct else []
-    facts.replies([*everybody, *nobody, *directly])
     return [route for route in facts.target.routes if not all(reply.works for reply in facts.good(route))]
 
 
