@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
-from mlflow_proxy_e2e.causes.patterns import ARTIFACTS, CONVERSATIONS, LARGE_UPLOADS, OTLP, external
+from mlflow_proxy_e2e.causes.patterns import ARTIFACTS, CONVERSATIONS, ENDPOINTS, LARGE_UPLOADS, OTLP, external
 from mlflow_proxy_e2e.facts.comparisons import (
     first_turned_away,
     in_sandbox,
@@ -34,7 +34,7 @@ FILTERS = ("name = 'x'", *(f'name = "{text}"' for text in TEXTS))
 SEARCHES = tuple(post("experiments/search", {"filter": each, "max_results": 1}) for each in FILTERS)
 TYPES = ("text/plain", "application/octet-stream", "application/x-protobuf")  # of files, and of what OpenTelemetry sends
 FOLDER = "/api/2.0/mlflow-artifacts/artifacts/no-such-folder"
-ENDINGS = (".log", ".db", ".conf", ".key", ".bak", ".pkl")
+ENDINGS = (".log", ".db", ".conf", ".key", ".bak")
 ENCODED = ("%2F", "%25", "%3B")
 HEADER_BYTES = (1 << 10, 1 << 11, 1 << 12, 7000)  # most servers take 8 kB of a header, name included
 CLIENTS = ("mlflow-python-client/3.17.2", "python-requests/2.32.5")  # as they name themselves
@@ -137,7 +137,7 @@ CAUSES = (
         what="/graphql is blocked, as firewalls do for APIs that have none",
         remedy="forward /graphql like every other path below the prefix: the proxy checks the key",
         shows=needing("graphql") & (on_routes(unless(GRAPHQL, passes)) | on_routes(unrouted(GRAPHQL))),
-        reddens=(external(r"test_graphql\.py", CONVERSATIONS, r"graphql"),),
+        reddens=(external(r"test_graphql\.py", r"-query-graphql", rf"{ENDPOINTS}.*-pages"),),
     ),
     Cause(
         id=CauseId("encoded-path-refused"),
@@ -149,7 +149,9 @@ CAUSES = (
         shows=needing("artifacts") & on_routes(first_turned_away(_file("xy"), *(_file(f"x{code}y") for code in ENCODED))),
         reddens=(
             external(
-                r"test_fidelity_names\.py::test_artifact_(names|in_folder\[.*%)", r"-(escaped-)?percent", r"test_names_in_headers"
+                r"test_fidelity_names\.py::test_artifact_(names|in_folder\[.*%)",
+                r"test_artifacts\.py::test_name\[.*percent",
+                r"test_names_in_headers",
             ),
         ),
     ),
@@ -161,6 +163,6 @@ CAUSES = (
         what="single headers are limited to less than the 8 kB that most servers take",
         remedy="allow at least 8 kB for a header",
         shows=limited(_with_long_header, HEADER_BYTES, _takes_header),
-        reddens=(external(r"test_fidelity_requests\.py::test_header_value"),),
+        reddens=(external(r"test_fidelity_requests\.py::test_(header_value|long_header)"),),
     ),
 )
