@@ -100,6 +100,9 @@ KEPT_WAITING = Timeout(2, "for MLflow to answer a read while another client uplo
 NO_TIME_OUT = Timeout(
     0.9, "within which an error cannot be a timeout", "no sensible limit is shorter, and a refusal takes milliseconds"
 )
+BETWEEN_SINGLE_CALLS = Timeout(
+    0.3, "between calls of a diagnosis that are made one by one, after many at once were refused", "a limit of few calls a second"
+)
 HEALTH_CHECK = Timeout(
     2,
     "until an edge that checks its target's health has done so again",

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping
 from mlflow_proxy_e2e.causes.auth import clocks, decisions, keys, outage
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
 from mlflow_proxy_e2e.causes.client import environment, route
+from mlflow_proxy_e2e.causes.edge import caching as edge_caching
+from mlflow_proxy_e2e.causes.edge import firewall, rewriting, routing, target, tls
 from mlflow_proxy_e2e.causes.edge import keys as edge_keys
 from mlflow_proxy_e2e.causes.edge import limits as edge_limits
-from mlflow_proxy_e2e.causes.edge import rewriting, routing, target, tls
 from mlflow_proxy_e2e.causes.mlflow import artifacts, database, hosts, replicas, serving
 from mlflow_proxy_e2e.causes.proxy import (
     access,
@@ -30,7 +31,7 @@ from mlflow_proxy_e2e.facts.sign import Sign
 
 FAMILIES = (
     *(environment, route),
-    *(routing, rewriting, edge_keys, tls, target, edge_limits),
+    *(routing, rewriting, edge_keys, tls, target, edge_limits, firewall, edge_caching),
     *(upstream, paths, queries, access, carriers, refusals, secrecy, bodies, headers, limits, duplicates, caching),
     *(decisions, keys, clocks, outage),
     *(serving, hosts, artifacts, database, replicas),

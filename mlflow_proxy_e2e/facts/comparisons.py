@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from mlflow_proxy_e2e.facts.facts import Facts
 from mlflow_proxy_e2e.facts.question import Reply
@@ -98,6 +98,62 @@ def lacks(text: str) -> Callable[[Reply], bool]:
 def status_is_not(*statuses: int) -> Callable[[Reply], bool]:
     """Return the test that a reply has none of these statuses."""
     return lambda reply: reply.status not in statuses
+
+
+def turned_away(reply: Reply) -> bool:
+    """Tell whether a hop refuses a call without MLflow's or the contract's words, as firewalls do: by a page, or by hanging up.
+
+    Statuses that say by themselves what is wrong are left to the causes that they stand for.
+    """
+    if reply.failure or reply.error_code or by_mlflow(reply):
+        return reply.failure == "closed"
+    is_page = (reply.header("Content-Type") or "").startswith("text/html")
+    return reply.status in (400, 403, 404, 405, 406, 410, 415, 418, 444, 501) or (reply.status == 200 and is_page)
+
+
+def passes(reply: Reply) -> bool:
+    """Tell whether a call was not turned away."""
+    return not turned_away(reply)
+
+
+def first_turned_away(plain: Request, *others: Request) -> Test:
+    """Return what finds the first of some calls that is turned away, where one that differs in nothing else is not."""
+
+    def wrong(facts: Facts, route: Route) -> Reply | None:
+        asked = facts.replies(facts.question(route, request) for request in (plain, *others))
+        if turned_away(asked[0]):
+            return None
+        found = (unless(reply.question.request, passes)(facts, route) for reply in asked[1:] if turned_away(reply))
+        return next(filter(None, found), None)
+
+    return wrong
+
+
+def limited(request: Callable[[int], Request], sizes: Sequence[int], right: Callable[[Reply], bool] = passes) -> Sign:
+    """Return the sign that a call is not right from some size on, with the size as evidence.
+
+    Args:
+        request: returns the call of a size.
+        sizes: in bytes, smallest first. A call of the first one has to be right.
+        right: tells whether a reply is no refusal.
+    """
+
+    def smallest_refused(facts: Facts, route: Route) -> Reply | None:
+        if not right(facts.ask(route, request(sizes[0]))):
+            return None
+        found = unless(request(sizes[-1]), right)(facts, route)
+        low, high = 0, len(sizes) - 1
+        while found and high - low > 1:
+            middle = (low + high) // 2
+            reply = facts.ask(route, request(sizes[middle]))
+            low, high, found = (middle, high, found) if right(reply) else (low, middle, reply)
+        return found
+
+    def between(sent: Request) -> str:
+        refused = next(number for number, size in enumerate(sizes) if request(size) == sent)
+        return f"{sizes[refused - 1]} bytes are let through, and {sizes[refused]} are not"
+
+    return on_routes(smallest_refused).noting(between)
 
 
 def lets_method_pass(reply: Reply) -> bool:

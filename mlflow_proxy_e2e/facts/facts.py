@@ -9,6 +9,7 @@ import re
 import secrets as random
 import string
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from mlflow_proxy_e2e import timeouts
 from mlflow_proxy_e2e.errors import ReportError
 from mlflow_proxy_e2e.facts.prober import AT_ONCE, NotAskedError, Prober
 from mlflow_proxy_e2e.facts.question import Question, Reply
@@ -32,6 +34,9 @@ EDGE_ROUTE, PROXY_ROUTE = "external", "internal"  # the first goes through the e
 HOPS = ("client", "edge", "proxy", "auth", "mlflow")  # in the order in which a request crosses them
 COMMON = re.compile(r"(?:[a-z]{1,6}[_-]){1,2}|[^:]*:")  # of all keys of a kind, such as "sk_live_", or a user's name
 KINDS = (string.ascii_lowercase, string.ascii_uppercase, string.digits)
+BURST = 24  # calls at once, or as many of them as a diagnosis makes at once
+SINGLE_CALLS = 6  # that all have to be answered: of two servers, one of which fails, one in 64 times
+LIMIT_STATUSES = (429, 503)  # nginx and Envoy answer 503 by default, or where an older configuration says so
 READ = Request("GET", "/api/2.0/mlflow/experiments/search?max_results=1")
 FAILED = "what has failed"  # the name under which a recording has what was known at the start
 TOKENS = uuid.UUID("3f0d7c1e-9a53-4c6f-8f8e-2d1b6a7c5e90")  # the namespace of unique tokens
@@ -74,6 +79,7 @@ class Facts:
         self._observed: dict[str, Future[Any]] = {}
         self._context = _Context()
         self._seed = self.observe("seed", lambda: uuid.uuid4().hex)
+        self.limit_statuses: frozenset[int | None] = frozenset()  # of refusals that only bursts get
         self._at_end: list[Callable[[], None]] = []
         if self.is_live:
             self.recording.observations[FAILED] = {"route": suspected, "about": sorted(self.about)}
@@ -175,6 +181,12 @@ class Facts:
         """Ask a question again, and return the new reply. Raises NotAskedError."""
         return self._reply(question, self._new_suffix())
 
+    def after_pause(self, question: Question) -> Reply:
+        """Return what comes of a question after a pause. Raises NotAskedError."""
+        if self.is_live:
+            time.sleep(timeouts.BETWEEN_SINGLE_CALLS)
+        return self.again(question)
+
     def several_times(self, question: Question, times: int) -> list[Reply]:
         """Ask a question several times, each time on a new connection, and return the replies. Raises NotAskedError."""
         return [self.again(question) for _ in range(times)]
@@ -195,7 +207,11 @@ class Facts:
 
     def _reply(self, question: Question, suffix: str) -> Reply:
         def send() -> Reply:
-            return self._prober.send(question, question.request.header("X-Request-ID") or uuid.uuid4().hex)
+            """Send it. What a limit on bursts refuses has not been asked: it says nothing about the call."""
+            reply = self._prober.send(question, question.request.header("X-Request-ID") or uuid.uuid4().hex)
+            if reply.status in self.limit_statuses and not reply.error_code:
+                raise NotAskedError(str(question))
+            return reply
 
         return replace(self.observe(named(question, self.secrets) + suffix, send), question=question)
 
@@ -216,6 +232,11 @@ class Facts:
         return None
 
     # Which keys get through.
+
+    @property
+    def burst_refusals(self) -> list[Reply]:
+        """Return a refusal on each route where some of many calls at once are refused, and all are answered that come alone."""
+        return self.once(_burst_refusals)
 
     def good(self, route: Route) -> list[Reply]:
         """Return the replies to a good key on a route, one for each carrier. Raises NotAskedError."""
@@ -309,6 +330,19 @@ class Facts:
 
     # Time, and the end.
 
+    def respect_limits(self, refused: Sequence[Reply], asked: Iterable[Question]) -> None:
+        """From now on, ask one question at a time if there are such refusals, and hold what is refused so for not asked.
+
+        What has been asked before, and was refused so, can be asked again.
+        """
+        if not refused:
+            return
+        self.limit_statuses = frozenset(reply.status for reply in refused)
+        self._prober.slow_down()
+        for name in (named(question, self.secrets) for question in asked):
+            if self.is_live and self._observed[name].result().status in self.limit_statuses:
+                del self._observed[name], self.recording.observations[name]
+
     def write(self, file: Path) -> None:
         """Write all observations, without keys. Raises ReportError."""
         try:
@@ -335,11 +369,39 @@ class Facts:
             self._at_end.pop()()
 
 
-def _broken(facts: Facts) -> list[Route]:
+def _burst_refusals(facts: Facts) -> list[Reply]:
+    """Ask what everything else depends on, and then many times at once. Go on slowly where there is a limit."""
     everybody = [facts.question(route, READ, carrier=carrier) for route in facts.target.routes for carrier in facts.target.carriers]
     nobody = [Question(route, READ) for route in facts.target.routes]
     directly = [Question(facts.target.direct, READ)] if facts.target.direct else []
     facts.replies([*everybody, *nobody, *directly])
+    refused: list[Reply] = []
+    rate = facts.target.limits.requests_per_second
+    for route in facts.routes if rate is None or rate >= BURST else ():
+        if not (reply := _refused_in_burst(facts, route)):
+            break  # what the route that crosses most hops lets through, the others do, too
+        refused.append(reply)
+    facts.respect_limits(refused, [*everybody, *nobody])
+    return refused
+
+
+def _refused_in_burst(facts: Facts, route: Route) -> Reply | None:
+    """Return a call that is refused as one of many and answered by itself. Nobody who is slow, or refuses every call, is asked."""
+    single = facts.ask(route, READ)
+    if not (single.works or single.status in LIMIT_STATUSES) or single.seconds > timeouts.NO_TIME_OUT:
+        return None
+    try:
+        replies = facts.replies(facts.question(route, READ.marked(facts.token())) for _ in range(BURST))
+        refused = next((reply for reply in replies if reply.status in LIMIT_STATUSES and not reply.error_code), None)
+        if not refused or not any(reply.works for reply in replies):
+            return None
+        return refused if all(facts.after_pause(refused.question).works for _ in range(SINGLE_CALLS)) else None
+    except NotAskedError:
+        return None
+
+
+def _broken(facts: Facts) -> list[Route]:
+    facts.once(_burst_refusals)
     return [route for route in facts.target.routes if not all(reply.works for reply in facts.good(route))]
 
 

@@ -59,14 +59,19 @@ class Prober:
         finally:
             self._kept = 0.0
 
+    def slow_down(self) -> None:
+        """From now on, send one question at a time."""
+        self._slots = threading.BoundedSemaphore(1)
+
     def send(self, question: Question, request_id: str) -> Reply:
         """Return the reply to a question. Raises NotAskedError."""
-        if not self._slots.acquire(timeout=self.seconds_left):
+        slots = self._slots
+        if not slots.acquire(timeout=self.seconds_left):
             raise NotAskedError(str(question))
         came: queue.SimpleQueue[Reply | RequestLimitError] = queue.SimpleQueue()
         began = time.monotonic()
         threading.Thread(
-            target=self._work, args=(question, request_id, came), daemon=True
+            target=self._work, args=(question, request_id, came, slots), daemon=True
         ).start()  # a thread that hangs is not waited for
         try:
             reply = came.get(timeout=max(0.001, self.seconds_left))
@@ -79,13 +84,16 @@ class Prober:
             raise NotAskedError(str(question)) from reply
         return reply
 
-    def _work(self, question: Question, request_id: str, came: queue.SimpleQueue[Reply | RequestLimitError]) -> None:
+    @staticmethod
+    def _work(
+        question: Question, request_id: str, came: queue.SimpleQueue[Reply | RequestLimitError], slots: threading.Semaphore
+    ) -> None:
         try:
             came.put(_reply(question, request_id))
         except RequestLimitError as error:
             came.put(error)
         finally:
-            self._slots.release()
+            slots.release()
 
 
 def _reply(question: Question, request_id: str) -> Reply:

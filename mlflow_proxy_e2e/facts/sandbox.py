@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from mlflow_proxy_e2e import timeouts
@@ -109,6 +110,15 @@ def _is_removed(route: Route, who: Identity | None, experiment_id: str) -> bool:
 def post(path: str, content: Any, headers: Headers = ()) -> Request:
     """Return a call to MLflow's API with a JSON body."""
     return Request("POST", f"{API}/{path}", (*JSON, *headers), json.dumps(content).encode())
+
+
+def padded(path: str, start: bytes, size: int) -> Request:
+    """Return a call whose body has a size, in bytes: the JSON object that begins so, filled up with white space."""
+    return Request("POST", path, JSON, start.ljust(size - 1) + b"}")
+
+
+padded_search = partial(padded, f"{API}/experiments/search", b'{"max_results": 1')
+BODY_BYTES = tuple(1 << power for power in range(10, 20))  # up to half a megabyte, which a batch of parameters may have
 
 
 def get(path: str, headers: Headers = ()) -> Request:

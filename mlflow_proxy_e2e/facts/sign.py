@@ -13,6 +13,7 @@ from mlflow_proxy_e2e.facts.facts import Facts
 from mlflow_proxy_e2e.facts.prober import NotAskedError
 from mlflow_proxy_e2e.facts.question import Reply
 from mlflow_proxy_e2e.target import Route
+from mlflow_proxy_e2e.wire import Request
 
 
 class Shows(IntEnum):
@@ -130,6 +131,16 @@ class Sign:
             return replace(reading, hops=hops) if reading.shows is not Shows.NO else NO
 
         return Sign(elsewhere, self.seconds)
+
+    def noting(self, what: Callable[[Request], str]) -> Sign:
+        """Return the same sign, whose evidence also says what is special about the request that shows it."""
+
+        def noted(facts: Facts) -> Reading:
+            reading = self(facts)
+            special = [what(each.question.request) for each in reading.evidence[:1] if isinstance(each, Reply)]
+            return replace(reading, evidence=(*reading.evidence[:1], *special, *reading.evidence[1:]))
+
+        return Sign(noted, self.seconds)
 
 
 UNTOLD = Sign(lambda _: UNKNOWN)  # for causes with the same symptom that no question can tell apart

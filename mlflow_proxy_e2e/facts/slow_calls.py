@@ -63,6 +63,8 @@ def _reproduced(facts: Facts, name: str, route: Route, call: Callable[[Wire], st
     outcome = facts.observe(name, lambda: _outcome(facts, route, call))
     if not outcome or outcome in ANSWERED:
         return outcome
+    if outcome in map(str, facts.limit_statuses):
+        return ""
     again = facts.observe(f"{name}, again", lambda: _outcome(facts, route, call))
     return outcome if again == outcome else ""
 

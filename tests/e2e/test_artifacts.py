@@ -5,17 +5,26 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import RunInfo
 
+from mlflow_proxy_e2e.checks.denials import assert_denied
 from mlflow_proxy_e2e.clients import Rest
+from mlflow_proxy_e2e.target import Route, Target
 
 pytestmark = pytest.mark.capability("artifacts")
 
 CONTENTS = {"binary": bytes(range(256)) * 64, "empty": b"", "text": "Grüße,\r\n模型\n".encode()}
 content = pytest.mark.parametrize("content", CONTENTS.values(), ids=CONTENTS.keys())
+
+KEPT_BY_SOME = tuple(f"file.{ending}" for ending in ("bin", "csv", "png", "zip"))  # content delivery networks cache such files
+PAGE = b"""<!doctype html>
+<html><head><title>Report</title><script src="plot.js"></script></head>
+<body><!-- written by a tool --><a href="mailto:someone@example.com">someone@example.com</a></body></html>
+"""
 
 # Names as sent, and as MLflow then stores them. Which characters to escape is up to the client.
 NAMES = {
@@ -135,6 +144,52 @@ def test_name(sent: str, stored: str, client: MlflowClient, rest: Rest, truth: M
     assert listed(truth, run) == {stored: len(stored.encode())}
     assert listed_on_route == {stored: len(stored.encode())}
     assert (downloaded.status_code, downloaded.content) == (200, stored.encode())
+
+
+def test_overwrite(rest: Rest, truth_rest: Rest, run: RunInfo) -> None:
+    """An artifact that was overwritten is downloaded as it is now, whatever its name ends with: nothing on the way keeps a copy."""
+    for name in KEPT_BY_SOME:
+        truth_rest.put(served(run, name), data=b"old").raise_for_status()
+    before = {name: rest.get(served(run, name)).content for name in KEPT_BY_SOME}
+    for name in KEPT_BY_SOME:
+        truth_rest.put(served(run, name), data=b"new").raise_for_status()
+
+    after = {name: rest.get(served(run, name)).content for name in KEPT_BY_SOME}
+
+    assert before == dict.fromkeys(KEPT_BY_SOME, b"old")
+    assert after == dict.fromkeys(KEPT_BY_SOME, b"new")
+
+
+def test_download_without_key(route: Route, rest: Rest, truth_rest: Rest, run: RunInfo, target: Target) -> None:
+    """An artifact that somebody has just downloaded is refused to a caller without a key."""
+    for name in KEPT_BY_SOME:
+        truth_rest.put(served(run, name), data=b"weights").raise_for_status()
+        assert rest.get(served(run, name)).content == b"weights"
+
+    with Rest(route) as nobody:
+        answers = [nobody.get(served(run, name)) for name in KEPT_BY_SOME]
+
+    for answer in answers:
+        assert_denied(answer, target.contract.denial(target.identity("anonymous")))
+
+
+def test_page(rest: Rest, truth_rest: Rest, run: RunInfo) -> None:
+    """A page is downloaded as it was uploaded, comments, scripts and e-mail addresses included."""
+    truth_rest.put(served(run, "report.html"), data=PAGE).raise_for_status()
+
+    downloaded = rest.get(served(run, "report.html"))
+
+    assert (downloaded.status_code, downloaded.content) == (200, PAGE)
+
+
+def test_folder_named_like_prefix(route: Route, rest: Rest, truth: MlflowClient, run: RunInfo) -> None:
+    """An artifact in a folder named like the route's prefix is stored there: only the beginning of a path is a prefix."""
+    folder = urlsplit(route.url).path.strip("/") or "prefix"
+
+    uploaded = rest.put(served(run, f"{folder}/notes.txt"), data=b"text")
+
+    assert uploaded.status_code == 200
+    assert listed(truth, run, folder) == {f"{folder}/notes.txt": 4}
 
 
 class LargeFile:

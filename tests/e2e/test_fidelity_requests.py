@@ -120,6 +120,11 @@ def test_header_value(value: str, wire: Wire, direct_wire: Wire) -> None:
     assert_same(reflected(value), wire, direct_wire)
 
 
+def test_long_header(wire: Wire) -> None:
+    """A call with a long header, such as a token with many claims, is answered like any other."""
+    done(wire, Request("GET", f"{API}/experiments/search?max_results=1", (("X-Some", "x" * LONG),)))
+
+
 def test_many_headers(wire: Wire, direct_wire: Wire) -> None:
     """A request may have many headers, some repeated, in any case, and with empty values."""
     headers = tuple((f"X-{'UPPER' if number % 2 else 'lower'}-{number % 20}", "v" * (number % 3) * 20) for number in range(40))

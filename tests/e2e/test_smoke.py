@@ -9,7 +9,7 @@ from pathlib import Path
 import mlflow
 import pytest
 from mlflow import MlflowClient
-from mlflow.entities import TraceState
+from mlflow.entities import Param, RunTag, TraceState
 
 from mlflow_proxy_e2e.checks import multiplier
 from mlflow_proxy_e2e.checks.denials import Refused, assert_denied
@@ -23,6 +23,13 @@ SEARCH = "/api/2.0/mlflow/experiments/search"  # MLflow searches with POST: this
 SET_TAG = "/api/2.0/mlflow/experiments/set-experiment-tag"
 NOTES = "Grüße,\n模型\n"
 PARAMETERS, METRICS = {"depth": "3"}, {"loss": 0.25}
+ALL_BYTES = bytes(range(256))
+# One with a space, and endings that firewalls take for configuration, backups and private keys.
+FILE_NAMES = ("first epoch.log", "features.db", "train.conf", "model.bak", "index.key")
+LARGE = "x" * 6000  # characters: as many as MLflow takes for a parameter
+MANY = 20  # of them make a body of 120 kB, more than many firewalls look into or let through
+# Firewalls take it for scripting, for a path that leaves its folder, and for an injection of SQL. To MLflow, it is text.
+LIKE_AN_ATTACK = "<script>alert(1)</script> ../../etc/passwd 1 OR 1=1; DROP TABLE runs; --"
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +116,29 @@ def test_log_run(truth: MlflowClient, experiment_id: str) -> None:
 
 
 @pytest.mark.subject("runs")
+def test_log_large_batch(as_writer: MlflowClient, truth: MlflowClient, experiment_id: str) -> None:
+    """MLflow holds the parameters of a batch whose body is larger than 100 kB."""
+    run_id = truth.create_run(experiment_id).info.run_id
+    parameters = {f"p{number}": LARGE for number in range(MANY)}
+
+    as_writer.log_batch(run_id, params=[Param(*parameter) for parameter in parameters.items()])
+
+    assert truth.get_run(run_id).data.params == parameters
+
+
+@pytest.mark.subject("runs")
+def test_log_text_like_an_attack(as_writer: MlflowClient, truth: MlflowClient, experiment_id: str) -> None:
+    """MLflow holds a parameter, a tag and a note as they were written, although they look like attacks."""
+    run_id = truth.create_run(experiment_id).info.run_id
+    tags = {"comment": LIKE_AN_ATTACK, "mlflow.note.content": LIKE_AN_ATTACK}
+
+    as_writer.log_batch(run_id, params=[Param("text", LIKE_AN_ATTACK)], tags=[RunTag(*tag) for tag in tags.items()])
+
+    data = truth.get_run(run_id).data
+    assert (data.params, {key: data.tags[key] for key in tags}) == ({"text": LIKE_AN_ATTACK}, tags)
+
+
+@pytest.mark.subject("runs")
 def test_read_run(as_read_only: MlflowClient, finished_run: str) -> None:
     """A key that may only read sees another's run, with its parameters and metrics."""
     assert_logged(as_read_only, finished_run)
@@ -124,6 +154,14 @@ def test_search_experiments(reader_rest: Rest) -> None:
 
 
 @pytest.mark.subject("search")
+def test_search_for_text_like_an_attack(reader_rest: Rest) -> None:
+    """A key that may read searches for a text that looks like an attack, and is told that there is no such experiment."""
+    answer = reader_rest.post(SEARCH, json={"filter": f"name = '{LIKE_AN_ATTACK}'", "max_results": 1})
+
+    assert (answer.status_code, answer.json()) == (200, {})
+
+
+@pytest.mark.subject("search")
 def test_search_runs(as_reader: MlflowClient, experiment_id: str, finished_run: str) -> None:
     """A key that may read finds a run by what was logged in it."""
     found = as_reader.search_runs([experiment_id], f"metrics.loss = 0.25 AND attributes.run_id = '{finished_run}'")
@@ -133,14 +171,18 @@ def test_search_runs(as_reader: MlflowClient, experiment_id: str, finished_run: 
 
 @pytest.mark.subject("artifacts")
 @pytest.mark.capability("artifacts")
-def test_upload_artifact(as_writer: MlflowClient, finished_run: str, tmp_path: Path) -> None:
-    """An uploaded file is downloaded with the same bytes."""
-    file = f"{uuid.uuid4().hex}/notes.txt"
+def test_upload_artifacts(as_writer: MlflowClient, truth: MlflowClient, finished_run: str, tmp_path: Path) -> None:
+    """Uploaded files are stored under their own names and downloaded with the same bytes, whatever the names and bytes are."""
+    folder, sent, received = uuid.uuid4().hex, tmp_path / "sent", tmp_path / "received"
+    sent.mkdir()
+    for name in FILE_NAMES:
+        (sent / name).write_bytes(ALL_BYTES)
 
-    as_writer.log_text(finished_run, NOTES, file)
-    downloaded = as_writer.download_artifacts(finished_run, file, str(tmp_path))
+    as_writer.log_artifacts(finished_run, str(sent), folder)
+    downloaded = Path(as_writer.download_artifacts(finished_run, folder, str(received)))
 
-    assert Path(downloaded).read_bytes() == NOTES.encode()
+    assert {file.path for file in truth.list_artifacts(finished_run, folder)} == {f"{folder}/{name}" for name in FILE_NAMES}
+    assert {file.name: file.read_bytes() for file in downloaded.iterdir()} == dict.fromkeys(FILE_NAMES, ALL_BYTES)
 
 
 @pytest.mark.subject("artifacts")
@@ -182,6 +224,15 @@ def test_log_trace(signed_in_writer: MlflowClient, truth: MlflowClient, experime
     trace_id = log_trace(signed_in_writer, experiment_id)
 
     assert_traced(truth, trace_id)
+
+
+@pytest.mark.subject("traces")
+@pytest.mark.capability("traces")
+def test_log_large_trace(signed_in_writer: MlflowClient, truth: MlflowClient, experiment_id: str) -> None:
+    """MLflow holds a trace with an input of more than 100 kB, as prompts with documents in them have."""
+    trace_id = log_trace(signed_in_writer, experiment_id, MANY * LARGE)
+
+    assert_traced(truth, trace_id, MANY * LARGE)
 
 
 @pytest.mark.subject("traces")
@@ -235,14 +286,15 @@ def register(files: Path, experiment_id: str, name: str) -> None:
     mlflow.register_model(f"runs:/{run.info.run_id}/model", name)
 
 
-def log_trace(client: MlflowClient, experiment_id: str) -> str:
+def log_trace(client: MlflowClient, experiment_id: str, question: str = NOTES) -> str:
     """Log a trace of one span, and return its id."""
-    trace_id: str = client.start_trace("answer", experiment_id=experiment_id).trace_id
+    trace_id: str = client.start_trace("answer", inputs={"question": question}, experiment_id=experiment_id).trace_id
     client.end_trace(trace_id)
     return trace_id
 
 
-def assert_traced(client: MlflowClient, trace_id: str) -> None:
+def assert_traced(client: MlflowClient, trace_id: str, question: str = NOTES) -> None:
     """Assert that the trace of ``log_trace`` has everything."""
     trace = client.get_trace(trace_id)
-    assert ([span.name for span in trace.data.spans], trace.info.state) == (["answer"], TraceState.OK)
+    spans = [(span.name, span.inputs) for span in trace.data.spans]
+    assert (spans, trace.info.state) == ([("answer", {"question": question})], TraceState.OK)

@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
-from mlflow_proxy_e2e.causes.patterns import CONVERSATIONS, LARGE_UPLOADS, OPEN_CONNECTIONS, external
+from mlflow_proxy_e2e.causes.patterns import ENDPOINTS, LARGE_UPLOADS, OPEN_CONNECTIONS, external
 from mlflow_proxy_e2e.causes.proxy.headers import connection_closed
-from mlflow_proxy_e2e.causes.proxy.limits import large_upload_refused
-from mlflow_proxy_e2e.facts.facts import Facts
+from mlflow_proxy_e2e.causes.proxy.limits import large_body_refused
+from mlflow_proxy_e2e.facts.comparisons import limited
+from mlflow_proxy_e2e.facts.facts import SINGLE_CALLS, Facts
 from mlflow_proxy_e2e.facts.outage import edge_fails, only_without_logs, waited_in_vain
 from mlflow_proxy_e2e.facts.question import Reply
-from mlflow_proxy_e2e.facts.sandbox import post
-from mlflow_proxy_e2e.facts.sign import on_routes
+from mlflow_proxy_e2e.facts.sandbox import BODY_BYTES, padded
+from mlflow_proxy_e2e.facts.sign import NO, Reading, Shows, Sign, needing
 from mlflow_proxy_e2e.facts.slow_calls import download_ended, upload_ended
 from mlflow_proxy_e2e.facts.stopped import slow, stops
-from mlflow_proxy_e2e.target import Route
 
-SEARCH = post("runs/search", {"experiment_ids": [], "max_results": 1})
-FILTER = post("runs/search", {"experiment_ids": [], "filter": "tags.a = 'x'' OR 1=1; DROP TABLE runs --'"})
+# Calls on the two paths of traces, which MLflow refuses in its own words, since one has no spans and the other no experiment.
+_padded_spans = partial(padded, "/v1/traces", b'{"resourceSpans": []')
+_padded_search = partial(padded, "/api/3.0/mlflow/traces/search", b'{"max_results": 1')
 
 
-def _suspicious(facts: Facts, route: Route) -> Reply | None:
-    """A search whose filter looks like an attack, refused where another search is not. MLflow's own answer is 400."""
-    reply = facts.ask(route, FILTER)
-    return reply if reply.status in (403, 406, 418) and facts.ask(route, SEARCH).status == 200 else None
+def _is_let_through(reply: Reply) -> bool:
+    return reply.status not in (403, 413) and reply.failure != "closed"
+
+
+def _burst_refused(facts: Facts) -> Reading:
+    if not (refused := facts.burst_refusals):
+        return NO
+    routes = [reply.question.route for reply in refused]
+    because = f"refused when it was one of many at once; {SINGLE_CALLS} times alone, it was answered"
+    return Reading(Shows.YES, (refused[0], because), facts.behind(routes), frozenset(map(str, routes)))
 
 
 cut_by_edge = (edge_fails & slow & only_without_logs) | (waited_in_vain & stops(lambda _, seen: "edge" in seen.hops))
@@ -63,18 +72,30 @@ CAUSES = (
         what="the edge limits the size of request bodies",
         remedy="lift the limit for MLflow's artifact paths",
         reports=("mlflow#10332",),
-        shows=large_upload_refused.at("edge"),
+        shows=large_body_refused.at("edge"),
+        explains=(CauseId("trace-size-limit"),),
         reddens=(external(*LARGE_UPLOADS),),
     ),
     Cause(
-        id=CauseId("waf-blocks"),
+        id=CauseId("trace-size-limit"),
         hop="edge",
         severity="down",
-        symptom="403 in HTML on searches with a filter, while others work",
-        what="a web application firewall mistakes MLflow's filters for SQL injection",
-        remedy="exempt MLflow's API from that rule",
-        shows=on_routes(_suspicious),
-        reddens=(external(r"::test_(search|page)_", CONVERSATIONS, r"test_fidelity_(names|json)\.py"),),
+        symptom="traces with long inputs or outputs are missing, while small ones are there",
+        what="the size of request bodies is limited on the paths of traces alone",
+        remedy="allow as much on /v1/traces and /api/3.0/mlflow/traces as on other paths: prompts with documents in them are large",
+        shows=(needing("otlp", scope="write") & limited(_padded_spans, BODY_BYTES, _is_let_through))
+        | (needing("traces") & limited(_padded_search, BODY_BYTES, _is_let_through)),
+        reddens=(external(r"large_trace"),),
+    ),
+    Cause(
+        id=CauseId("burst-refused"),
+        hop="edge",
+        severity="down",
+        symptom="503 or 429 on some of many calls at once, as on uploads of folders, while each succeeds by itself",
+        what="calls of one address are limited, in number or at once, to less than a single client makes",
+        remedy="limit calls by key instead, or allow a hundred at once; answer 429 with Retry-After, which clients wait for",
+        shows=Sign(_burst_refused),
+        reddens=(external(r"test_\w+_in_flight", ENDPOINTS),),
     ),
     Cause(
         id=CauseId("edge-keep-alive-off"),

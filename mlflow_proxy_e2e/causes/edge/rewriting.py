@@ -7,15 +7,17 @@ from urllib.parse import urljoin, urlsplit
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
 from mlflow_proxy_e2e.causes.edge.routing import strip_none, without_rule
 from mlflow_proxy_e2e.causes.patterns import EXTERNAL, external
-from mlflow_proxy_e2e.facts.comparisons import status_is_not, unless
+from mlflow_proxy_e2e.facts.comparisons import in_sandbox, status_is_not, unless
 from mlflow_proxy_e2e.facts.facts import READ, Facts
-from mlflow_proxy_e2e.facts.sandbox import post
-from mlflow_proxy_e2e.facts.sign import UNTOLD, Sign, on_routes
+from mlflow_proxy_e2e.facts.question import Question, Reply
+from mlflow_proxy_e2e.facts.sandbox import Sandbox, get, post
+from mlflow_proxy_e2e.facts.sign import UNTOLD, Sign, needing, on_routes
 from mlflow_proxy_e2e.facts.stopped import page_in_its_place, stopped, stops
 from mlflow_proxy_e2e.target import Route
 from mlflow_proxy_e2e.wire import Request
 
 SEARCH = post("runs/search", {"experiment_ids": [], "max_results": 1})
+HTML = b'<!doctype html>\n<body><!-- by --> <a href="mailto:someone@example.com">someone@example.com</a></body>\n'
 
 
 def _redirect(facts: Facts) -> str | None:
@@ -38,6 +40,26 @@ def _redirect(facts: Facts) -> str | None:
 
 def _redirected(how: str) -> Sign:
     return stops(lambda facts, _: facts.once(_redirect) == how)
+
+
+def _page(facts: Facts, route: Route, own: Sandbox) -> Reply | None:
+    """A page that is downloaded otherwise than it was uploaded."""
+    upload = Request("PUT", f"{own.artifacts}/{route}-page.html", body=HTML)
+    if (facts.ask_directly(upload) or facts.ask(route, upload)).status != 200:
+        return None
+    return unless(Request("GET", upload.path), lambda reply: reply.status != 200 or reply.body == HTML)(facts, route)
+
+
+def _folder_like_prefix(facts: Facts, route: Route, own: Sandbox) -> Reply | None:
+    """A file in a folder named like the route's prefix, that is taken, and leaves no such folder."""
+    if not (prefix := urlsplit(route.url).path):
+        return None
+    upload = facts.ask(route, Request("PUT", f"{own.artifacts}{prefix}/x.txt", body=b"x"))
+    listing = get(f"artifacts/list?run_id={own.run_ids[0]}")
+    listed = facts.again(Question(facts.direct, listing) if facts.direct else facts.question(route, listing)).json()
+    if upload.status != 200 or not isinstance(listed, dict):
+        return None
+    return None if prefix.split("/")[1] in {file.get("path") for file in listed.get("files", ())} else upload
 
 
 CAUSES = (
@@ -101,5 +123,25 @@ CAUSES = (
         remedy="exempt the public prefix from the login page, or correct the URL",
         shows=page_in_its_place & UNTOLD,
         reddens=(EXTERNAL,),
+    ),
+    Cause(
+        id=CauseId("html-rewritten"),
+        hop="edge",
+        severity="loss",
+        symptom="reports and plots in HTML are downloaded changed, with hidden e-mail addresses or other scripts",
+        what="HTML is rewritten on the way, as content delivery networks do to hide addresses or to add scripts",
+        remedy="switch such features off below the public prefix",
+        shows=needing("artifacts") & in_sandbox(_page),
+        reddens=(external(r"test_artifacts\.py::test_page"),),
+    ),
+    Cause(
+        id=CauseId("prefix-removed-everywhere"),
+        hop="edge",
+        severity="loss",
+        symptom="artifacts in a folder named like the public prefix end up elsewhere",
+        what="the prefix is removed wherever it is in a path",
+        remedy="remove the prefix at the beginning of the path alone",
+        shows=needing("artifacts") & in_sandbox(_folder_like_prefix),
+        reddens=(external(r"test_artifacts\.py::test_folder_named_like_prefix"),),
     ),
 )

@@ -9,10 +9,10 @@ from dataclasses import replace
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
 from mlflow_proxy_e2e.causes.patterns import ENDPOINTS, LARGE_UPLOADS, OTLP
 from mlflow_proxy_e2e.causes.proxy.headers import SPANS
-from mlflow_proxy_e2e.facts.comparisons import in_sandbox, method_blocked, status_differs, status_is_not, unless
+from mlflow_proxy_e2e.facts.comparisons import in_sandbox, limited, method_blocked, status_differs, status_is_not, unless
 from mlflow_proxy_e2e.facts.facts import READ, Facts
 from mlflow_proxy_e2e.facts.question import Reply
-from mlflow_proxy_e2e.facts.sandbox import API, Sandbox, get
+from mlflow_proxy_e2e.facts.sandbox import API, BODY_BYTES, Sandbox, get, padded_search
 from mlflow_proxy_e2e.facts.sign import Sign, needing, on_routes, shared
 from mlflow_proxy_e2e.target import Route
 from mlflow_proxy_e2e.wire import JSON, Headers, Request
@@ -78,7 +78,9 @@ def _asks_for_others(facts: Facts, route: Route) -> Reply | None:
 
 
 registry_methods = needing("registry", scope="write") & (on_routes(method_blocked(UPDATE)) | on_routes(method_blocked(DELETE)))
-large_upload_refused = shared("large upload refused", needing("large-bodies") & _refuses(Sandbox.large_file, 413, None))
+small_body_refused = limited(padded_search, BODY_BYTES, status_is_not(413))
+large_upload_refused = needing("large-bodies") & _refuses(Sandbox.large_file, 413, None)
+large_body_refused = shared("large body refused", small_body_refused | large_upload_refused)
 
 
 CAUSES = (
@@ -186,7 +188,8 @@ CAUSES = (
         what="the proxy limits the size of request bodies",
         remedy="lift the limit for MLflow's artifact paths",
         reports=("mlflow#10332",),
-        shows=large_upload_refused.at("proxy"),
+        shows=large_body_refused.at("proxy"),
+        explains=(CauseId("trace-size-limit"),),
         reddens=(*LARGE_UPLOADS,),
     ),
 )
