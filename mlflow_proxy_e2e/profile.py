@@ -15,17 +15,21 @@ from pathlib import Path
 from typing import Any, get_args
 from urllib.parse import SplitResult, urlsplit
 
+from mlflow_proxy_e2e.endpoints.scopes import Rule, rules_of, scopes_of
 from mlflow_proxy_e2e.errors import BadProfileError
 from mlflow_proxy_e2e.target import (
     CAPABILITIES,
     DIRECT,
     PERMISSIONS,
+    Access,
     Carrier,
     Contract,
     ErrorBodies,
     Identity,
     KeyService,
     Limits,
+    Policy,
+    PolicyKind,
     Preflight,
     Refusal,
     Route,
@@ -43,6 +47,8 @@ HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]*")
 VISIBLE = re.compile(r"[!-~]+")  # what a header can carry whatever is between
 TEXT = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]+")  # what a password can be, which travels as base64 of UTF-8
 STATUSES = ("unauthenticated", "forbidden", "throttled", "auth_outage")
+LIKE_AN_ENDPOINT = 'it should be a method and a path, such as "POST /{api}/2.0/mlflow/runs/search", as in endpoints/scopes.txt'
+PROBED: Rule = next(rules_of("GET /api/2.0/mlflow/experiments/search", "read"))
 ANONYMOUS = Identity("anonymous", refused="unauthenticated")  # who shows no key: every target has to refuse it
 
 
@@ -88,6 +94,7 @@ class _Reader:
             capabilities=promised | self.permissions(limits),
             carriers=carriers,
             contract=self.contract(),
+            policy=self.policy(),
             keys=self.keys(promised),
             limits=self.limits(limits),
         )
@@ -178,6 +185,12 @@ class _Reader:
         table.close()
         return expected
 
+    def policy(self) -> Policy:
+        table = self.table.table("scopes")
+        kind: PolicyKind = table.word("policy", get_args(PolicyKind), Policy.kind)
+        overrides = tuple((endpoint, access(table, endpoint)) for endpoint in table.names if endpoint != "policy")
+        return Policy(kind, overrides)
+
     def permissions(self, table: Table) -> frozenset[str]:
         return frozenset(name for name in PERMISSIONS if table.take(name.replace("-", "_"), bool, default=False))
 
@@ -244,6 +257,17 @@ def contract(table: Table) -> Contract:
             table.note(name, "should be the name of a header, or empty")
     preflight: Preflight = table.word("preflight", get_args(Preflight), Contract.preflight)
     return Contract(**said, preflight=preflight, errors=table.word("errors", get_args(ErrorBodies), Contract.errors))
+
+
+def access(table: Table, endpoint: str) -> Access:
+    """Return how a deployment decides about an endpoint, where that differs from the table of endpoints."""
+    rules = tuple(rules_of(endpoint, "denied"))
+    if not any(rule.covers(known) for rule in rules for known in scopes_of().rules):
+        table.note(endpoint, f"matches no endpoint of MLflow: {LIKE_AN_ENDPOINT}")
+    decided: Access = table.word(endpoint, get_args(Access), "denied")
+    if decided in ("denied", "open") and any(rule.covers(PROBED) for rule in rules):
+        table.note(endpoint, f"is '{decided}' and includes {PROBED}, by which the suite sees whether a key is let in")
+    return decided
 
 
 def usable_url(table: Table, name: str) -> str:

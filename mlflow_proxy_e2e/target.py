@@ -10,6 +10,8 @@ from typing import Any, Literal, NamedTuple
 from mlflow_proxy_e2e import timeouts
 
 Scope = Literal["read", "write"]
+Access = Literal["read", "write", "denied", "open"]  # what a call asks of its caller: a scope, what nobody has, or nothing
+PolicyKind = Literal["endpoint", "method"]
 Carrier = Literal["bearer", "x-api-key", "basic"]
 Refusal = Literal["unauthenticated", "forbidden", "throttled"]
 Preflight = Literal["refused", "open"]
@@ -183,6 +185,19 @@ class Contract:
 
 
 @dataclass(frozen=True)
+class Policy:
+    """How a deployment decides which scope a call needs. The default is the table in ``endpoints/scopes.txt``.
+
+    Args:
+        kind: ``endpoint`` goes by the table; ``method`` takes GET and HEAD for reads, and everything else for writes.
+        overrides: endpoints that are decided in another way, such as ``POST /v1/traces``, and how. The first that matches counts.
+    """
+
+    kind: PolicyKind = "endpoint"
+    overrides: tuple[tuple[str, Access], ...] = ()
+
+
+@dataclass(frozen=True)
 class Limits:
     """How much may be asked of a target in one run, over all its processes. None: as much as it takes."""
 
@@ -233,6 +248,7 @@ class Target:
     carriers: tuple[Carrier, ...] = CARRIERS
     direct: Route | None = None
     contract: Contract = Contract()
+    policy: Policy = Policy()
     hops: tuple[Hop, ...] = ()
     keys: KeyService | None = None
     limits: Limits = Limits()
@@ -304,8 +320,14 @@ class Target:
             carriers=tuple(data["carriers"]),
             direct=Route(**data["direct"]) if data["direct"] else None,
             contract=Contract(**data["contract"]),
+            policy=_policy(data.get("policy")),
             hops=tuple(Hop(**hop) for hop in data["hops"]),
             keys=KeyService(**{**data["keys"], "token": Secret(data["keys"]["token"])}) if data["keys"] else None,
             limits=Limits(**data["limits"]),
             mlflow_version=data["mlflow_version"],
         )
+
+
+def _policy(data: Mapping[str, Any] | None) -> Policy:
+    """Return the policy of plain data. Facts files that are older than policies have none."""
+    return Policy(data["kind"], tuple((endpoint, access) for endpoint, access in data["overrides"])) if data else Policy()

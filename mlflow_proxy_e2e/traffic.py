@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
@@ -43,7 +43,8 @@ class Traffic:
     """What this process may still send.
 
     ``given_up`` has, by the URL of a route, why nothing is sent there any more. ``answer`` is for how many seconds an answer to a
-    client is waited for, and ``delayed_until`` when the last request may be sent that had to wait for its turn.
+    client is waited for, and ``delayed_until`` when the last request may be sent that had to wait for its turn. ``before`` is
+    called with route, method, path and headers of what a client is about to send on one.
     """
 
     def __init__(self) -> None:
@@ -59,6 +60,7 @@ class Traffic:
         self.given_up: dict[str, str] = {}
         self.answer: float = timeouts.ANSWER
         self.most_bytes = BYTES
+        self.before: Callable[[str, str, str, Mapping[str, Any]], None] = lambda *_: None
 
     def limit(self, target: Target, processes: int, answer: float = timeouts.ANSWER) -> None:
         """Keep to the limits of a target, of which this is one of so many processes: it has its share.
@@ -219,8 +221,10 @@ def controlled(target: Target, seen: set[tuple[str, str]]) -> Iterator[None]:
         whole = f"{pool.scheme}://{pool.host}:{pool.port}{url}" if url.startswith("/") else _with_port(url)
         base = max((base for base in routes if whole.startswith(f"{base}/")), key=len, default="")
         route = routes[base].url if base else ""
-        TRAFFIC.admit(route)
         headers = dict(pool.headers if headers is None else headers)
+        if base:
+            TRAFFIC.before(route, method, urlsplit(whole.removeprefix(base)).path, headers)
+        TRAFFIC.admit(route)
         request_id = EXCHANGES.sign(headers)
         if TRAFFIC.answer < timeouts.ANSWER:
             options["timeout"] = Timeout(TRAFFIC.answer)

@@ -167,7 +167,7 @@ class Wire:
 
         A server may close a connection that was in use at the very moment: then, as every client does, once more on a new one.
         """
-        data, request_id = self._signed(request)
+        data, request_id = self.signed(request)
         url = self.route.url + request.path
         try:
             with TRAFFIC.awaiting(self.route.url, self.timeout):
@@ -194,9 +194,9 @@ class Wire:
 
     def encode(self, request: Request) -> bytes:
         """Return the bytes that ``ask`` sends: the request with the identity's key."""
-        return self._signed(request)[0]
+        return self.signed(request)[0]
 
-    def _signed(self, request: Request) -> tuple[bytes, str]:
+    def signed(self, request: Request) -> tuple[bytes, str]:
         """Return the bytes to send, and the id that the request goes by."""
         signature = {name: value for name in (REQUEST_ID, USER_AGENT) if (value := request.header(name)) is not None}
         given = frozenset(signature)

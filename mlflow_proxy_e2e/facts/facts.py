@@ -17,8 +17,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from mlflow_proxy_e2e.endpoints.scopes import decided_otherwise
 from mlflow_proxy_e2e.errors import ReportError
-from mlflow_proxy_e2e.facts.prober import AT_ONCE, NotAskedError, Prober
+from mlflow_proxy_e2e.facts.prober import AT_ONCE, DecidedOtherwiseError, NotAskedError, Prober
 from mlflow_proxy_e2e.facts.question import Question, Reply
 from mlflow_proxy_e2e.facts.recording import Recording, named
 from mlflow_proxy_e2e.facts.trace import LogLine, lines_about, lines_with
@@ -193,7 +194,16 @@ class Facts:
         with ThreadPoolExecutor(min(most, len(things))) as threads:
             return list(threads.map(do, things))
 
+    def is_decided_otherwise(self, question: Question) -> bool:
+        """Tell whether the deployment's policy decides about a call in another way than signs expect: then it shows nothing."""
+        request = question.request
+        path = request.path.partition("?")[0]
+        return question.route in self.target.routes and decided_otherwise(self.target.policy, question.who, request.method, path)
+
     def _reply(self, question: Question, suffix: str) -> Reply:
+        if self.is_decided_otherwise(question):
+            raise DecidedOtherwiseError(str(question))
+
         def send() -> Reply:
             return self._prober.send(question, question.request.header("X-Request-ID") or uuid.uuid4().hex)
 

@@ -38,6 +38,10 @@ class NotAskedError(Exception):
     """A question has no reply: the time or the number of requests for all of them is used up, or a recording does not have it."""
 
 
+class DecidedOtherwiseError(NotAskedError):
+    """A question is not asked: the deployment's own policy decides about it, so that its reply would show nothing."""
+
+
 class Prober:
     """Sends questions until its time is over. Safe to use from several threads."""
 

@@ -10,7 +10,7 @@ from enum import IntEnum
 from functools import partial
 
 from mlflow_proxy_e2e.facts.facts import Facts
-from mlflow_proxy_e2e.facts.prober import NotAskedError
+from mlflow_proxy_e2e.facts.prober import DecidedOtherwiseError, NotAskedError
 from mlflow_proxy_e2e.facts.question import Reply
 from mlflow_proxy_e2e.target import Route
 
@@ -64,9 +64,11 @@ class Sign:
         self._read, self.seconds = read, seconds
 
     def __call__(self, facts: Facts) -> Reading:
-        """Return what it says. What could not be asked is UNKNOWN."""
+        """Return what it says. What could not be asked is UNKNOWN, and so is what the deployment decides in its own way."""
         try:
             return self._read(facts)
+        except DecidedOtherwiseError:
+            return UNKNOWN
         except NotAskedError:
             return NOT_ASKED
 

@@ -29,6 +29,7 @@ MARKERS = (
     "smoke: what must work for anybody to work at all, in seconds",
     "capability(*names): needs a target that declares these capabilities, and an MLflow that has them",
     "since(version): needs an MLflow of this version or a newer one, where no missing endpoint tells that it is too old",
+    "judges_policy: holds the target to its own policy, and is not skipped where that differs from the table of endpoints",
     "subject(name): what reports count the test under (default: what its file is about)",
 )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from urllib3.connection import HTTPConnection
 from mlflow_proxy_e2e.access_log import AccessLog
 from mlflow_proxy_e2e.checks.denials import Refused
 from mlflow_proxy_e2e.checks.fidelity import Run, done, post
-from mlflow_proxy_e2e.checks.gate import Gate, Marks, Subject
+from mlflow_proxy_e2e.checks.gate import READ, WRITE, Gate, Marks, Subject
+from mlflow_proxy_e2e.checks.policy import skip_if_decided_otherwise, skipping
 from mlflow_proxy_e2e.clients import Rest, client_of, signed_in
 from mlflow_proxy_e2e.endpoints.coverage import COVERAGE, Coverage
 from mlflow_proxy_e2e.endpoints.served import as_served, served
@@ -111,6 +113,25 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     """Have all requests carry the name of the test that sends them."""
     with EXCHANGES.of(item.nodeid):
         return (yield)
+
+
+@pytest.hookimpl(wrapper=True, specname="pytest_runtest_setup")
+def pytest_skip_in_setup(item: pytest.Item) -> Generator[None, object, object]:
+    """Skip a test if what is set up for it is about what the target's policy decides in its own way."""
+    with _skipping(item):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True, specname="pytest_runtest_call")
+def pytest_skip_in_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Skip a test if it is itself. What was created is removed in any case."""
+    with _skipping(item):
+        return (yield)
+
+
+def _skipping(item: pytest.Item) -> AbstractContextManager[None]:
+    target: Target = item.config.stash[TARGET]
+    return nullcontext() if item.get_closest_marker("judges_policy") else skipping(target)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -337,8 +358,11 @@ def subject(witness: Caller, truth: MlflowClient, experiment_id: str) -> Subject
 
 
 @pytest.fixture
-def gate(route: Route, control: Identity, mlflow_log: AccessLog | None, subject: Subject) -> Gate:
+def gate(route: Route, control: Identity, mlflow_log: AccessLog | None, subject: Subject, target: Target) -> Gate:
     """Return the gate on a route, after it has let in an identity that may pass."""
+    skip_if_decided_otherwise(target, None, "GET", READ)
+    for identity in target.who_may_not("write"):
+        skip_if_decided_otherwise(target, identity, "POST", WRITE)
     gate = Gate(route, control, subject, Marks(mlflow_log))
     gate.assert_open()
     return gate

@@ -12,7 +12,7 @@ import trustme
 from mlflow_proxy_e2e.clients import key_headers
 from mlflow_proxy_e2e.errors import BadProfileError
 from mlflow_proxy_e2e.profile import REQUESTS_PER_SECOND, load
-from mlflow_proxy_e2e.target import Contract, Identity, KeyService, Limits, Route, Secret
+from mlflow_proxy_e2e.target import Contract, Identity, KeyService, Limits, Policy, Route, Secret
 from tests.harness.conftest import StartRun
 
 KEYS: Mapping[str, str] = {
@@ -58,6 +58,11 @@ denied = "unauthenticated"
 forbidden = 404
 errors = "any"
 unauthenticated_header = ""
+
+[scopes]
+policy = "method"
+"POST /ajax-api/3.0/mlflow/ui-telemetry" = "read"
+"GET /{api}/2.0/mlflow-artifacts/presigned/**" = "denied"
 
 [limits]
 requests_per_second = 5
@@ -114,6 +119,10 @@ def test_what_a_profile_says_is_taken_over(file: Path) -> None:
     assert target.carriers == ("x-api-key", "bearer")
     assert target.capabilities == {"scopes", "artifacts", "large-bodies"}
     assert target.contract == Contract(forbidden=404, errors="any", unauthenticated_header="")
+    assert target.policy == Policy(
+        "method",
+        (("POST /ajax-api/3.0/mlflow/ui-telemetry", "read"), ("GET /{api}/2.0/mlflow-artifacts/presigned/**", "denied")),
+    )
     assert target.limits == Limits(5, 1000)
     assert target.keys == KeyService("http://auth.internal:8002", "mlflow", Secret("token-of-the-admin"))
     assert target.identities == (
@@ -188,6 +197,23 @@ def test_password_that_no_header_carries(file: Path, monkeypatch: pytest.MonkeyP
         ("env:E2E_KEY_READER", "env:E2E_KEY_PLATFORM", "identities.reader.key is the key of identities.platform, of whom"),
         ("[identities.reader]", "[identities.Platform]", "identities.Platform is too much like identities.platform"),
         ("[identities.reader]\n", "[identities.reader]\nuser = 'r'\n", 'identities.reader.user is for carriers = ["basic"] only.'),
+        ('policy = "method"', 'policy = "path"', "scopes.policy should be one of endpoint, method."),
+        (
+            '"read"\n"GET',
+            '"reed"\n"GET',
+            "scopes.POST /ajax-api/3.0/mlflow/ui-telemetry should be one of read, write, denied",
+        ),
+        (
+            "ui-telemetry",
+            "ui-telemetri",
+            "scopes.POST /ajax-api/3.0/mlflow/ui-telemetri matches no endpoint of MLflow: it",
+        ),
+        ("POST /ajax", "PUT /ajax", "scopes.PUT /ajax-api/3.0/mlflow/ui-telemetry matches no endpoint of MLflow: it"),
+        (
+            'GET /{api}/2.0/mlflow-artifacts/presigned/**" =',
+            'GET /{api}/2.0/mlflow/experiments/*" =',
+            "scopes.GET /{api}/2.0/mlflow/experiments/* is 'denied' and includes GET /api/2.0/mlflow/experiments/search, by which",
+        ),
         ('scopes = ["read"]', "", 'identities.reader.scopes is missing: ["read"], or ["read", "write"], or denied ='),
         ('scopes = ["read"]', 'scopes = ["write"]', 'identities.reader.scopes should be ["read", "write"]:'),
         (

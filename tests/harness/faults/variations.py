@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from fixtures.faults.auth.decisions import decide_by_method, decide_otherwise
 from fixtures.faults.catalogue import FAULTS
 from fixtures.faults.proxy.bodies import gzip
 from fixtures.faults.proxy.changes import add_filter, change_routes
@@ -13,7 +14,7 @@ from fixtures.faults.proxy.headers import keep_origin
 from fixtures.faults.suite import E2E, EVERY, HEADERS, PATHS, TRANSFER, VERBS
 from fixtures.faults.system import Configuration, System, script_first
 from fixtures.services import envoy
-from mlflow_proxy_e2e.target import Target
+from mlflow_proxy_e2e.target import Policy, Target
 
 OTHER_PREFIX = "/registry/v2"
 OTHER_WORDS = """
@@ -63,6 +64,14 @@ COMPRESSIBLE = (
     *(f"{TRANSFER}::test_{what}" for what in ("coded_answer", "conditional_request", "head", "range")),
     f"{E2E}/test_ui.py",
 )
+POLICY = (
+    *(f"{EVERY}[external-{area}]" for area in ("api-2.0", "ajax-api-3.0")),
+    *(f"{HEADERS}::test_path_in_header_of_denied_write", f"{HEADERS}::test_method_in_header_of_denied_write"),
+    *(f"{E2E}/test_denials.py::test_denied_get_that_acts", f"{E2E}/test_runs.py", f"{E2E}/test_fidelity_requests.py"),
+)
+TELEMETRY = "POST /ajax-api/3.0/mlflow/ui-telemetry"
+ASSISTANT = "GET /ajax-api/3.0/mlflow/assistant/providers/*/health"
+SEARCH_OF_RUNS = "POST /api/2.0/mlflow/runs/search"
 NOT_FOR_MLFLOW = (
     *(f"{HEADERS}::test_host_without_key", f"{HEADERS}::test_host_of_denied_write", f"{HEADERS}::test_path_in_header_without_key"),
     *(f"{PATHS}::test_odd_path_without_key", f"{PATHS}::test_odd_path_of_permitted_read"),
@@ -145,6 +154,10 @@ def _expecting(**expect: Any) -> Callable[[Target], Target]:
     return lambda target: replace(target, contract=replace(target.contract, **expect))
 
 
+def _with_policy(policy: Policy) -> Callable[[Target], Target]:
+    return lambda target: replace(target, policy=policy)
+
+
 def as_deployed(target: Target) -> Target:
     """Return what a profile says of a target: no logs, nobody to issue keys, no MLflow to ask directly."""
     return replace(target, hops=(), keys=None, direct=None)
@@ -168,9 +181,15 @@ VARIATIONS: Mapping[str, Variation] = {
     "http-only": Variation(edge(_without_tls), _external_url(lambda url: url.replace("https:", "http:"))),
     "http2-between-hops": Variation(edge(_http2_to_proxy)),
     "internal-only": Variation(retarget=lambda target: replace(target, routes=(target.route("internal"),))),
+    "method-policy": Variation(decide_by_method, _with_policy(Policy("method")), POLICY),
     "old-http-refused": Variation(edge(_refuse_old_http), tests=(f"{E2E}/test_fidelity_connections.py::test_last_request",)),
     "other-prefix": Variation(edge(_other_prefix), _external_url(lambda url: url.replace("/api/mlflow", OTHER_PREFIX))),
     "other-words": Variation(script_first(OTHER_WORDS)),
+    "own-scopes": Variation(
+        decide_otherwise(f"write {TELEMETRY}", f"read {ASSISTANT}", f"write {SEARCH_OF_RUNS}"),
+        _with_policy(Policy(overrides=((TELEMETRY, "write"), (ASSISTANT, "read"), (SEARCH_OF_RUNS, "write")))),
+        POLICY,
+    ),
     "pages-beside": Variation(_tells_others(PAGE, PAGE), as_deployed, NOT_FOR_MLFLOW),
     "preflight-open": Variation(FAULTS["options-for-all"].inject, _expecting(preflight="open"), OPTIONS),
     "redirects-beside": Variation(_tells_others({"redirect": {"https_redirect": True}}, LOGIN), as_deployed, NOT_FOR_MLFLOW),
