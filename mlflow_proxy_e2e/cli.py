@@ -71,7 +71,7 @@ def main() -> None:
 )
 def check(target: Path | None, facts: Path | None, *, as_json: bool) -> None:
     """Ask a deployed target what is wrong with it, without running any test."""
-    from mlflow_proxy_e2e import profile
+    from mlflow_proxy_e2e import acceptance, profile
     from mlflow_proxy_e2e.diagnosis import conclude
     from mlflow_proxy_e2e.facts.facts import Facts
     from mlflow_proxy_e2e.facts.recording import Recording
@@ -87,9 +87,11 @@ def check(target: Path | None, facts: Path | None, *, as_json: bool) -> None:
             observed.write(facts)
     verdict = conclude(observed)
     click.echo(json.dumps(verdict.to_data(), indent=2) if as_json else verdict)
-    if verdict.findings:
-        sys.exit(WRONG if verdict.findings[0].causes else UNKNOWN)
-    sys.exit(WELL)
+    if error := acceptance.error(acceptance.outdated(observed.target)):
+        click.echo(error, err=True)
+    if verdict.wrong:
+        sys.exit(WRONG if verdict.wrong[0].causes else UNKNOWN)
+    sys.exit(error.exit_code if error else WELL)
 
 
 def _observed(target: Target) -> Facts:

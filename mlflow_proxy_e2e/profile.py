@@ -10,6 +10,7 @@ import re
 import ssl
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import date
 from itertools import combinations
 from pathlib import Path
 from typing import Any, get_args
@@ -21,6 +22,7 @@ from mlflow_proxy_e2e.target import (
     CAPABILITIES,
     DIRECT,
     PERMISSIONS,
+    Acceptance,
     Access,
     Carrier,
     Contract,
@@ -47,6 +49,7 @@ HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]*")
 VISIBLE = re.compile(r"[!-~]+")  # what a header can carry whatever is between
 TEXT = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]+")  # what a password can be, which travels as base64 of UTF-8
 STATUSES = ("unauthenticated", "forbidden", "throttled", "auth_outage")
+UNTIL = re.compile(r"\buntil (\d{4}-\d{2}-\d{2})$")  # ends the reason of what is accepted for some time only
 LIKE_AN_ENDPOINT = 'it should be a method and a path, such as "POST /{api}/2.0/mlflow/runs/search", as in endpoints/scopes.txt'
 PROBED: Rule = next(rules_of("GET /api/2.0/mlflow/experiments/search", "read"))
 ANONYMOUS = Identity("anonymous", refused="unauthenticated")  # who shows no key: every target has to refuse it
@@ -95,6 +98,7 @@ class _Reader:
             carriers=carriers,
             contract=self.contract(),
             policy=self.policy(),
+            accepted=self.accepted(),
             keys=self.keys(promised),
             limits=self.limits(limits),
         )
@@ -191,6 +195,10 @@ class _Reader:
         overrides = tuple((endpoint, access(table, endpoint)) for endpoint in table.names if endpoint != "policy")
         return Policy(kind, overrides)
 
+    def accepted(self) -> tuple[Acceptance, ...]:
+        table = self.table.table("accept")
+        return tuple(acceptance(table, what) for what in table.names)
+
     def permissions(self, table: Table) -> frozenset[str]:
         return frozenset(name for name in PERMISSIONS if table.take(name.replace("-", "_"), bool, default=False))
 
@@ -268,6 +276,25 @@ def access(table: Table, endpoint: str) -> Access:
     if decided in ("denied", "open") and any(rule.covers(PROBED) for rule in rules):
         table.note(endpoint, f"is '{decided}' and includes {PROBED}, by which the suite sees whether a key is let in")
     return decided
+
+
+def acceptance(table: Table, what: str) -> Acceptance:
+    """Return what is accepted under an id, and take note of what is wrong with the reason."""
+    reason = table.take(what, str).strip()
+    until = UNTIL.search(reason)
+    if what in table and not reason:
+        table.note(what, "should say why it is accepted")
+    if until and not _is_day(until[1]):
+        table.note(what, "ends with a date that is none: it should be as in 'until 2027-03-01'")
+    return Acceptance(what, reason, until[1] if until else None)
+
+
+def _is_day(text: str) -> bool:
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
 
 
 def usable_url(table: Table, name: str) -> str:

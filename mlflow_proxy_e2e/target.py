@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, NamedTuple
@@ -198,6 +199,31 @@ class Policy:
 
 
 @dataclass(frozen=True)
+class Acceptance:
+    """Something that is wrong with a target, and that its owner knows of and accepts.
+
+    Args:
+        what: the id of a cause, or that of a test, in which ``*`` stands for anything.
+        reason: why it is accepted.
+        until: the last day on which it is, such as ``2027-03-01``. None: there is none.
+    """
+
+    what: str
+    reason: str
+    until: str | None = None
+
+    @property
+    def is_of_tests(self) -> bool:
+        """Tell whether it is about tests, and not about a cause."""
+        return "::" in self.what or "*" in self.what
+
+    def covers_test(self, test: str) -> bool:
+        """Tell whether it is about the test of that id."""
+        pattern = ".*".join(map(re.escape, self.what.split("*")))
+        return self.is_of_tests and re.fullmatch(pattern, test) is not None
+
+
+@dataclass(frozen=True)
 class Limits:
     """How much may be asked of a target in one run, over all its processes. None: as much as it takes."""
 
@@ -249,6 +275,7 @@ class Target:
     direct: Route | None = None
     contract: Contract = Contract()
     policy: Policy = Policy()
+    accepted: tuple[Acceptance, ...] = ()
     hops: tuple[Hop, ...] = ()
     keys: KeyService | None = None
     limits: Limits = Limits()
@@ -321,6 +348,7 @@ class Target:
             direct=Route(**data["direct"]) if data["direct"] else None,
             contract=Contract(**data["contract"]),
             policy=_policy(data.get("policy")),
+            accepted=tuple(Acceptance(**each) for each in data.get("accepted", ())),
             hops=tuple(Hop(**hop) for hop in data["hops"]),
             keys=KeyService(**{**data["keys"], "token": Secret(data["keys"]["token"])}) if data["keys"] else None,
             limits=Limits(**data["limits"]),

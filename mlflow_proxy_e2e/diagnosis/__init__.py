@@ -124,7 +124,11 @@ def _unnamed(facts: Facts) -> list[Found]:
 
 def _ranked(facts: Facts, found: Iterable[Found]) -> tuple[list[Finding], dict[Finding, frozenset[str]]]:
     findings = {_finding(facts, each): each.reading.routes for each in found}
-    return sorted(findings, key=lambda finding: (SEVERITIES.index(finding.severity), not finding.causes)), findings
+    return sorted(findings, key=_rank), findings
+
+
+def _rank(finding: Finding) -> tuple[bool, int, bool]:
+    return bool(finding.accepted), SEVERITIES.index(finding.severity), not finding.causes
 
 
 def _finding(facts: Facts, found: Found) -> Finding:
@@ -136,4 +140,12 @@ def _finding(facts: Facts, found: Found) -> Finding:
         what=tuple(cause.what for cause in found.causes) or (found.what,),
         remedy=tuple(cause.remedy for cause in found.causes),
         evidence=tuple(without(facts.secrets, str(line)) for line in found.reading.evidence),
+        accepted=_accepted(facts.target, found.causes),
     )
+
+
+def _accepted(target: Target, causes: Sequence[Cause]) -> str:
+    """Return why causes are accepted that cannot be told apart: nothing unless all of them are."""
+    reasons = {each.what: each.reason for each in target.accepted}
+    found = [reasons.get(cause.id, "") for cause in causes]
+    return "; ".join(dict.fromkeys(found)) if all(found) else ""

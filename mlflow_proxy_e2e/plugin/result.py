@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from mlflow_proxy_e2e import options
+from mlflow_proxy_e2e import acceptance, options
 from mlflow_proxy_e2e.endpoints.coverage import COVERAGE, Coverage
 from mlflow_proxy_e2e.errors import SuiteError
-from mlflow_proxy_e2e.plugin.failures import diagnosed
-from mlflow_proxy_e2e.report import summary, verdicts
+from mlflow_proxy_e2e.plugin.failures import accept, judge
+from mlflow_proxy_e2e.plugin.selection import runs_everything
+from mlflow_proxy_e2e.report import junit, summary, verdicts
 from mlflow_proxy_e2e.report.blame import BLAME, SUITE, is_own
 from mlflow_proxy_e2e.report.outputs import OUTPUTS, Outputs
 from mlflow_proxy_e2e.report.recorder import LEFT, RECORDER, RESULT, Recorder
@@ -23,6 +24,8 @@ from mlflow_proxy_e2e.report.verdicts import VERDICT
 from mlflow_proxy_e2e.stash import STACK, TARGET
 from mlflow_proxy_e2e.traffic import TRAFFIC
 from mlflow_proxy_e2e.version import mlflow_version
+
+UNMATCHED = pytest.StashKey[tuple[str, ...]]()  # what the profile accepts and nothing matches, in words
 
 
 def record(config: pytest.Config) -> Recorder:
@@ -61,11 +64,16 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # one that follows a Ctrl-C must not keep anything from being removed
     TRAFFIC.hope_again()  # a diagnosis asks why, and what has come back is cleaned up
     # With -x, --maxfail and after Ctrl-C a session is interrupted, and tests have failed all the same.
-    if STACK in config.stash and exitstatus in (pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.INTERRUPTED):
+    if STACK in config.stash and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.INTERRUPTED):
         reporter: Any = config.pluginmanager.get_plugin("terminalreporter")
+        is_full = exitstatus != pytest.ExitCode.INTERRUPTED and runs_everything(config)
         with TRAFFIC.uncounted():
-            if verdict := diagnosed(reporter, config.stash[TARGET]):
-                config.stash[VERDICT] = verdict
+            judged = judge(reporter, config.stash[TARGET], is_full=is_full)
+        accept(reporter, judged.accepted)
+        config.stash[RECORDER].accept(judged.accepted)
+        config.stash[UNMATCHED] = judged.unmatched
+        if judged.verdict:
+            config.stash[VERDICT] = judged.verdict
 
 
 @pytest.hookimpl(specname="pytest_sessionfinish", trylast=True)
@@ -80,6 +88,10 @@ def deliver(session: pytest.Session) -> None:
     if not (recorder := config.stash.get(RECORDER, None)):
         return
     session.exitstatus = recorder.exit_code(session.exitstatus)
+    if error := acceptance.error((*acceptance.outdated(recorder.target), *config.stash.get(UNMATCHED, ()))):
+        say(config, f"{error}")
+        recorder.note(error)
+        session.exitstatus = session.exitstatus or error.exit_code
     with TRAFFIC.uncounted():
         version = mlflow_version(recorder.target) if recorder.works() else None
     config.stash[RESULT] = recorder.result(
@@ -89,6 +101,8 @@ def deliver(session: pytest.Session) -> None:
         verdict=config.stash.get(VERDICT, None),
         left_behind=config.stash.get(LEFT, []),
     )
+    if config.option.xmlpath:
+        junit.amend(Path(config.option.xmlpath), config.stash[RESULT].checks)
     try:
         config.stash[OUTPUTS].write(config.stash[RESULT], partial(say, config))
     except SuiteError as error:

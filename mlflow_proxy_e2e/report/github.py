@@ -20,7 +20,7 @@ def commands(result: Result) -> Iterator[str]:
     """Return the commands that have GitHub show what is wrong: the findings first, and no more than it shows."""
     messages = [
         *((f"{result.target}: the suite itself failed", f"{error.where}: {error.message}") for error in result.errors),
-        *((f"{result.target}: {' or '.join(finding.hops)}", str(finding)) for finding in result.findings),
+        *((f"{result.target}: {' or '.join(finding.hops)}", str(finding)) for finding in result.wrong),
         *((f"{result.target}: {cell.id}", cell.bad[0].message) for cell in result.bad),
     ]
     for title, message in messages[:ANNOTATIONS]:
@@ -38,6 +38,7 @@ def _sections(result: Result) -> Iterator[str]:
         yield from (_row(row.texts) for row in matrix.rows)
         yield ""
     yield from _list("Does not work", [f"{cell.id}: {told(cell.bad[0].message)}" for cell in result.bad])
+    yield from _list("Accepted", [f"{check.id}: {check.accepted}" for check in result.accepted])
     yield from _list("The suite itself failed", [f"{error.where}: {told(error.message)}" for error in result.errors])
     yield from _list("Left behind on the target", result.left_behind)
     yield _text(counted(result))

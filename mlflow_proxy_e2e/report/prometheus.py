@@ -30,7 +30,7 @@ def _metrics(result: Result) -> Iterator[Metric]:
         "Whether anything works through the route (1) or nothing (0).",
         (({**target, "route": route}, float(result.is_up(route))) for route in result.routes),
     )
-    told = [cell for cell in result.cells if cell.outcome != "skipped"]
+    told = [cell for cell in result.cells if cell.outcome not in ("skipped", "accepted")]
     yield Metric(
         "mlflow_e2e_check_success",
         "Whether all checks of the capability by the identity through the route have passed.",
@@ -68,9 +68,12 @@ def _labels(cell: Cell) -> Mapping[str, str]:
 
 
 def _findings(result: Result) -> Iterator[Mapping[str, str]]:
-    seen = {(" ".join(finding.hops), " ".join(finding.causes), finding.severity) for finding in result.findings}
-    for hop, cause, severity in sorted(seen):
-        yield {"target": result.target, "hop": hop, "cause": cause, "severity": severity}
+    seen = {
+        (" ".join(finding.hops), " ".join(finding.causes), finding.severity, str(bool(finding.accepted)).lower())
+        for finding in result.findings
+    }
+    for hop, cause, severity, accepted in sorted(seen):
+        yield {"target": result.target, "hop": hop, "cause": cause, "severity": severity, "accepted": accepted}
 
 
 def _lines(result: Result) -> Iterator[str]:

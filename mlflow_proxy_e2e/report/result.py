@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from mlflow_proxy_e2e.diagnosis.verdict import Finding, Verdict
 
-Outcome = Literal["passed", "failed", "error", "skipped"]
-OUTCOMES: tuple[Outcome, ...] = ("failed", "error", "passed", "skipped")  # what is worse comes first
+Outcome = Literal["passed", "failed", "error", "accepted", "skipped"]
+OUTCOMES: tuple[Outcome, ...] = ("failed", "error", "accepted", "passed", "skipped")  # what is worse comes first
 FORMAT = 2  # of the data: raised when a field goes or changes its meaning, not when one is added
 REACHABLE = "reachable"  # the capability of a route on which somebody answers at all: told of where nobody does
 ANY = "any"  # stands where a check is not of one route, or of one identity, in particular
@@ -28,9 +28,11 @@ class Check:
         id: pytest's own, which is the same in every run.
         route, identity: whom it was about; None if nobody in particular.
         capability: what it was about.
-        outcome: ``failed`` if the target did not do what it should, ``error`` if what the check needs could not be had of it.
+        outcome: ``failed`` if the target did not do what it should, ``error`` if what the check needs could not be had of it,
+            ``accepted`` if either is so and accepted.
         seconds: setting up and cleaning up included.
         message: why it did not pass.
+        accepted: why that is accepted. Empty: it is not.
     """
 
     id: str
@@ -40,6 +42,12 @@ class Check:
     outcome: Outcome
     seconds: float
     message: str = ""
+    accepted: str = ""
+
+    @property
+    def is_bad(self) -> bool:
+        """Tell whether something is wrong with the target, and not accepted."""
+        return self.outcome in ("failed", "error")
 
     def then(self, later: Check) -> Check:
         """Return the check after another of its phases."""
@@ -69,7 +77,7 @@ class Cell:
     @property
     def bad(self) -> tuple[Check, ...]:
         """Return the checks for which the target is to blame."""
-        return tuple(check for check in self.checks if check.outcome in ("failed", "error"))
+        return tuple(check for check in self.checks if check.is_bad)
 
     @property
     def seconds(self) -> float:
@@ -119,8 +127,18 @@ class Result:
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        """Return everything that was found to be wrong, worst first."""
+        """Return everything that was found to be wrong, worst first, and what is accepted of it last."""
         return self.verdict.findings if self.verdict else ()
+
+    @property
+    def wrong(self) -> tuple[Finding, ...]:
+        """Return those of them that nobody has accepted."""
+        return self.verdict.wrong if self.verdict else ()
+
+    @property
+    def accepted(self) -> tuple[Check, ...]:
+        """Return the checks whose failure is accepted."""
+        return tuple(check for check in self.checks if check.outcome == "accepted")
 
     @property
     def counts(self) -> Mapping[Outcome, int]:

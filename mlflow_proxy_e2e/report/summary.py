@@ -39,6 +39,7 @@ def write(reporter: pytest.TerminalReporter, result: Result, coverage: Coverage)
     if result.cells:
         _write_matrix(reporter, Matrix.of(result))
         _write_list(reporter, [f"{cell.id}: {told(cell.bad[0].message)}" for cell in result.bad], "does not work", red=True)
+    _write_list(reporter, [f"{check.id}: {check.accepted}" for check in result.accepted], "accepted")
     own = [f"{error.where}: {error.message}" for error in result.errors]
     _write_list(reporter, own, "the suite itself failed: this says nothing about the target")
     _write_list(reporter, result.left_behind, "left behind on the target")

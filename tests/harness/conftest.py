@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,6 +23,7 @@ from fixtures.stack import engine
 from mlflow_proxy_e2e import timeouts
 
 ROOT = Path(__file__).parents[2]
+RECORDINGS = Path(__file__).parent / "faults" / "recordings.tar.xz"
 RUN_SECONDS = 300.0  # for a whole run to end by itself
 AS_USERS_HAVE_IT = ("-p", "no:schemathesis", "-p", "no:pytest_cov", "-p", "no:cacheprovider")
 # What these tests themselves run with is not meant for the runs that they start: least of all a job's summary of what is to fail.
@@ -118,6 +120,15 @@ class Run:
 Begin = Callable[[Sequence[str], Mapping[str, str], Path], Process]
 OUTCOMES = ("failure", "error", "skipped")
 StartRun = Callable[..., Run]
+
+
+@pytest.fixture(scope="session")
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
+    """Return the file with the facts of each system of the lab, by its name."""
+    folder = tmp_path_factory.mktemp("recordings")
+    with tarfile.open(RECORDINGS) as archive:
+        archive.extractall(folder, filter="data")
+    return {file.stem: file for file in folder.glob("*.json")}
 
 
 @pytest.fixture(params=["process", pytest.param("container", marks=pytest.mark.docker)])

@@ -12,7 +12,7 @@ import trustme
 from mlflow_proxy_e2e.clients import key_headers
 from mlflow_proxy_e2e.errors import BadProfileError
 from mlflow_proxy_e2e.profile import REQUESTS_PER_SECOND, load
-from mlflow_proxy_e2e.target import Contract, Identity, KeyService, Limits, Policy, Route, Secret
+from mlflow_proxy_e2e.target import Acceptance, Contract, Identity, KeyService, Limits, Policy, Route, Secret
 from tests.harness.conftest import StartRun
 
 KEYS: Mapping[str, str] = {
@@ -63,6 +63,10 @@ unauthenticated_header = ""
 policy = "method"
 "POST /ajax-api/3.0/mlflow/ui-telemetry" = "read"
 "GET /{api}/2.0/mlflow-artifacts/presigned/**" = "denied"
+
+[accept]
+"key-echoed" = "ticket 123; until 2027-03-01"
+"tests/e2e/test_ui.py::*" = "no pages here yet"
 
 [limits]
 requests_per_second = 5
@@ -123,6 +127,10 @@ def test_what_a_profile_says_is_taken_over(file: Path) -> None:
         "method",
         (("POST /ajax-api/3.0/mlflow/ui-telemetry", "read"), ("GET /{api}/2.0/mlflow-artifacts/presigned/**", "denied")),
     )
+    assert target.accepted == (
+        Acceptance("key-echoed", "ticket 123; until 2027-03-01", "2027-03-01"),
+        Acceptance("tests/e2e/test_ui.py::*", "no pages here yet"),
+    )
     assert target.limits == Limits(5, 1000)
     assert target.keys == KeyService("http://auth.internal:8002", "mlflow", Secret("token-of-the-admin"))
     assert target.identities == (
@@ -163,7 +171,7 @@ def test_password_that_no_header_carries(file: Path, monkeypatch: pytest.MonkeyP
     [
         ('name = "staging"', "", "name is missing: it should be a text in quotes."),
         ('name = "staging"', 'name = "our staging"', "name should be a word of letters, digits"),
-        ('name = "staging"', 'nmae = "staging"', "nmae is not known: there are capabilities, carriers, expect,"),
+        ('name = "staging"', 'nmae = "staging"', "nmae is not known: there are accept, capabilities, carriers, expect,"),
         ('"artifacts"]', '"artefacts"]', "capabilities has what is not known, at place 2: there are scopes, rate-limit,"),
         ('"artifacts"]', '"large-bodies"]', "capabilities has what is not known, at place 2: there are scopes, rate-limit,"),
         ('"artifacts"]', '"scopes"]', "capabilities has something twice."),
@@ -197,6 +205,9 @@ def test_password_that_no_header_carries(file: Path, monkeypatch: pytest.MonkeyP
         ("env:E2E_KEY_READER", "env:E2E_KEY_PLATFORM", "identities.reader.key is the key of identities.platform, of whom"),
         ("[identities.reader]", "[identities.Platform]", "identities.Platform is too much like identities.platform"),
         ("[identities.reader]\n", "[identities.reader]\nuser = 'r'\n", 'identities.reader.user is for carriers = ["basic"] only.'),
+        ("until 2027-03-01", "until 2027-02-30", "accept.key-echoed ends with a date that is none: it should be as in"),
+        ('"no pages here yet"', '" "', "accept.tests/e2e/test_ui.py::* should say why it is accepted."),
+        ('"no pages here yet"', "1", "accept.tests/e2e/test_ui.py::* should be a text in quotes."),
         ('policy = "method"', 'policy = "path"', "scopes.policy should be one of endpoint, method."),
         (
             '"read"\n"GET',

@@ -18,7 +18,7 @@ import jsonschema_rs
 import pytest
 
 from mlflow_proxy_e2e.diagnosis.verdict import Finding, Unexplained, Verdict
-from mlflow_proxy_e2e.errors import BadOptionError, ReportError, SuiteError, UnreachableError
+from mlflow_proxy_e2e.errors import BadOptionError, BadProfileError, ReportError, SuiteError, UnreachableError
 from mlflow_proxy_e2e.redaction import without
 from mlflow_proxy_e2e.report import emf, github, history, prometheus
 from mlflow_proxy_e2e.report.matrix import Matrix
@@ -378,6 +378,24 @@ def test_no_output_has_a_key_in_it(
     assert {cell["outcome"] for cell in data["cells"]} <= {"failed", "error"}
     properties = set(re.findall(r'<property name="(\w+)" value="([\w-]+)"', written[run.junit]))
     assert {("route", "external"), ("identity", "reader"), ("capability", "denied-read")} <= properties
+
+
+@pytest.mark.parametrize(("reason", "ends"), [("ticket 123", 0), ("ticket 123; until 2020-01-01", BadProfileError.exit_code)])
+def test_failures_that_are_accepted(reason: str, ends: int, start_run: StartRun, given: Path, tmp_path: Path) -> None:
+    """Where all failures are accepted, a run does not fail, and reports them as that: unless they are no longer to be accepted."""
+    entry = {"what": "tests/e2e/test_smoke.py::*", "reason": reason, "until": "2020-01-01" if ends else None}
+    given.write_text(json.dumps({**json.loads(given.read_text()), "accepted": [entry]}))
+
+    run = smoke(start_run, given, "-n", "2", f"--report-prometheus={tmp_path / 'r.prom'}")
+
+    assert run.wait() == ends, run.output
+    data = json.loads(run.result.read_text())
+    assert [str(error) for error in jsonschema_rs.validator_for(SCHEMA).iter_errors(data)] == []
+    assert {(check["outcome"], check["accepted"]) for check in data["checks"]} == {("accepted", reason)}
+    assert set(run.outcomes().values()) == {"skipped"}
+    assert "mlflow_e2e_check_success{" not in (tmp_path / "r.prom").read_text()
+    assert ("it was accepted until 2020-01-01." in run.output) == bool(ends)
+    assert " xfailed" in run.output
 
 
 def test_failure_of_the_suite_is_not_the_targets(start_run: StartRun, given: Path, tmp_path: Path) -> None:
