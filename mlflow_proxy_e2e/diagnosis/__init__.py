@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import get_args
 
 from mlflow_proxy_e2e import timeouts
 from mlflow_proxy_e2e.causes.catalogue import CATALOGUE, UNNAMED
-from mlflow_proxy_e2e.causes.cause import Cause, CauseId, Severity
+from mlflow_proxy_e2e.causes.cause import Cause, CauseId
 from mlflow_proxy_e2e.diagnosis.failed import FailedTest, account, group
 from mlflow_proxy_e2e.diagnosis.verdict import Finding, Verdict
 from mlflow_proxy_e2e.facts.facts import Facts, together
 from mlflow_proxy_e2e.facts.recording import Recording
 from mlflow_proxy_e2e.facts.sign import Reading, Shows
 from mlflow_proxy_e2e.redaction import without
+from mlflow_proxy_e2e.severity import rank, worst
 from mlflow_proxy_e2e.target import Target
 
-SEVERITIES: tuple[str, ...] = get_args(Severity)  # worst first
 AT_ONCE = 16  # signs that are read at the same time: most of them wait
-UNKNOWN_SEVERITY: Severity = "down"  # of what has no name: somebody does not get what they should
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,7 @@ def recorded(recording: Recording) -> Verdict:
 
 def read(facts: Facts) -> Mapping[CauseId, Reading]:
     """Return what the sign of each cause says. What is asked first is what has failed, and what is worst."""
-    causes = sorted(CATALOGUE.values(), key=lambda cause: (-cause.shows.seconds, SEVERITIES.index(cause.severity)))
+    causes = sorted(CATALOGUE.values(), key=lambda cause: (-cause.shows.seconds, rank(cause.severity)))
 
     def reading(cause: Cause) -> Reading:
         with facts.within(cause.id):
@@ -128,15 +126,14 @@ def _ranked(facts: Facts, found: Iterable[Found]) -> tuple[list[Finding], dict[F
 
 
 def _rank(finding: Finding) -> tuple[bool, int, bool]:
-    return bool(finding.accepted), SEVERITIES.index(finding.severity), not finding.causes
+    return bool(finding.accepted), rank(finding.severity), not finding.causes
 
 
 def _finding(facts: Facts, found: Found) -> Finding:
-    severities = [cause.severity for cause in found.causes] or [UNKNOWN_SEVERITY]
     return Finding(
         hops=found.reading.hops or together(*(cause.hop for cause in found.causes)),
         causes=tuple(cause.id for cause in found.causes),
-        severity=min(severities, key=SEVERITIES.index),
+        severity=worst(cause.severity for cause in found.causes),
         what=tuple(cause.what for cause in found.causes) or (found.what,),
         remedy=tuple(cause.remedy for cause in found.causes),
         evidence=tuple(without(facts.secrets, str(line)) for line in found.reading.evidence),

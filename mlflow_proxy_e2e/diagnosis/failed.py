@@ -11,6 +11,7 @@ from mlflow_proxy_e2e.causes.cause import CauseId
 from mlflow_proxy_e2e.diagnosis.verdict import Finding, Unexplained
 from mlflow_proxy_e2e.facts.facts import EDGE_ROUTE, Facts, together
 from mlflow_proxy_e2e.facts.trace import LogLine
+from mlflow_proxy_e2e.severity import UNKNOWN, Severity, rank, worst
 
 DESCRIBED = ("sent", "came", "expected", "wrong", "again")  # the parts of a failed test's message, each the first word of a line
 # What differs between messages of one kind: ids, numbers, and what is quoted.
@@ -27,6 +28,7 @@ class FailedTest:
         request_ids: of the requests that it sent last, oldest first.
         about: its subject.
         message: why it failed.
+        severity: how bad that is, as long as nothing more is known.
     """
 
     id: str
@@ -34,6 +36,7 @@ class FailedTest:
     request_ids: tuple[str, ...]
     about: str = ""
     message: str = ""
+    severity: Severity = UNKNOWN
 
     @property
     def kind(self) -> str:
@@ -72,12 +75,19 @@ def _reddens(finding: Finding, routes: frozenset[str], test: FailedTest) -> bool
 
 
 def group(facts: Facts, tests: Iterable[FailedTest]) -> list[Unexplained]:
-    """Return tests that nothing accounts for, those together that fail alike: the largest group first."""
+    """Return tests that nothing accounts for, those together that fail alike: the worst group first, and then the largest."""
     alike: dict[str, list[FailedTest]] = {}
     for test in tests:
         alike.setdefault(test.kind, []).append(test)
-    groups = sorted(alike.values(), key=len, reverse=True)
-    return [Unexplained(tuple(test.id for test in each), _hops(facts, each), _example(facts, each[0])) for each in groups]
+    groups = sorted(alike.values(), key=lambda tests: (rank(_worst(tests)), -len(tests)))
+    return [
+        Unexplained(tuple(test.id for test in tests), _hops(facts, tests), _example(facts, tests[0]), _worst(tests))
+        for tests in groups
+    ]
+
+
+def _worst(tests: Iterable[FailedTest]) -> Severity:
+    return worst(test.severity for test in tests)
 
 
 def _example(facts: Facts, test: FailedTest) -> tuple[str, ...]:

@@ -30,6 +30,7 @@ MARKERS = (
     "capability(*names): needs a target that declares these capabilities, and an MLflow that has them",
     "since(version): needs an MLflow of this version or a newer one, where no missing endpoint tells that it is too old",
     "judges_policy: holds the target to its own policy, and is not skipped where that differs from the table of endpoints",
+    "severity(name): how bad it is that the test fails (default: by its subject, see mlflow_proxy_e2e/severity.py)",
     "subject(name): what reports count the test under (default: what its file is about)",
 )
 

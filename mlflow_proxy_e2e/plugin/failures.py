@@ -10,7 +10,7 @@ import pytest
 from mlflow_proxy_e2e.acceptance import accepted_tests, unmatched
 from mlflow_proxy_e2e.exchanges import REQUESTS
 from mlflow_proxy_e2e.redaction import without
-from mlflow_proxy_e2e.report.recorder import CAPABILITY, ROUTE, reason
+from mlflow_proxy_e2e.report.recorder import CAPABILITY, ROUTE, reason, severity_of
 from mlflow_proxy_e2e.target import Target
 
 if TYPE_CHECKING:
@@ -98,4 +98,6 @@ def _failed(report: pytest.TestReport, routes: set[str]) -> FailedTest:
     said = {name: str(value) for name, value in report.user_properties}
     ids = tuple(str(value) for name, value in report.user_properties if name == REQUESTS)
     route = said.get(ROUTE)
-    return FailedTest(report.nodeid, route if route in routes else None, ids, said.get(CAPABILITY, ""), reason(report))
+    return FailedTest(
+        report.nodeid, route if route in routes else None, ids, said.get(CAPABILITY, ""), reason(report), severity_of(report)
+    )

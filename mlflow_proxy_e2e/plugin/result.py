@@ -21,6 +21,7 @@ from mlflow_proxy_e2e.report.outputs import OUTPUTS, Outputs
 from mlflow_proxy_e2e.report.recorder import LEFT, RECORDER, RESULT, Recorder
 from mlflow_proxy_e2e.report.terminal import say
 from mlflow_proxy_e2e.report.verdicts import VERDICT
+from mlflow_proxy_e2e.severity import chosen
 from mlflow_proxy_e2e.stash import STACK, TARGET
 from mlflow_proxy_e2e.traffic import TRAFFIC
 from mlflow_proxy_e2e.version import mlflow_version
@@ -31,7 +32,7 @@ UNMATCHED = pytest.StashKey[tuple[str, ...]]()  # what the profile accepts and n
 def record(config: pytest.Config) -> Recorder:
     """Have what comes of tests recorded from now on. Raises ReportError, BadOptionError if the result cannot be delivered."""
     config.stash[OUTPUTS] = Outputs.asked_for(config)
-    config.stash[RECORDER] = recorder = Recorder(config.stash[TARGET])
+    config.stash[RECORDER] = recorder = Recorder(config.stash[TARGET], chosen(config.getoption("--fail-on")))
     config.pluginmanager.register(recorder)
     return recorder
 
@@ -70,7 +71,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         with TRAFFIC.uncounted():
             judged = judge(reporter, config.stash[TARGET], is_full=is_full)
         accept(reporter, judged.accepted)
-        config.stash[RECORDER].accept(judged.accepted)
+        config.stash[RECORDER].judge(judged.verdict, judged.accepted)
         config.stash[UNMATCHED] = judged.unmatched
         if judged.verdict:
             config.stash[VERDICT] = judged.verdict
@@ -98,7 +99,6 @@ def deliver(session: pytest.Session) -> None:
         session.exitstatus,
         routes=map(str, options.selected(config, "--route", recorder.target.routes)),
         mlflow=version,
-        verdict=config.stash.get(VERDICT, None),
         left_behind=config.stash.get(LEFT, []),
     )
     if config.option.xmlpath:

@@ -43,6 +43,7 @@ def _line(result: Result, route: str, checks: list[Check]) -> dict[str, Any]:
         # What follows is no metric, and can be searched for in the logs.
         "Outcome": result.outcome,
         "FailedCells": sorted({f"{check.identity or ANY}/{check.capability}" for check in bad}),
+        "Severities": [severity for severity, count in result.severities.items() if count],
         "Hops": sorted({hop for finding in result.wrong for hop in finding.hops}),
         "Causes": sorted({cause for finding in result.wrong for cause in finding.causes}),
     }

@@ -47,6 +47,11 @@ def _metrics(result: Result) -> Iterator[Metric]:
         (({**target, "outcome": outcome}, count) for outcome, count in result.counts.items()),
     )
     yield Metric(
+        "mlflow_e2e_failures",
+        "How many checks the target has failed, by severity.",
+        (({**target, "severity": severity}, count) for severity, count in result.severities.items()),
+    )
+    yield Metric(
         "mlflow_e2e_finding_info",
         "What a diagnosis has found; without a cause if it is none of those that are known.",
         ((labels, 1) for labels in _findings(result)),

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from importlib import metadata
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
@@ -15,6 +15,7 @@ from mlflow_proxy_e2e.errors import SuiteError
 from mlflow_proxy_e2e.redaction import without
 from mlflow_proxy_e2e.report.blame import BLAME, SUITE
 from mlflow_proxy_e2e.report.result import REACHABLE, Check, Outcome, Result, Trouble, reachable, subject_of
+from mlflow_proxy_e2e.severity import FAIL_ON, UNKNOWN, Severity
 from mlflow_proxy_e2e.target import Target
 
 if TYPE_CHECKING:
@@ -25,15 +26,21 @@ LEFT = pytest.StashKey[Sequence[str]]()  # and what the run could not remove fro
 RESULT = pytest.StashKey[Result]()  # and in the end what came of the run
 DISTRIBUTION = "mlflow-proxy-e2e"
 MESSAGE_LENGTH = 500  # characters; the whole of it is in pytest's own output
-ROUTE, IDENTITY, CAPABILITY = "route", "identity", "capability"  # the user properties of a test
+ROUTE, IDENTITY, CAPABILITY, SEVERITY = "route", "identity", "capability", "severity"  # the user properties of a test
 CRASHED = "???"  # the phase of a test whose worker is gone, as pytest-xdist reports it
 
 
 class Recorder:
-    """A plug-in that hears what comes of each test, and of what the suite needs besides."""
+    """A plug-in that hears what comes of each test, and of what the suite needs besides.
 
-    def __init__(self, target: Target) -> None:
-        self.target = target
+    Args:
+        target: what is tested.
+        fail_on: the severities that make a run fail.
+    """
+
+    def __init__(self, target: Target, fail_on: Sequence[Severity] = FAIL_ON) -> None:
+        self.target, self._fail_on = target, tuple(fail_on)
+        self._verdict: Verdict | None = None
         self._started, self._clock = datetime.now(timezone.utc), time.monotonic()
         self._checks: dict[str, Check] = {}
         self._errors: dict[str, Trouble] = {}
@@ -53,6 +60,7 @@ class Recorder:
                 _outcome(report),
                 report.duration,
                 "" if report.passed else self._message(report),
+                severity_of(report) if report.failed else None,
             )
             known = self._checks.get(report.nodeid)
             self._checks[report.nodeid] = known.then(check) if known else check
@@ -74,24 +82,31 @@ class Recorder:
         if not error.blames_target:
             self._fail(type(error).__name__, str(error))
         for route in map(str, self.target.routes if error.blames_target else ()):
-            check = Check(reachable(route), route, None, REACHABLE, "failed", 0.0, self._clean(str(error)))
+            check = Check(reachable(route), route, None, REACHABLE, "failed", 0.0, self._clean(str(error)), UNKNOWN)
             self._checks[check.id] = check
 
-    def accept(self, tests: Mapping[str, str]) -> None:
-        """Take down that the failures of some tests are accepted, and why."""
-        for name in tests.keys() & self._checks.keys():
-            self._checks[name] = replace(self._checks[name], outcome="accepted", accepted=tests[name])
+    def judge(self, verdict: Verdict | None, accepted: Mapping[str, str]) -> None:
+        """Take down what is wrong with the target, and so how bad failures are, and which of them are accepted, and why."""
+        self._verdict = verdict
+        severities = verdict.severities if verdict else {}
+        for name in severities.keys() & self._checks.keys():
+            self._checks[name] = replace(self._checks[name], severity=severities[name])
+        for name in accepted.keys() & self._checks.keys():
+            self._checks[name] = replace(self._checks[name], outcome="accepted", accepted=accepted[name])
 
     def exit_code(self, given: int) -> int:
         """Return the run's exit code, where pytest would end with ``given``."""
         if given in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.INTERRUPTED):
             checks = self._checks.values()
-            is_bad = any(check.is_bad for check in checks)
-            if self._errors and not is_bad:
+            fails = any(check.is_bad and check.severity in self._fail_on for check in checks)
+            fails = fails or bool(self._verdict and self._verdict.fails(self._fail_on))
+            if self._errors and not any(check.is_bad for check in checks):
                 return SuiteError.exit_code
             if given == pytest.ExitCode.OK and {check.outcome for check in checks} == {"skipped"}:
                 return pytest.ExitCode.NO_TESTS_COLLECTED
-            if given == pytest.ExitCode.TESTS_FAILED and not is_bad:
+            if given == pytest.ExitCode.OK and fails:
+                return pytest.ExitCode.TESTS_FAILED
+            if given == pytest.ExitCode.TESTS_FAILED and not fails and any(check.severity for check in checks):
                 return pytest.ExitCode.OK
         return given
 
@@ -105,7 +120,6 @@ class Recorder:
         *,
         routes: Iterable[str],
         mlflow: str | None,
-        verdict: Verdict | None,
         left_behind: Sequence[str],
     ) -> Result:
         """Return what came of the run so far, with what is known besides."""
@@ -118,7 +132,8 @@ class Recorder:
             mlflow=mlflow,
             exit_code=int(exit_code),
             checks=tuple(self._checks.values()),
-            verdict=verdict,
+            fail_on=self._fail_on,
+            verdict=self._verdict,
             errors=tuple(self._errors.values()),
             left_behind=tuple(map(self._clean, left_behind)),
         )
@@ -149,6 +164,12 @@ def reason(report: pytest.TestReport | pytest.CollectReport) -> str:
         return str(crash.message)
     lines = report.longreprtext.splitlines()
     return "\n".join([line[1:].strip() for line in lines if line.startswith("E ")] or lines[-3:])
+
+
+def severity_of(report: pytest.TestReport) -> Severity:
+    """Return how bad a failure is, as long as nothing more is known. Who could not be asked has let nobody in."""
+    said = {name: str(value) for name, value in report.user_properties}
+    return cast(Severity, said.get(SEVERITY, UNKNOWN)) if report.when == "call" else UNKNOWN
 
 
 def _outcome(report: pytest.TestReport) -> Outcome:

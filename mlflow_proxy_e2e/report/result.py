@@ -9,6 +9,8 @@ from datetime import datetime
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Literal
 
+from mlflow_proxy_e2e.severity import FAIL_ON, SEVERITIES, UNKNOWN, Severity, rank, worst
+
 if TYPE_CHECKING:
     from mlflow_proxy_e2e.diagnosis.verdict import Finding, Verdict
 
@@ -32,6 +34,7 @@ class Check:
             ``accepted`` if either is so and accepted.
         seconds: setting up and cleaning up included.
         message: why it did not pass.
+        severity: how bad it is that the target is to blame. None: it is not.
         accepted: why that is accepted. Empty: it is not.
     """
 
@@ -42,6 +45,7 @@ class Check:
     outcome: Outcome
     seconds: float
     message: str = ""
+    severity: Severity | None = None
     accepted: str = ""
 
     @property
@@ -80,6 +84,11 @@ class Cell:
         return tuple(check for check in self.checks if check.is_bad)
 
     @property
+    def severity(self) -> Severity | None:
+        """Return how bad that is: as the worst of them. None if there are none."""
+        return worst(check.severity for check in self.bad if check.severity) if self.bad else None
+
+    @property
     def seconds(self) -> float:
         """Return how long the checks took together."""
         return sum(check.seconds for check in self.checks)
@@ -103,6 +112,7 @@ class Result:
         seconds: from the start of the run, that of a stack of our own included.
         suite: the version of this suite.
         mlflow: the version of the target's MLflow, if that is known.
+        fail_on: the severities that make the run fail.
         verdict: what is wrong with the target, if anything is and it was asked.
         errors: what is wrong with the suite.
         left_behind: what the run created and could not remove.
@@ -116,6 +126,7 @@ class Result:
     mlflow: str | None
     exit_code: int
     checks: tuple[Check, ...]
+    fail_on: tuple[str, ...] = FAIL_ON
     verdict: Verdict | None = None
     errors: tuple[Trouble, ...] = ()
     left_behind: tuple[str, ...] = ()
@@ -156,8 +167,14 @@ class Result:
 
     @property
     def bad(self) -> tuple[Cell, ...]:
-        """Return the cells with which something is wrong."""
-        return tuple(cell for cell in self.cells if cell.bad)
+        """Return the cells with which something is wrong, worst first."""
+        return tuple(sorted((cell for cell in self.cells if cell.bad), key=lambda cell: rank(cell.severity or UNKNOWN)))
+
+    @property
+    def severities(self) -> Mapping[Severity, int]:
+        """Return how many checks for which the target is to blame there are of each severity."""
+        found = Counter(check.severity for cell in self.bad for check in cell.bad)
+        return {severity: found[severity] for severity in SEVERITIES}
 
     def is_up(self, route: str) -> bool:
         """Tell whether anything works through a route."""
@@ -174,7 +191,9 @@ class Result:
             "mlflow": self.mlflow,
             "outcome": self.outcome,
             "exit_code": self.exit_code,
+            "fail_on": list(self.fail_on),
             "counts": dict(self.counts),
+            "severities": dict(self.severities),
             "routes": {route: self.is_up(route) for route in self.routes},
             "verdict": self.verdict.to_data() if self.verdict else None,
             "errors": [asdict(error) for error in self.errors],
@@ -191,6 +210,7 @@ def _cell(cell: Cell) -> dict[str, Any]:
         "identity": cell.identity,
         "capability": cell.capability,
         "outcome": cell.outcome,
+        "severity": cell.severity,
         "checks": len(cell.checks),
         "seconds": round(cell.seconds, 3),
     }

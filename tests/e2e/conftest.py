@@ -28,9 +28,10 @@ from mlflow_proxy_e2e.endpoints.coverage import COVERAGE, Coverage
 from mlflow_proxy_e2e.endpoints.served import as_served, served
 from mlflow_proxy_e2e.exchanges import EXCHANGES, REQUESTS
 from mlflow_proxy_e2e.options import selected
-from mlflow_proxy_e2e.report.recorder import CAPABILITY, IDENTITY, ROUTE
+from mlflow_proxy_e2e.report.recorder import CAPABILITY, IDENTITY, ROUTE, SEVERITY
 from mlflow_proxy_e2e.report.result import subject_of
 from mlflow_proxy_e2e.scratch import Scratch
+from mlflow_proxy_e2e.severity import of_subject
 from mlflow_proxy_e2e.stash import RUN, TARGET
 from mlflow_proxy_e2e.target import CAPABILITIES, Caller, Carrier, Identity, Route, Target
 from mlflow_proxy_e2e.traffic import controlled
@@ -88,8 +89,10 @@ def _whom_and_what(item: pytest.Item) -> Iterator[tuple[str, str]]:
     parameters = item.callspec.params.values() if isinstance(item, pytest.Function) and hasattr(item, "callspec") else ()
     for name, kind in ((ROUTE, Route), (IDENTITY, Identity)):
         yield from ((name, str(parameter)) for parameter in parameters if isinstance(parameter, kind))
-    marker = item.get_closest_marker("subject")
-    yield CAPABILITY, marker.args[0] if marker else subject_of(item.path.name)
+    about, severity = item.get_closest_marker("subject"), item.get_closest_marker("severity")
+    subject = about.args[0] if about else subject_of(item.path.name)
+    yield CAPABILITY, subject
+    yield SEVERITY, severity.args[0] if severity else of_subject(subject)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

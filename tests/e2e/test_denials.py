@@ -420,6 +420,7 @@ def content(answer: requests.Response) -> Any:
     return answer.json() if "json" in answer.headers["Content-Type"] else answer.content
 
 
+@pytest.mark.severity("down")
 @each(READS, READS_OF_PARTS)
 def test_read(call: Call, permitted_reader: Sender, truth_rest: Rest) -> None:
     """An identity that may read gets what MLflow itself answers, in whichever way the key is sent, and nothing of the key."""
@@ -538,6 +539,7 @@ def test_denied_options(without_key: Refused, permitted_path: str, subjects: Map
         assert_denied(answer, without_key.denial)
 
 
+@pytest.mark.severity("contract")
 def test_path_without_rule(route: Route, control: Identity, target: Target) -> None:
     """A path that no rule covers is answered with 404, in the form of all errors of the hop that answers."""
     if not target.hops:
@@ -564,6 +566,7 @@ def test_denied_bad_bearer_beside_good_key(
     assert_denied(answer, target.contract.denial(MADE_UP))
 
 
+@pytest.mark.severity("contract")
 @pytest.mark.usefixtures("both_carriers")
 def test_good_bearer_beside_bad_key(route: Route, control: Identity, subjects: Mapping[str, str]) -> None:
     """A good bearer token is what counts, whatever X-API-Key says: the first carrier decides."""

@@ -49,6 +49,7 @@ def _leaked_address(request: Request, route: Route, identity: Identity, addresse
     return describe(wire, request, f"{answer} with {dict(answer.headers)}", "no address of a service", leaks) if leaks else None
 
 
+@pytest.mark.severity("open")
 def test_no_answer_is_for_others_pages(route: Route, insider: Identity) -> None:
     """No answer has a browser let a page of another site read it."""
     request = replace(REQUESTS["read"], headers=(("Origin", FOREIGN),))

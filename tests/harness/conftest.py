@@ -21,11 +21,13 @@ import pytest
 
 from fixtures.stack import engine
 from mlflow_proxy_e2e import timeouts
+from mlflow_proxy_e2e.severity import SEVERITIES
 
 ROOT = Path(__file__).parents[2]
 RECORDINGS = Path(__file__).parent / "faults" / "recordings.tar.xz"
 RUN_SECONDS = 300.0  # for a whole run to end by itself
 AS_USERS_HAVE_IT = ("-p", "no:schemathesis", "-p", "no:pytest_cov", "-p", "no:cacheprovider")
+FAIL_ON_ALL = f"--fail-on={','.join(SEVERITIES)}"  # no failure is to go unnoticed here
 # What these tests themselves run with is not meant for the runs that they start: least of all a job's summary of what is to fail.
 NOT_INHERITED = ("PYTEST_", "COV", "MLFLOW_", "E2E_", "GITHUB_")
 ONE_TEST = ("tests/e2e/test_experiments.py", "-k", "test_create_experiment", "--route", "internal", "--identity", "writer")
@@ -149,7 +151,7 @@ def start_run(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[StartR
         temp.mkdir(parents=True)
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(NOT_INHERITED)}
         junit, result, output = home / "junit.xml", home / "result.json", home / "output"
-        options = ("-m", "e2e", *AS_USERS_HAVE_IT, f"--junitxml={junit}", f"--report-json={result}")
+        options = ("-m", "e2e", *AS_USERS_HAVE_IT, FAIL_ON_ALL, f"--junitxml={junit}", f"--report-json={result}")
         process = begin([*options, *arguments], {**inherited, "TMPDIR": str(temp), **environment}, output)
         runs.append(Run(process, output, temp, junit, result, uses_docker))
         return runs[-1]

@@ -112,7 +112,7 @@ def test_exit_code(accepted: list[str], ends: int) -> None:
     for name in (TEST, OTHER):
         recorder.pytest_runtest_logreport(pytest.TestReport(name, ("", 0, ""), {}, "failed", None, "call"))
 
-    recorder.accept(dict.fromkeys(accepted, "known"))
+    recorder.judge(None, dict.fromkeys(accepted, "known"))
 
     assert recorder.exit_code(pytest.ExitCode.TESTS_FAILED) == ends
     assert recorder.exit_code(pytest.ExitCode.INTERRUPTED) == pytest.ExitCode.INTERRUPTED
@@ -121,7 +121,8 @@ def test_exit_code(accepted: list[str], ends: int) -> None:
 JUNIT = """<?xml version="1.0" encoding="utf-8"?>
 <testsuites><testsuite name="pytest" errors="0" failures="2" skipped="0" tests="2">
 <testcase classname="tests.e2e.test_runs" name="test_search_runs[external-reader]"><failure message="no">why</failure></testcase>
-<testcase classname="tests.e2e.test_runs" name="test_search_runs[internal-reader]"><failure message="no">why</failure></testcase>
+<testcase classname="tests.e2e.test_runs" name="test_search_runs[internal-reader]">
+<properties><property name="severity" value="down"/></properties><failure message="no">why</failure></testcase>
 </testsuite></testsuites>
 """
 
@@ -133,7 +134,10 @@ def test_junit(tmp_path: Path) -> None:
 
     junit.amend(
         file,
-        [Check(TEST, None, None, "runs", "accepted", 0.0, "no", "ticket 123"), Check(OTHER, None, None, "runs", "failed", 0.0)],
+        [
+            Check(TEST, None, None, "runs", "accepted", 0.0, "no", "down", "ticket 123"),
+            Check(OTHER, None, None, "runs", "failed", 0.0, "no", "loss"),
+        ],
     )
 
     (suite,) = ElementTree.parse(file).iter("testsuite")
@@ -142,7 +146,8 @@ def test_junit(tmp_path: Path) -> None:
     assert [(child.tag, child.attrib, child.text) for child in accepted] == [
         ("skipped", {"type": "pytest.xfail", "message": "accepted: ticket 123"}, "why")
     ]
-    assert [child.tag for child in failed] == ["failure"]
+    assert [child.tag for child in failed] == ["properties", "failure"]
+    assert [each.attrib for each in failed.iter("property")] == [{"name": "severity", "value": "loss"}]
 
 
 def accepting(file: Path, *causes: str) -> Recording:
