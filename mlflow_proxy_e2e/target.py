@@ -13,12 +13,14 @@ from mlflow_proxy_e2e import timeouts
 Scope = Literal["read", "write"]
 Access = Literal["read", "write", "denied", "open"]  # what a call asks of its caller: a scope, what nobody has, or nothing
 PolicyKind = Literal["endpoint", "method"]
-Carrier = Literal["bearer", "x-api-key", "basic"]
+Carrier = str  # a scheme of Authorization, or the name of a header
 Refusal = Literal["unauthenticated", "forbidden", "throttled"]
 Preflight = Literal["refused", "open"]
 ErrorBodies = Literal["mlflow", "any"]
 
 CARRIERS: tuple[Carrier, ...] = ("bearer", "x-api-key")  # of the reference proxy; ``basic`` is of MLflow's own users
+SCHEMES: Mapping[Carrier, str] = {"bearer": "Bearer", "apikey": "ApiKey"}  # by which Authorization carries a key
+NAMED: Mapping[Carrier, str] = {"x-api-key": "X-API-Key"}  # headers that carry one, as they are written
 DIRECT = "direct"
 CAPABILITIES: Mapping[str, str] = {
     "scopes": "keys may be limited to reading",
@@ -42,6 +44,13 @@ CAPABILITIES: Mapping[str, str] = {
     "destructive": "calls may be made that can harm others' requests or data, or have keys come to be in logs",
 }
 PERMISSIONS = ("large-bodies", "destructive")  # what a target can take is one thing, what its owner allows another
+
+
+def header_of(carrier: Carrier) -> tuple[str, str]:
+    """Return the header that carries a key, and what stands before the key in it."""
+    if carrier in SCHEMES:
+        return "Authorization", f"{SCHEMES[carrier]} "
+    return NAMED.get(carrier, carrier), ""
 
 
 class Secret:
@@ -159,6 +168,7 @@ class Contract:
         preflight: whether browsers' preflight requests (OPTIONS) are refused without a key, or open.
         errors: whether the bodies of refusals are in MLflow's shape, with its error codes.
         unauthenticated_header, throttled_header: what comes with these refusals. Empty: no header need.
+        open_paths: below a route's URL, or on its server, that need no key by intent. They may be read by GET and HEAD.
     """
 
     unauthenticated: int = 401
@@ -170,6 +180,7 @@ class Contract:
     errors: ErrorBodies = "mlflow"
     unauthenticated_header: str = "WWW-Authenticate"
     throttled_header: str = "Retry-After"
+    open_paths: tuple[str, ...] = ()
 
     def is_open(self, method: str) -> bool:
         """Tell whether calls with that method are answered without a key."""
@@ -346,7 +357,7 @@ class Target:
             capabilities=frozenset(data["capabilities"]),
             carriers=tuple(data["carriers"]),
             direct=Route(**data["direct"]) if data["direct"] else None,
-            contract=Contract(**data["contract"]),
+            contract=Contract(**{**data["contract"], "open_paths": tuple(data["contract"].get("open_paths", ()))}),
             policy=_policy(data.get("policy")),
             accepted=tuple(Acceptance(**each) for each in data.get("accepted", ())),
             hops=tuple(Hop(**hop) for hop in data["hops"]),

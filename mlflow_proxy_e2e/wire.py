@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from mlflow_proxy_e2e import timeouts
 from mlflow_proxy_e2e.clients import key_headers
 from mlflow_proxy_e2e.exchanges import EXCHANGES, REQUEST_ID, USER_AGENT
-from mlflow_proxy_e2e.target import Carrier, Identity, Route
+from mlflow_proxy_e2e.target import Carrier, Identity, Route, header_of
 from mlflow_proxy_e2e.traffic import TRAFFIC, Incoming
 
 Headers = tuple[tuple[str, str], ...]
@@ -335,13 +335,6 @@ def _context(ca: str | None) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=ca)
 
 
-_AS_CURL: dict[Carrier, str] = {
-    "bearer": '--header "Authorization: Bearer {0}"',
-    "x-api-key": '--header "X-API-Key: {0}"',
-    "basic": '--user "{1}:{0}"',
-}
-
-
 def as_curl(wire: Wire, request: Request) -> str:
     """Return the command that sends the request again. The key is a variable's: see ``--keep-stack``."""
     parts = ["curl", "--include", "--path-as-is", "--request", request.method]
@@ -353,7 +346,9 @@ def as_curl(wire: Wire, request: Request) -> str:
         parts += ["--header", f"{name}: {value}" if value else f"{name};"]
     command = shlex.join(parts)
     if wire.identity and wire.identity.key:
-        command += " " + _AS_CURL[wire.carrier].format(f"${wire.identity.variable}", wire.identity.user)
+        header, before = header_of(wire.carrier)
+        key = f"${wire.identity.variable}"
+        command += f' --user "{wire.identity.user}:{key}"' if wire.carrier == "basic" else f' --header "{header}: {before}{key}"'
     if request.body:
         command += f" --data-binary {shlex.quote(request.body[:SHOWN_BYTES].decode(errors='replace'))}"
     return f"{command} {shlex.quote(wire.route.url + request.path)}"

@@ -18,6 +18,7 @@ from mlflow_proxy_e2e.causes.proxy import (
     duplicates,
     headers,
     limits,
+    open_paths,
     paths,
     queries,
     refusals,
@@ -30,7 +31,7 @@ from mlflow_proxy_e2e.facts.sign import Sign
 FAMILIES = (
     *(environment, route),
     *(routing, rewriting, tls, target, edge_limits),
-    *(upstream, paths, queries, access, carriers, refusals, secrecy, bodies, headers, limits, duplicates, caching),
+    *(upstream, paths, queries, access, carriers, refusals, secrecy, bodies, headers, limits, duplicates, caching, open_paths),
     *(decisions, keys, clocks, outage),
     *(serving, hosts, artifacts, database, replicas),
 )

@@ -200,10 +200,16 @@ class Facts:
         path = request.path.partition("?")[0]
         return question.route in self.target.routes and decided_otherwise(self.target.policy, question.who, request.method, path)
 
+    def read_open(self, route: Route, path: str) -> Reply:
+        """Return what anybody gets at a path that needs no key by intent. Raises NotAskedError."""
+        return self._send(Question(route, Request("GET", path)), "")
+
     def _reply(self, question: Question, suffix: str) -> Reply:
         if self.is_decided_otherwise(question):
             raise DecidedOtherwiseError(str(question))
+        return self._send(question, suffix)
 
+    def _send(self, question: Question, suffix: str) -> Reply:
         def send() -> Reply:
             return self._prober.send(question, question.request.header("X-Request-ID") or uuid.uuid4().hex)
 

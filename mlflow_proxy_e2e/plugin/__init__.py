@@ -28,6 +28,7 @@ MARKERS = (
     "e2e: runs against a target: a stack of our own, or a deployed environment",
     "smoke: what must work for anybody to work at all, in seconds",
     "capability(*names): needs a target that declares these capabilities, and an MLflow that has them",
+    "parametrize_by_target(names, values): as parametrize, with what a function of the target returns",
     "since(version): needs an MLflow of this version or a newer one, where no missing endpoint tells that it is too old",
     "judges_policy: holds the target to its own policy, and is not skipped where that differs from the table of endpoints",
     "severity(name): how bad it is that the test fails (default: by its subject, see mlflow_proxy_e2e/severity.py)",

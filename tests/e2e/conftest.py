@@ -71,10 +71,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         "carrier": sorted(target.carriers),
     }
     marks = [mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")]
+    by_target = [mark.args for mark in metafunc.definition.iter_markers("parametrize_by_target")]
+    marks += [names for names, _ in by_target]
     chosen = {name for names in marks for name in ([names] if isinstance(names, str) else names)}
     for name, values in axes.items():
         if name in metafunc.fixturenames and name not in chosen:
             metafunc.parametrize(name, values or [EMPTY_AXIS], ids=str)
+    for names, values_of in by_target:
+        metafunc.parametrize(names, values_of(target))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

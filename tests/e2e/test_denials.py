@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import mlflow
 import pytest
 import requests
+from _pytest.mark import ParameterSet  # pytest has no public name for what pytest.param returns
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.genai.scorers import Guidelines
@@ -262,14 +263,15 @@ def mark(route: Route, identity: Identity, carrier: Carrier) -> str:
 
 def each(calls: Sequence[Call], of_parts: Sequence[Call]) -> pytest.MarkDecorator:
     """Have a test run once for every call whose capabilities the target declares: with every carrier, or with each in turn."""
-    pairs = [*itertools.product(calls, CARRIERS), *zip(of_parts, itertools.cycle(CARRIERS), strict=False)]
-    return pytest.mark.parametrize(
-        ("call", "carrier"),
-        [
+
+    def pairs(target: Target) -> list[ParameterSet]:
+        every, in_turn = itertools.product(calls, target.carriers), zip(of_parts, itertools.cycle(target.carriers), strict=False)
+        return [
             pytest.param(call, carrier, id=f"{carrier}-{call.name}", marks=pytest.mark.capability(*call.capability.split()))
-            for call, carrier in pairs
-        ],
-    )
+            for call, carrier in (*every, *in_turn)
+        ]
+
+    return pytest.mark.parametrize_by_target(("call", "carrier"), pairs)
 
 
 @pytest.fixture(scope="module")

@@ -58,6 +58,7 @@ denied = "unauthenticated"
 forbidden = 404
 errors = "any"
 unauthenticated_header = ""
+open_paths = ["/health"]
 
 [scopes]
 policy = "method"
@@ -122,10 +123,14 @@ def test_what_a_profile_says_is_taken_over(file: Path) -> None:
     assert target.direct == Route("direct", "http://mlflow.internal:5000")
     assert target.carriers == ("x-api-key", "bearer")
     assert target.capabilities == {"scopes", "artifacts", "large-bodies"}
-    assert target.contract == Contract(forbidden=404, errors="any", unauthenticated_header="")
+    assert target.contract == Contract(forbidden=404, errors="any", unauthenticated_header="", open_paths=("/health",))
     assert target.policy == Policy(
         "method",
-        (("POST /ajax-api/3.0/mlflow/ui-telemetry", "read"), ("GET /{api}/2.0/mlflow-artifacts/presigned/**", "denied")),
+        (
+            ("POST /ajax-api/3.0/mlflow/ui-telemetry", "read"),
+            ("GET /{api}/2.0/mlflow-artifacts/presigned/**", "denied"),
+            ("GET /health", "open"),
+        ),
     )
     assert target.accepted == (
         Acceptance("key-echoed", "ticket 123; until 2027-03-01", "2027-03-01"),
@@ -176,8 +181,12 @@ def test_password_that_no_header_carries(file: Path, monkeypatch: pytest.MonkeyP
         ('"artifacts"]', '"large-bodies"]', "capabilities has what is not known, at place 2: there are scopes, rate-limit,"),
         ('"artifacts"]', '"scopes"]', "capabilities has something twice."),
         ('["scopes", "artifacts"]', '"scopes"', "capabilities should be a list."),
-        ('"x-api-key", "bearer"', '"cookie"', "carriers has what is not known, at place 1: there are bearer, x-api-key, basic."),
-        ('"x-api-key", "bearer"', "", "carriers should have one at least of bearer, x-api-key, basic."),
+        (
+            '"x-api-key", "bearer"',
+            '"cookie"',
+            "carriers has what is not known, at place 1: there are bearer, apikey, x-api-key, basic, and headers by their names",
+        ),
+        ('"x-api-key", "bearer"', "", "carriers should have one at least of bearer, apikey, x-api-key, basic, and"),
         ('"x-api-key", "bearer"', '"basic", "bearer"', "carriers has 'basic' among others:"),
         ("https://registry", "registry", "routes.external.url should begin with http:// or https://."),
         ("https://registry", "https://registry prod", "routes.external.url should be a URL without white space"),
@@ -208,6 +217,12 @@ def test_password_that_no_header_carries(file: Path, monkeypatch: pytest.MonkeyP
         ("until 2027-03-01", "until 2027-02-30", "accept.key-echoed ends with a date that is none: it should be as in"),
         ('"no pages here yet"', '" "', "accept.tests/e2e/test_ui.py::* should say why it is accepted."),
         ('"no pages here yet"', "1", "accept.tests/e2e/test_ui.py::* should be a text in quotes."),
+        (
+            '["/health"]',
+            '["/health?x"]',
+            'expect.open_paths should have paths below the routes or on their servers, such as "/health":',
+        ),
+        ('["/health"]', '["/api/2.0/mlflow/experiments/search"]', "expect.open_paths has /api/2.0/mlflow/experiments/search, by"),
         ('policy = "method"', 'policy = "path"', "scopes.policy should be one of endpoint, method."),
         (
             '"read"\n"GET',

@@ -8,13 +8,14 @@ from typing import Any
 
 from fixtures.faults.auth.decisions import decide_by_method, decide_otherwise
 from fixtures.faults.catalogue import FAULTS
+from fixtures.faults.proxy.access import let_through
 from fixtures.faults.proxy.bodies import gzip
 from fixtures.faults.proxy.changes import add_filter, change_routes
 from fixtures.faults.proxy.headers import keep_origin
 from fixtures.faults.suite import E2E, EVERY, HEADERS, PATHS, TRANSFER, VERBS
 from fixtures.faults.system import Configuration, System, script_first
 from fixtures.services import envoy
-from mlflow_proxy_e2e.target import Policy, Target
+from mlflow_proxy_e2e.target import Carrier, Policy, Target
 
 OTHER_PREFIX = "/registry/v2"
 OTHER_WORDS = """
@@ -23,6 +24,27 @@ function envoy_on_response(handle)
   if status == "401" then
     handle:body(true):setBytes('{"error_code": "UNAUTHENTICATED", "message": "Who are you?", "request_id": "4f1c"}')
     handle:headers():replace("www-authenticate", "Bearer")
+  end
+end
+"""
+OTHER_CARRIERS = """
+function envoy_on_request(handle)
+  local headers = handle:headers()
+  local key = string.match(headers:get("authorization") or "", "^ApiKey (.*)") or headers:get("x-custom-key")
+  headers:remove("authorization")
+  headers:remove("x-api-key")
+  headers:remove("x-custom-key")
+  if key then
+    headers:add("x-api-key", key)
+  end
+end
+"""
+NOTHING_THERE = """
+function envoy_on_response(handle)
+  local headers = handle:headers()
+  if headers:get(":status") == "403" then
+    headers:replace(":status", "404")
+    handle:body(true):setBytes('{"detail":"Not Found"}')
   end
 end
 """
@@ -69,6 +91,7 @@ POLICY = (
     *(f"{HEADERS}::test_path_in_header_of_denied_write", f"{HEADERS}::test_method_in_header_of_denied_write"),
     *(f"{E2E}/test_denials.py::test_denied_get_that_acts", f"{E2E}/test_runs.py", f"{E2E}/test_fidelity_requests.py"),
 )
+VERSION = "/version"
 TELEMETRY = "POST /ajax-api/3.0/mlflow/ui-telemetry"
 ASSISTANT = "GET /ajax-api/3.0/mlflow/assistant/providers/*/health"
 SEARCH_OF_RUNS = "POST /api/2.0/mlflow/runs/search"
@@ -158,6 +181,19 @@ def _with_policy(policy: Policy) -> Callable[[Target], Target]:
     return lambda target: replace(target, policy=policy)
 
 
+def _with_open_path(path: str) -> Callable[[Target], Target]:
+    policy = Policy(overrides=((f"GET {path}", "open"),))
+    return lambda target: replace(target, contract=replace(target.contract, open_paths=(path,)), policy=policy)
+
+
+def _with_carriers(*carriers: Carrier) -> Callable[[Target], Target]:
+    def retarget(target: Target) -> Target:
+        identities = tuple(replace(identity, carrier=carriers[0]) for identity in target.identities)
+        return replace(target, carriers=carriers, identities=identities)
+
+    return retarget
+
+
 def as_deployed(target: Target) -> Target:
     """Return what a profile says of a target: no logs, nobody to issue keys, no MLflow to ask directly."""
     return replace(target, hops=(), keys=None, direct=None)
@@ -176,6 +212,11 @@ VARIATIONS: Mapping[str, Variation] = {
     "compresses": Variation(add_filter("compressor", **gzip("compressor")), tests=COMPRESSIBLE),
     "connects-again": Variation(proxy(_connects_again)),
     "external-only": Variation(retarget=lambda target: with_one_route(as_deployed(target))),
+    "forbidden-as-404": Variation(
+        script_first(NOTHING_THERE),
+        _expecting(forbidden=404, errors="any"),
+        (f"{E2E}/test_denials.py", *(f"{EVERY}[external-{area}]" for area in ("api-2.0", "other")), f"{VERBS}[external-other]"),
+    ),
     "foreign-origin-forwarded": Variation(change_routes(keep_origin), tests=(f"{E2E}/test_ui.py::test_write_of_page",)),
     "headers-of-others": Variation(script_first(HEADERS_OF_OTHERS)),
     "http-only": Variation(edge(_without_tls), _external_url(lambda url: url.replace("https:", "http:"))),
@@ -183,6 +224,19 @@ VARIATIONS: Mapping[str, Variation] = {
     "internal-only": Variation(retarget=lambda target: replace(target, routes=(target.route("internal"),))),
     "method-policy": Variation(decide_by_method, _with_policy(Policy("method")), POLICY),
     "old-http-refused": Variation(edge(_refuse_old_http), tests=(f"{E2E}/test_fidelity_connections.py::test_last_request",)),
+    "open-path": Variation(
+        let_through({"path": f"/mlflow{VERSION}"}),
+        _with_open_path(VERSION),
+        (
+            *(f"{E2E}/test_secrets.py::test_open_path", f"{EVERY}[external-other]", f"{VERBS}[external-other]"),
+            *(f"{PATHS}::test_odd_path_without_key", f"{HEADERS}::test_path_in_header_without_key"),
+        ),
+    ),
+    "other-carriers": Variation(
+        script_first(OTHER_CARRIERS),
+        _with_carriers("apikey", "X-Custom-Key"),
+        (f"{E2E}/test_bypass_keys.py", f"{E2E}/test_denials.py::test_denied_read", f"{EVERY}[external-other]"),
+    ),
     "other-prefix": Variation(edge(_other_prefix), _external_url(lambda url: url.replace("/api/mlflow", OTHER_PREFIX))),
     "other-words": Variation(script_first(OTHER_WORDS)),
     "own-scopes": Variation(
