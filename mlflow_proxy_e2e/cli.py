@@ -14,6 +14,7 @@ import click
 from packaging.requirements import Requirement
 
 from mlflow_proxy_e2e.errors import BadOptionError, SuiteError, SuiteMissingError
+from mlflow_proxy_e2e.severity import FAIL_ON, SEVERITIES, chosen
 from mlflow_proxy_e2e.suite_folder import CONFIG, ROOT, TESTS
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def main() -> None:
     """Test MLflow behind a proxy that checks API keys, and name what is wrong."""
 
 
-@main.command(epilog=f"Exit codes: 0 nothing is wrong, 1 the cause is known, 3 the cause is unknown. {OTHERS}")
+@main.command(epilog=f"Exit codes: 0 nothing is wrong that --fail-on names, 1 the cause is known, 3 the cause is unknown. {OTHERS}")
 @click.option("--target", metavar="FILE", type=click.Path(path_type=Path), help="The profile of the target (TOML).")
 @click.option("--json", "as_json", is_flag=True, help="Print the verdict as JSON.")
 @click.option(
@@ -69,13 +70,21 @@ def main() -> None:
     type=click.Path(path_type=Path),
     help="Write all observations to FILE, without keys. Without --target: read them from FILE, without a network.",
 )
-def check(target: Path | None, facts: Path | None, *, as_json: bool) -> None:
+@click.option(
+    "--fail-on",
+    metavar="SEVERITIES",
+    default=",".join(FAIL_ON),
+    show_default=True,
+    help=f"The severities that count as wrong, separated by commas: {', '.join(SEVERITIES)}.",
+)
+def check(target: Path | None, facts: Path | None, fail_on: str, *, as_json: bool) -> None:
     """Say what is wrong with a deployed target, without running any test."""
-    from mlflow_proxy_e2e import profile
+    from mlflow_proxy_e2e import acceptance, profile
     from mlflow_proxy_e2e.diagnosis import conclude
     from mlflow_proxy_e2e.facts.facts import Facts
     from mlflow_proxy_e2e.facts.recording import Recording
 
+    severities = chosen(fail_on)
     if target is None and facts is None:
         raise BadOptionError("check needs --target=FILE, the profile of the target, or --facts=FILE, earlier observations.")
     if target is None:
@@ -87,9 +96,11 @@ def check(target: Path | None, facts: Path | None, *, as_json: bool) -> None:
             observed.write(facts)
     verdict = conclude(observed)
     click.echo(json.dumps(verdict.to_data(), indent=2) if as_json else verdict)
-    if verdict.findings:
-        sys.exit(WRONG if verdict.findings[0].causes else UNKNOWN)
-    sys.exit(WELL)
+    if error := acceptance.error(acceptance.outdated(observed.target)):
+        click.echo(error, err=True)
+    if wrong := verdict.fails(severities):
+        sys.exit(WRONG if wrong[0].causes else UNKNOWN)
+    sys.exit(error.exit_code if error else WELL)
 
 
 def _observed(target: Target) -> Facts:
@@ -110,7 +121,7 @@ def _observed(target: Target) -> Facts:
 
 def _runs_tests(command: Callable[..., None]) -> Callable[..., None]:
     arguments = click.argument("pytest_arguments", metavar="[PYTEST ARGUMENTS]...", nargs=-1, type=click.UNPROCESSED)
-    epilog = f"Exit codes: 0 everything works, 1 the target fails a test, 2 to 5 are pytest's own. {OTHERS}"
+    epilog = f"Exit codes: 0 nothing is wrong that --fail-on names, 1 the target fails a test, 2 to 5 are pytest's own. {OTHERS}"
     return main.command(epilog=epilog, context_settings={"ignore_unknown_options": True})(_target(arguments(command)))
 
 
@@ -118,7 +129,8 @@ def _runs_tests(command: Callable[..., None]) -> Callable[..., None]:
 def smoke(target: str, pytest_arguments: Sequence[str]) -> None:
     """Test the essentials, in seconds.
 
-    Two tests run at a time. Any arguments of pytest's may follow, such as -n 4, -k, the id of a test, or --report-json=FILE.
+    Two tests run at a time. Any arguments of pytest's may follow, such as -n 4, -k, the id of a test, --report-json=FILE,
+    or --fail-on=open,loss for the severities that make the run fail.
     """
     _run_tests("smoke", "2", target, pytest_arguments)
 
@@ -128,7 +140,7 @@ def e2e(target: str, pytest_arguments: Sequence[str]) -> None:
     """Test everything that the target's profile promises.
 
     One test per processor runs at a time. Any arguments of pytest's may follow, such as -n 2, -k, the id of a test,
-    or --report-json=FILE.
+    --report-json=FILE, or --fail-on=open,loss for the severities that make the run fail.
     """
     _run_tests("e2e", "auto", target, pytest_arguments)
 

@@ -15,7 +15,7 @@ from mlflow import MlflowClient
 from mlflow.tracking._tracking_service import utils as tracking
 
 from mlflow_proxy_e2e import timeouts
-from mlflow_proxy_e2e.target import Caller, Carrier, Identity, Route
+from mlflow_proxy_e2e.target import Caller, Carrier, Identity, Route, header_of
 
 # By default, the MLflow client retries eight kinds of failure for four minutes. Tests need to see a failure when it happens.
 FAIL_AT_ONCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": f"{timeouts.ANSWER:.0f}"}
@@ -31,6 +31,7 @@ LOGIN = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
 SHADOWING = (*LOGIN, "MLFLOW_TRACKING_AUTH", "MLFLOW_TRACKING_AWS_SIGV4")
 SET_BY_MLFLOW = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")  # and those that its setters set
 VARIABLE: dict[Carrier, str] = {"bearer": "MLFLOW_TRACKING_TOKEN", "x-api-key": "MLFLOW_TRACKING_API_KEY"}
+HEADER_VARIABLE = "MLFLOW_TRACKING_API_KEY_HEADER"  # has the plug-in send the key in another header
 ON_THE_WAY = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")  # both spellings are used
 NOT_ON_THE_WAY = ("NO_PROXY", "no_proxy")
 
@@ -78,13 +79,11 @@ def key_headers(identity: Identity | None, carrier: Carrier | None = None) -> di
     if identity is None or identity.key is None:
         return {}
     key = identity.key.reveal()
-    match carrier or identity.carrier:
-        case "bearer":
-            return {"Authorization": f"Bearer {key}"}
-        case "x-api-key":
-            return {"X-API-Key": key}
-        case "basic":
-            return {"Authorization": f"Basic {base64.b64encode(key.encode()).decode()}"}
+    carrier = carrier or identity.carrier
+    if carrier == "basic":
+        return {"Authorization": f"Basic {base64.b64encode(key.encode()).decode()}"}
+    header, before = header_of(carrier)
+    return {header: f"{before}{key}"}
 
 
 @contextmanager
@@ -101,7 +100,7 @@ def signed_in(
 
     MLflow reads URL and credentials from the process, so blocks may be nested (the inner one counts), but not interleaved.
     """
-    wanted: dict[str, str | None] = dict.fromkeys((*SHADOWING, *VARIABLE.values()))
+    wanted: dict[str, str | None] = dict.fromkeys((*SHADOWING, *VARIABLE.values(), HEADER_VARIABLE))
     wanted |= {**patience, "MLFLOW_TRACKING_SERVER_CERT_PATH": route.ca}
     wanted |= dict.fromkeys(ON_THE_WAY, route.proxy) | dict.fromkeys(NOT_ON_THE_WAY, None if route.proxy else "*")
     wanted |= credentials(identity, carrier)
@@ -147,7 +146,10 @@ def credentials(identity: Identity | None, carrier: Carrier | None = None) -> di
     if carrier == "basic":
         user, _, password = key.partition(":")
         return dict(zip(LOGIN, (user, password), strict=True))
-    return {VARIABLE[carrier]: key}
+    if carrier in VARIABLE:
+        return {VARIABLE[carrier]: key}
+    header, before = header_of(carrier)
+    return {VARIABLE["x-api-key"]: f"{before}{key}", HEADER_VARIABLE: header}
 
 
 def _forget_routes_to_artifacts() -> None:

@@ -10,6 +10,7 @@ import pytest
 from mlflow_proxy_e2e import profile
 from mlflow_proxy_e2e.deployed import DeployedStack
 from mlflow_proxy_e2e.errors import BadOptionError
+from mlflow_proxy_e2e.severity import FAIL_ON, SEVERITIES
 from mlflow_proxy_e2e.target import Identity, Route, Target
 
 Named = TypeVar("Named", Route, Identity)
@@ -23,6 +24,12 @@ def declare(parser: pytest.Parser) -> None:
     group.addoption("--sweep", action="store_true", help="remove what killed runs left on the target, and do nothing else")
     group.addoption("--route", metavar="NAME", action="append", help="only this route; may be repeated (default: all)")
     group.addoption("--identity", metavar="NAME", action="append", help="only this identity; may be repeated (default: all)")
+    group.addoption(
+        "--fail-on",
+        metavar="SEVERITIES",
+        default=",".join(FAIL_ON),
+        help=f"what makes the run fail, separated by commas: {', '.join(SEVERITIES)} (default: %(default)s)",
+    )
     group.addoption("--endpoints", metavar="FILE", help="write which endpoints of MLflow were exercised, and by what (Markdown)")
     group.addoption("--report-json", metavar="FILE", help="write the result as JSON (docs/report.schema.json)")
     group.addoption("--report-prometheus", metavar="FILE", help="write the result for node_exporter's textfile collector")

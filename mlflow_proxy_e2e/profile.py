@@ -10,22 +10,29 @@ import re
 import ssl
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import date
 from itertools import combinations
 from pathlib import Path
 from typing import Any, get_args
 from urllib.parse import SplitResult, urlsplit
 
+from mlflow_proxy_e2e.endpoints.scopes import Rule, rules_of, scopes_of
 from mlflow_proxy_e2e.errors import BadProfileError
 from mlflow_proxy_e2e.target import (
     CAPABILITIES,
     DIRECT,
     PERMISSIONS,
+    SCHEMES,
+    Acceptance,
+    Access,
     Carrier,
     Contract,
     ErrorBodies,
     Identity,
     KeyService,
     Limits,
+    Policy,
+    PolicyKind,
     Preflight,
     Refusal,
     Route,
@@ -35,6 +42,8 @@ from mlflow_proxy_e2e.target import (
 )
 from mlflow_proxy_e2e.toml import Table
 
+CARRIERS: tuple[Carrier, ...] = (*SCHEMES, "x-api-key", "basic")
+THERE_ARE = f"{', '.join(CARRIERS)}, and headers by their names, such as X-Custom-Key"
 ENVIRONMENT = "env:"  # the prefix of a variable's name where a key is expected
 REQUESTS_PER_SECOND = 50  # the default for a target
 PURPOSE = "--target needs the profile of a deployed target: docs/profiles.md describes it."
@@ -43,6 +52,10 @@ HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]*")
 VISIBLE = re.compile(r"[!-~]+")  # what a header can carry through any hop
 TEXT = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]+")  # what a password can be: it is sent as base64 of UTF-8
 STATUSES = ("unauthenticated", "forbidden", "throttled", "auth_outage")
+OPEN_PATH = re.compile(r"/[^\s?#*]*")
+UNTIL = re.compile(r"\buntil (\d{4}-\d{2}-\d{2})$")  # ends a reason that is valid until that day
+LIKE_AN_ENDPOINT = 'it should be a method and a path, such as "POST /{api}/2.0/mlflow/runs/search", as in endpoints/scopes.txt'
+PROBED: Rule = next(rules_of("GET /api/2.0/mlflow/experiments/search", "read"))
 ANONYMOUS = Identity("anonymous", refused="unauthenticated")  # sends no key: every target must refuse it
 
 
@@ -71,9 +84,7 @@ class _Reader:
         name = table.take("name", str)
         if not NAME.fullmatch(name) and "name" in table:
             table.note("name", "should be a word of letters, digits, '.', '_' and '-': reports use it")
-        carriers: tuple[Carrier, ...] = table.words("carriers", get_args(Carrier))
-        if not carriers:
-            table.note("carriers", f"should have at least one of {', '.join(get_args(Carrier))}")
+        carriers = self.carriers()
         if "basic" in carriers and len(carriers) > 1:
             table.note("carriers", "has 'basic' among others: a user's password cannot be sent in another way")
         promised = frozenset(table.words("capabilities", [known for known in CAPABILITIES if known not in PERMISSIONS]))
@@ -87,12 +98,26 @@ class _Reader:
             identities=identities,
             capabilities=promised | self.permissions(limits),
             carriers=carriers,
-            contract=self.contract(),
+            contract=(contract := self.contract()),
+            policy=self.policy(contract),
+            accepted=self.accepted(),
             keys=self.keys(promised),
             limits=self.limits(limits),
         )
         table.close()
         return target
+
+    def carriers(self) -> tuple[Carrier, ...]:
+        said = [str(word) for word in self.table.take("carriers", list)]
+        written = {name.lower(): name for name in CARRIERS}
+        if unknown := [word for word in said if word.lower() not in written and not (HEADER.fullmatch(word) and "-" in word)]:
+            places = ", ".join(str(said.index(word) + 1) for word in unknown)
+            self.table.note("carriers", f"has what is not known, at place {places}: there are {THERE_ARE}")
+        if len({word.lower() for word in said}) != len(said):
+            self.table.note("carriers", "has something twice")
+        if not said:
+            self.table.note("carriers", f"should have one at least of {THERE_ARE}")
+        return tuple(written.get(word.lower(), word) for word in said if word not in unknown)
 
     def routes(self) -> tuple[Route, ...]:
         tables = self.table.tables("routes")
@@ -178,6 +203,16 @@ class _Reader:
         table.close()
         return expected
 
+    def policy(self, contract: Contract) -> Policy:
+        table = self.table.table("scopes")
+        kind: PolicyKind = table.word("policy", get_args(PolicyKind), Policy.kind)
+        overrides = tuple((endpoint, access(table, endpoint)) for endpoint in table.names if endpoint != "policy")
+        return Policy(kind, (*overrides, *((f"GET {path}", "open") for path in contract.open_paths)))
+
+    def accepted(self) -> tuple[Acceptance, ...]:
+        table = self.table.table("accept")
+        return tuple(acceptance(table, what) for what in table.names)
+
     def permissions(self, table: Table) -> frozenset[str]:
         return frozenset(name for name in PERMISSIONS if table.take(name.replace("-", "_"), bool, default=False))
 
@@ -242,8 +277,52 @@ def contract(table: Table) -> Contract:
         said[name] = table.take(name, str, getattr(Contract, name))
         if not HEADER.fullmatch(said[name]):
             table.note(name, "should be the name of a header, or empty")
+    said["open_paths"] = open_paths(table)
     preflight: Preflight = table.word("preflight", get_args(Preflight), Contract.preflight)
     return Contract(**said, preflight=preflight, errors=table.word("errors", get_args(ErrorBodies), Contract.errors))
+
+
+def open_paths(table: Table) -> tuple[str, ...]:
+    """Return the paths that need no key, and take note of what is none."""
+    said = [str(path) for path in table.take("open_paths", list, [])]
+    if any(not OPEN_PATH.fullmatch(path) for path in said):
+        table.note(
+            "open_paths",
+            'should have paths below the routes or on their servers, such as "/health": no URLs, queries and wildcards',
+        )
+    if PROBED.template in said:
+        table.note("open_paths", f"has {PROBED.template}, by which the suite sees whether a key is let in")
+    return tuple(path for path in said if OPEN_PATH.fullmatch(path))
+
+
+def access(table: Table, endpoint: str) -> Access:
+    """Return how a deployment decides about an endpoint, where that differs from the table of endpoints."""
+    rules = tuple(rules_of(endpoint, "denied"))
+    if not any(rule.covers(known) for rule in rules for known in scopes_of().rules):
+        table.note(endpoint, f"matches no endpoint of MLflow: {LIKE_AN_ENDPOINT}")
+    decided: Access = table.word(endpoint, get_args(Access), "denied")
+    if decided in ("denied", "open") and any(rule.covers(PROBED) for rule in rules):
+        table.note(endpoint, f"is '{decided}' and includes {PROBED}, by which the suite sees whether a key is let in")
+    return decided
+
+
+def acceptance(table: Table, what: str) -> Acceptance:
+    """Return what is accepted under an id, and take note of what is wrong with the reason."""
+    reason = table.take(what, str).strip()
+    until = UNTIL.search(reason)
+    if what in table and not reason:
+        table.note(what, "should say why it is accepted")
+    if until and not _is_day(until[1]):
+        table.note(what, "ends with a date that is none: it should be as in 'until 2027-03-01'")
+    return Acceptance(what, reason, until[1] if until else None)
+
+
+def _is_day(text: str) -> bool:
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
 
 
 def usable_url(table: Table, name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, NamedTuple
@@ -10,12 +11,16 @@ from typing import Any, Literal, NamedTuple
 from mlflow_proxy_e2e import timeouts
 
 Scope = Literal["read", "write"]
-Carrier = Literal["bearer", "x-api-key", "basic"]
+Access = Literal["read", "write", "denied", "open"]  # what a call asks of its caller: a scope, what nobody has, or nothing
+PolicyKind = Literal["endpoint", "method"]
+Carrier = str  # a scheme of Authorization, or the name of a header
 Refusal = Literal["unauthenticated", "forbidden", "throttled"]
 Preflight = Literal["refused", "open"]
 ErrorBodies = Literal["mlflow", "any"]
 
 CARRIERS: tuple[Carrier, ...] = ("bearer", "x-api-key")  # of the reference proxy; ``basic`` is for MLflow's own users
+SCHEMES: Mapping[Carrier, str] = {"bearer": "Bearer", "apikey": "ApiKey"}  # schemes of Authorization with a key
+NAMED: Mapping[Carrier, str] = {"x-api-key": "X-API-Key"}  # headers with a key, in their usual spelling
 DIRECT = "direct"
 CAPABILITIES: Mapping[str, str] = {
     "scopes": "keys can be limited to reading",
@@ -39,6 +44,13 @@ CAPABILITIES: Mapping[str, str] = {
     "destructive": "calls may be made that can harm others' requests or data, or that put keys into logs",
 }
 PERMISSIONS = ("large-bodies", "destructive")  # what the owner of a target allows, rather than what the target can do
+
+
+def header_of(carrier: Carrier) -> tuple[str, str]:
+    """Return the header that carries a key, and what stands before the key in it."""
+    if carrier in SCHEMES:
+        return "Authorization", f"{SCHEMES[carrier]} "
+    return NAMED.get(carrier, carrier), ""
 
 
 class Secret:
@@ -156,6 +168,7 @@ class Contract:
         preflight: whether browsers' preflight requests (OPTIONS) are refused without a key, or open.
         errors: whether the bodies of refusals are in MLflow's format, with its error codes.
         unauthenticated_header, throttled_header: the header that these refusals must have. Empty: none.
+        open_paths: paths below a route's URL, or on its server, that need no key by intent. They are read by GET and HEAD.
     """
 
     unauthenticated: int = 401
@@ -167,6 +180,7 @@ class Contract:
     errors: ErrorBodies = "mlflow"
     unauthenticated_header: str = "WWW-Authenticate"
     throttled_header: str = "Retry-After"
+    open_paths: tuple[str, ...] = ()
 
     def is_open(self, method: str) -> bool:
         """Tell whether calls with that method are answered without a key."""
@@ -180,6 +194,44 @@ class Contract:
             "throttled": (self.throttled, "REQUEST_LIMIT_EXCEEDED", self.throttled_header),
         }[identity.refused or "forbidden"]
         return Denial(status, code if self.errors == "mlflow" else None, header or None)
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How a deployment decides which scope a call needs. The default is the table in ``endpoints/scopes.txt``.
+
+    Args:
+        kind: ``endpoint`` goes by the table; ``method`` takes GET and HEAD for reads, and everything else for writes.
+        overrides: endpoints that are decided in another way, such as ``POST /v1/traces``, and how. The first that matches counts.
+    """
+
+    kind: PolicyKind = "endpoint"
+    overrides: tuple[tuple[str, Access], ...] = ()
+
+
+@dataclass(frozen=True)
+class Acceptance:
+    """Something that is wrong with a target, and that its owner knows of and accepts.
+
+    Args:
+        what: the id of a cause, or that of a test, in which ``*`` stands for anything.
+        reason: why it is accepted.
+        until: the last day on which it is, such as ``2027-03-01``. None: there is none.
+    """
+
+    what: str
+    reason: str
+    until: str | None = None
+
+    @property
+    def is_of_tests(self) -> bool:
+        """Tell whether it is about tests, and not about a cause."""
+        return "::" in self.what or "*" in self.what
+
+    def covers_test(self, test: str) -> bool:
+        """Tell whether it is about the test of that id."""
+        pattern = ".*".join(map(re.escape, self.what.split("*")))
+        return self.is_of_tests and re.fullmatch(pattern, test) is not None
 
 
 @dataclass(frozen=True)
@@ -233,6 +285,8 @@ class Target:
     carriers: tuple[Carrier, ...] = CARRIERS
     direct: Route | None = None
     contract: Contract = Contract()
+    policy: Policy = Policy()
+    accepted: tuple[Acceptance, ...] = ()
     hops: tuple[Hop, ...] = ()
     keys: KeyService | None = None
     limits: Limits = Limits()
@@ -303,9 +357,16 @@ class Target:
             capabilities=frozenset(data["capabilities"]),
             carriers=tuple(data["carriers"]),
             direct=Route(**data["direct"]) if data["direct"] else None,
-            contract=Contract(**data["contract"]),
+            contract=Contract(**{**data["contract"], "open_paths": tuple(data["contract"].get("open_paths", ()))}),
+            policy=_policy(data.get("policy")),
+            accepted=tuple(Acceptance(**each) for each in data.get("accepted", ())),
             hops=tuple(Hop(**hop) for hop in data["hops"]),
             keys=KeyService(**{**data["keys"], "token": Secret(data["keys"]["token"])}) if data["keys"] else None,
             limits=Limits(**data["limits"]),
             mlflow_version=data["mlflow_version"],
         )
+
+
+def _policy(data: Mapping[str, Any] | None) -> Policy:
+    """Return the policy of plain data. Facts files that are older than policies have none."""
+    return Policy(data["kind"], tuple((endpoint, access) for endpoint, access in data["overrides"])) if data else Policy()

@@ -88,7 +88,12 @@ class Table:
     def tables(self, name: str) -> Mapping[str, Table]:
         """Return the tables within a table, by name."""
         outer = self.table(name)
-        return {inner: outer.table(inner) for inner in outer._data}
+        return {inner: outer.table(inner) for inner in outer.names}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return the names of all entries, in the order of the file."""
+        return tuple(self._data)
 
     def note(self, name: str, what: str) -> None:
         """Note that something is wrong with an entry, or with the table itself if ``name`` is empty."""

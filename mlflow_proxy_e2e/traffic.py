@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
@@ -43,7 +43,8 @@ class Traffic:
     """What this process may still send.
 
     ``given_up`` says, by a route's URL, why nothing more is sent there. ``answer`` is how many seconds to wait for a client's
-    answer, and ``delayed_until`` when the last request that has to wait for its turn may be sent.
+    answer, and ``delayed_until`` when the last request that has to wait for its turn may be sent. ``before`` is called with the
+    route, method, path and headers of each request that a client is about to send on a route.
     """
 
     def __init__(self) -> None:
@@ -59,6 +60,7 @@ class Traffic:
         self.given_up: dict[str, str] = {}
         self.answer: float = timeouts.ANSWER
         self.most_bytes = BYTES
+        self.before: Callable[[str, str, str, Mapping[str, Any]], None] = lambda *_: None
 
     def limit(self, target: Target, processes: int, answer: float = timeouts.ANSWER) -> None:
         """Apply a target's limits to this process, one of so many: it gets its share.
@@ -219,8 +221,10 @@ def controlled(target: Target, seen: set[tuple[str, str]]) -> Iterator[None]:
         whole = f"{pool.scheme}://{pool.host}:{pool.port}{url}" if url.startswith("/") else _with_port(url)
         base = max((base for base in routes if whole.startswith(f"{base}/")), key=len, default="")
         route = routes[base].url if base else ""
-        TRAFFIC.admit(route)
         headers = dict(pool.headers if headers is None else headers)
+        if base:
+            TRAFFIC.before(route, method, urlsplit(whole.removeprefix(base)).path, headers)
+        TRAFFIC.admit(route)
         request_id = EXCHANGES.sign(headers)
         if TRAFFIC.answer < timeouts.ANSWER:
             options["timeout"] = Timeout(TRAFFIC.answer)

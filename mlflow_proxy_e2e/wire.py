@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from mlflow_proxy_e2e import timeouts
 from mlflow_proxy_e2e.clients import key_headers
 from mlflow_proxy_e2e.exchanges import EXCHANGES, REQUEST_ID, USER_AGENT
-from mlflow_proxy_e2e.target import Carrier, Identity, Route
+from mlflow_proxy_e2e.target import Carrier, Identity, Route, header_of
 from mlflow_proxy_e2e.traffic import TRAFFIC, Incoming
 
 Headers = tuple[tuple[str, str], ...]
@@ -173,7 +173,7 @@ class Wire:
 
         A server may close an idle connection at this very moment: then, as every client does, it is sent again on a new one.
         """
-        data, request_id = self._signed(request)
+        data, request_id = self.signed(request)
         url = self.route.url + request.path
         try:
             with TRAFFIC.awaiting(self.route.url, self.timeout):
@@ -202,9 +202,9 @@ class Wire:
 
     def encode(self, request: Request) -> bytes:
         """Return the bytes that ``ask`` sends: the request with the identity's key."""
-        return self._signed(request)[0]
+        return self.signed(request)[0]
 
-    def _signed(self, request: Request) -> tuple[bytes, str]:
+    def signed(self, request: Request) -> tuple[bytes, str]:
         """Return the bytes to send, and the request's id."""
         signature = {name: value for name in (REQUEST_ID, USER_AGENT) if (value := request.header(name)) is not None}
         given = frozenset(signature)
@@ -343,13 +343,6 @@ def _context(ca: str | None) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=ca)
 
 
-_AS_CURL: dict[Carrier, str] = {
-    "bearer": '--header "Authorization: Bearer {0}"',
-    "x-api-key": '--header "X-API-Key: {0}"',
-    "basic": '--user "{1}:{0}"',
-}
-
-
 def as_curl(wire: Wire, request: Request) -> str:
     """Return a command that sends the request again. The key is in a variable: see ``--keep-stack``."""
     parts = ["curl", "--include", "--path-as-is", "--request", request.method]
@@ -361,7 +354,9 @@ def as_curl(wire: Wire, request: Request) -> str:
         parts += ["--header", f"{name}: {value}" if value else f"{name};"]
     command = shlex.join(parts)
     if wire.identity and wire.identity.key:
-        command += " " + _AS_CURL[wire.carrier].format(f"${wire.identity.variable}", wire.identity.user)
+        header, before = header_of(wire.carrier)
+        key = f"${wire.identity.variable}"
+        command += f' --user "{wire.identity.user}:{key}"' if wire.carrier == "basic" else f' --header "{header}: {before}{key}"'
     if request.body:
         command += f" --data-binary {shlex.quote(request.body[:SHOWN_BYTES].decode(errors='replace'))}"
     return f"{command} {shlex.quote(wire.route.url + request.path)}"

@@ -20,6 +20,7 @@ from mlflow_proxy_e2e.causes.proxy import (
     duplicates,
     headers,
     limits,
+    open_paths,
     paths,
     queries,
     refusals,
@@ -32,7 +33,7 @@ from mlflow_proxy_e2e.facts.sign import Sign
 FAMILIES = (
     *(environment, route),
     *(routing, rewriting, edge_keys, tls, target, edge_limits, firewall, edge_caching),
-    *(upstream, paths, queries, access, carriers, refusals, secrecy, bodies, headers, limits, duplicates, caching),
+    *(upstream, paths, queries, access, carriers, refusals, secrecy, bodies, headers, limits, duplicates, caching, open_paths),
     *(decisions, keys, clocks, outage),
     *(serving, hosts, artifacts, database, replicas),
 )

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Literal, NewType
 
 from mlflow_proxy_e2e.facts.sign import Sign
+from mlflow_proxy_e2e.severity import Severity
 
 CauseId = NewType("CauseId", str)
 Hop = Literal["client", "edge", "proxy", "auth", "mlflow"]  # in the order in which a request crosses them
-Severity = Literal["open", "loss", "down", "contract", "hardening"]  # worst first
 
 
 @dataclass(frozen=True, kw_only=True)

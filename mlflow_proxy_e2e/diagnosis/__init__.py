@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import get_args
 
 from mlflow_proxy_e2e import timeouts
 from mlflow_proxy_e2e.causes.catalogue import CATALOGUE, UNNAMED
-from mlflow_proxy_e2e.causes.cause import Cause, CauseId, Severity
+from mlflow_proxy_e2e.causes.cause import Cause, CauseId
 from mlflow_proxy_e2e.diagnosis.failed import FailedTest, account, group
 from mlflow_proxy_e2e.diagnosis.verdict import Finding, Verdict
 from mlflow_proxy_e2e.facts.facts import Facts, together
@@ -16,11 +15,10 @@ from mlflow_proxy_e2e.facts.recording import Recording
 from mlflow_proxy_e2e.facts.sign import Reading, Shows
 from mlflow_proxy_e2e.facts.slow_calls import slower_than_mlflow
 from mlflow_proxy_e2e.redaction import without
+from mlflow_proxy_e2e.severity import rank, worst
 from mlflow_proxy_e2e.target import Target
 
-SEVERITIES: tuple[str, ...] = get_args(Severity)  # worst first
 AT_ONCE = 16  # signs read concurrently: most of them wait for replies
-UNKNOWN_SEVERITY: Severity = "down"  # of a problem without a name: something that should work does not
 
 
 @dataclass(frozen=True)
@@ -62,7 +60,7 @@ def recorded(recording: Recording) -> Verdict:
 
 def read(facts: Facts) -> Mapping[CauseId, Reading]:
     """Return the reading of each cause's sign. The slowest signs are read first, then the worst causes."""
-    causes = sorted(CATALOGUE.values(), key=lambda cause: (-cause.shows.seconds, SEVERITIES.index(cause.severity)))
+    causes = sorted(CATALOGUE.values(), key=lambda cause: (-cause.shows.seconds, rank(cause.severity)))
 
     def reading(cause: Cause) -> Reading:
         with facts.within(cause.id):
@@ -126,16 +124,27 @@ def _unnamed(facts: Facts) -> list[Found]:
 
 def _ranked(facts: Facts, found: Iterable[Found]) -> tuple[list[Finding], dict[Finding, frozenset[str]]]:
     findings = {_finding(facts, each): each.reading.routes for each in found}
-    return sorted(findings, key=lambda finding: (SEVERITIES.index(finding.severity), not finding.causes)), findings
+    return sorted(findings, key=_rank), findings
+
+
+def _rank(finding: Finding) -> tuple[bool, int, bool]:
+    return bool(finding.accepted), rank(finding.severity), not finding.causes
 
 
 def _finding(facts: Facts, found: Found) -> Finding:
-    severities = [cause.severity for cause in found.causes] or [UNKNOWN_SEVERITY]
     return Finding(
         hops=found.reading.hops or together(*(cause.hop for cause in found.causes)),
         causes=tuple(cause.id for cause in found.causes),
-        severity=min(severities, key=SEVERITIES.index),
+        severity=worst(cause.severity for cause in found.causes),
         what=tuple(cause.what for cause in found.causes) or (found.what,),
         remedy=tuple(cause.remedy for cause in found.causes),
         evidence=tuple(without(facts.secrets, str(line)) for line in found.reading.evidence),
+        accepted=_accepted(facts.target, found.causes),
     )
+
+
+def _accepted(target: Target, causes: Sequence[Cause]) -> str:
+    """Return why causes are accepted that cannot be told apart: nothing unless all of them are."""
+    reasons = {each.what: each.reason for each in target.accepted}
+    found = [reasons.get(cause.id, "") for cause in causes]
+    return "; ".join(dict.fromkeys(found)) if all(found) else ""

@@ -11,6 +11,7 @@ from mlflow_proxy_e2e.causes.cause import CauseId
 from mlflow_proxy_e2e.diagnosis.verdict import Finding, Unexplained
 from mlflow_proxy_e2e.facts.facts import EDGE_ROUTE, PROXY_ROUTE, Facts, together
 from mlflow_proxy_e2e.facts.trace import LogLine
+from mlflow_proxy_e2e.severity import UNKNOWN, Severity, rank, worst
 from mlflow_proxy_e2e.wire import DESCRIBED, described, kind_of
 
 
@@ -24,6 +25,7 @@ class FailedTest:
         request_ids: of the requests that it sent last, oldest first.
         about: its subject.
         message: why it failed.
+        severity: how bad that is, as long as nothing more is known.
         passed_on: the names of other routes on which the same test passed.
     """
 
@@ -32,6 +34,7 @@ class FailedTest:
     request_ids: tuple[str, ...]
     about: str = ""
     message: str = ""
+    severity: Severity = UNKNOWN
     passed_on: frozenset[str] = frozenset()
 
 
@@ -58,12 +61,19 @@ def _reddens(finding: Finding, routes: frozenset[str], test: FailedTest) -> bool
 
 
 def group(facts: Facts, tests: Iterable[FailedTest]) -> list[Unexplained]:
-    """Return the tests that no finding accounts for, grouped by how they fail, the largest group first."""
+    """Return the tests that no finding accounts for, grouped by how they fail: the worst group first, then the largest."""
     alike: dict[str, list[FailedTest]] = {}
     for test in tests:
         alike.setdefault(kind_of(test.message), []).append(test)
-    groups = sorted(alike.values(), key=len, reverse=True)
-    return [Unexplained(tuple(test.id for test in each), _hops(facts, each), _example(facts, each[0])) for each in groups]
+    groups = sorted(alike.values(), key=lambda tests: (rank(_worst(tests)), -len(tests)))
+    return [
+        Unexplained(tuple(test.id for test in tests), _hops(facts, tests), _example(facts, tests[0]), _worst(tests))
+        for tests in groups
+    ]
+
+
+def _worst(tests: Iterable[FailedTest]) -> Severity:
+    return worst(test.severity for test in tests)
 
 
 def _example(facts: Facts, test: FailedTest) -> tuple[str, ...]:

@@ -49,6 +49,8 @@ def _differing(facts: Facts, reads: Iterable[Request], callers: Sequence[Identit
     for request in reads:
         direct = facts.ask_directly(request)
         for who in callers:
+            if any(facts.is_decided_otherwise(facts.question(route, request, who)) for route in facts.routes):
+                continue
             if wrong := facts.wrong(partial(facts.difference, request, who, partial(_essence, _headers(direct)))):
                 return _found(facts, wrong, direct)
     return NO
@@ -91,7 +93,8 @@ def _reads(facts: Facts) -> Reading:
     if facts.direct is None or not facts.open_routes:
         return NO
     callers = list(dict.fromkeys((facts.control, *facts.target.who_may("read"))))
-    facts.replies(facts.question(facts.open_routes[0], request, callers[0]) for request in READS)
+    questions = (facts.question(facts.open_routes[0], request, callers[0]) for request in READS)
+    facts.replies(question for question in questions if not facts.is_decided_otherwise(question))
     return _differing(facts, READS, callers)
 
 
@@ -123,6 +126,8 @@ def _mlflow_fails(facts: Facts, own: Sandbox) -> Reading:
 def _own_writes(facts: Facts, own: Sandbox) -> Reading:
     for request in _writes(own):
         direct = facts.ask_directly(request)
+        if facts.is_decided_otherwise(facts.question(facts.routes[0], request)):
+            continue
         if wrong := facts.wrong(partial(facts.difference, request, None, _status)):
             return _found(facts, wrong, direct)
     return NO

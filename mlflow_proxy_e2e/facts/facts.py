@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from mlflow_proxy_e2e import timeouts
+from mlflow_proxy_e2e.endpoints.scopes import decided_otherwise
 from mlflow_proxy_e2e.errors import ReportError
-from mlflow_proxy_e2e.facts.prober import AT_ONCE, NotAskedError, Prober
+from mlflow_proxy_e2e.facts.prober import AT_ONCE, DecidedOtherwiseError, NotAskedError, Prober
 from mlflow_proxy_e2e.facts.question import Question, Reply
 from mlflow_proxy_e2e.facts.recording import Recording, named
 from mlflow_proxy_e2e.facts.trace import LogLine, lines_about, lines_with
@@ -205,7 +206,22 @@ class Facts:
         with ThreadPoolExecutor(min(most, len(things))) as threads:
             return list(threads.map(do, things))
 
+    def is_decided_otherwise(self, question: Question) -> bool:
+        """Tell whether the deployment's policy decides about a call in another way than signs expect: then it shows nothing."""
+        request = question.request
+        path = request.path.partition("?")[0]
+        return question.route in self.target.routes and decided_otherwise(self.target.policy, question.who, request.method, path)
+
+    def read_open(self, route: Route, path: str) -> Reply:
+        """Return what anybody gets at a path that needs no key by intent. Raises NotAskedError."""
+        return self._send(Question(route, Request("GET", path)), "")
+
     def _reply(self, question: Question, suffix: str) -> Reply:
+        if self.is_decided_otherwise(question):
+            raise DecidedOtherwiseError(str(question))
+        return self._send(question, suffix)
+
+    def _send(self, question: Question, suffix: str) -> Reply:
         def send() -> Reply:
             """Send it. What a limit on bursts refuses has not been asked: it says nothing about the call."""
             reply = self._prober.send(question, question.request.header("X-Request-ID") or uuid.uuid4().hex)

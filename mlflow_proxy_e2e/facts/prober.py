@@ -38,6 +38,10 @@ class NotAskedError(Exception):
     """A question has no reply: the time or number of requests for all of them is used up, or the recording lacks it."""
 
 
+class DecidedOtherwiseError(NotAskedError):
+    """A question is not asked: the deployment's own policy decides about it, so that its reply would show nothing."""
+
+
 class Prober:
     """Sends questions until the time is up. Safe to use from several threads."""
 

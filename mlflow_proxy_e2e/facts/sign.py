@@ -10,7 +10,7 @@ from enum import IntEnum
 from functools import partial
 
 from mlflow_proxy_e2e.facts.facts import Facts
-from mlflow_proxy_e2e.facts.prober import NotAskedError
+from mlflow_proxy_e2e.facts.prober import DecidedOtherwiseError, NotAskedError
 from mlflow_proxy_e2e.facts.question import Reply
 from mlflow_proxy_e2e.target import Route
 from mlflow_proxy_e2e.wire import Request
@@ -65,9 +65,11 @@ class Sign:
         self._read, self.seconds = read, seconds
 
     def __call__(self, facts: Facts) -> Reading:
-        """Return the reading. It is UNKNOWN if a question could not be asked."""
+        """Return the reading. It is UNKNOWN if a question could not be asked, or is up to the deployment's own policy."""
         try:
             return self._read(facts)
+        except DecidedOtherwiseError:
+            return UNKNOWN
         except NotAskedError:
             return NOT_ASKED
 

@@ -28,7 +28,10 @@ MARKERS = (
     "e2e: runs against a target: the suite's own stack, or a deployed environment",
     "smoke: the essentials, in seconds",
     "capability(*names): needs a target that declares these capabilities, and an MLflow that has them",
+    "parametrize_by_target(names, values): as parametrize, with values that a function returns for the target",
     "since(version): needs an MLflow of this version or a newer one, where no missing endpoint shows that it is too old",
+    "judges_policy: checks the target's own policy, so it is not skipped where that differs from the table of endpoints",
+    "severity(name): how bad it is if the test fails (default: by its subject, see mlflow_proxy_e2e/severity.py)",
     "subject(name): what reports count the test under (default: what its file is about)",
 )
 

@@ -10,25 +10,29 @@ from typing import Any
 
 import pytest
 
-from mlflow_proxy_e2e import options
+from mlflow_proxy_e2e import acceptance, options
 from mlflow_proxy_e2e.endpoints.coverage import COVERAGE, Coverage
 from mlflow_proxy_e2e.errors import SuiteError
-from mlflow_proxy_e2e.plugin.failures import diagnosed
-from mlflow_proxy_e2e.report import summary, verdicts
+from mlflow_proxy_e2e.plugin.failures import accept, judge
+from mlflow_proxy_e2e.plugin.selection import runs_everything
+from mlflow_proxy_e2e.report import junit, summary, verdicts
 from mlflow_proxy_e2e.report.blame import BLAME, SUITE, is_own
 from mlflow_proxy_e2e.report.outputs import OUTPUTS, Outputs
 from mlflow_proxy_e2e.report.recorder import LEFT, RECORDER, RESULT, Recorder
 from mlflow_proxy_e2e.report.terminal import say
 from mlflow_proxy_e2e.report.verdicts import VERDICT
+from mlflow_proxy_e2e.severity import chosen
 from mlflow_proxy_e2e.stash import STACK, TARGET
 from mlflow_proxy_e2e.traffic import TRAFFIC
 from mlflow_proxy_e2e.version import mlflow_version
+
+UNMATCHED = pytest.StashKey[tuple[str, ...]]()  # what the profile accepts and nothing matches, in words
 
 
 def record(config: pytest.Config) -> Recorder:
     """Start to record tests. Raises ReportError, BadOptionError if the result cannot be delivered."""
     config.stash[OUTPUTS] = Outputs.asked_for(config)
-    config.stash[RECORDER] = recorder = Recorder(config.stash[TARGET])
+    config.stash[RECORDER] = recorder = Recorder(config.stash[TARGET], chosen(config.getoption("--fail-on")))
     config.pluginmanager.register(recorder)
     return recorder
 
@@ -61,11 +65,16 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a SIGTERM after Ctrl-C must not prevent the clean-up
     TRAFFIC.hope_again()  # a diagnosis looks for the reason, and routes that are back get cleaned up
     # With -x, --maxfail and after Ctrl-C, a session is interrupted, but tests have failed all the same.
-    if STACK in config.stash and exitstatus in (pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.INTERRUPTED):
+    if STACK in config.stash and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.INTERRUPTED):
         reporter: Any = config.pluginmanager.get_plugin("terminalreporter")
+        is_full = exitstatus != pytest.ExitCode.INTERRUPTED and runs_everything(config)
         with TRAFFIC.uncounted():
-            if verdict := diagnosed(reporter, config.stash[TARGET]):
-                config.stash[VERDICT] = verdict
+            judged = judge(reporter, config.stash[TARGET], is_full=is_full)
+        accept(reporter, judged.accepted)
+        config.stash[RECORDER].judge(judged.verdict, judged.accepted)
+        config.stash[UNMATCHED] = judged.unmatched
+        if judged.verdict:
+            config.stash[VERDICT] = judged.verdict
 
 
 @pytest.hookimpl(specname="pytest_sessionfinish", trylast=True)
@@ -80,15 +89,20 @@ def deliver(session: pytest.Session) -> None:
     if not (recorder := config.stash.get(RECORDER, None)):
         return
     session.exitstatus = recorder.exit_code(session.exitstatus)
+    if error := acceptance.error((*acceptance.outdated(recorder.target), *config.stash.get(UNMATCHED, ()))):
+        say(config, f"{error}")
+        recorder.note(error)
+        session.exitstatus = session.exitstatus or error.exit_code
     with TRAFFIC.uncounted():
         version = mlflow_version(recorder.target) if recorder.works() else None
     config.stash[RESULT] = recorder.result(
         session.exitstatus,
         routes=map(str, options.selected(config, "--route", recorder.target.routes)),
         mlflow=version,
-        verdict=config.stash.get(VERDICT, None),
         left_behind=config.stash.get(LEFT, []),
     )
+    if config.option.xmlpath:
+        junit.amend(Path(config.option.xmlpath), config.stash[RESULT].checks)
     try:
         config.stash[OUTPUTS].write(config.stash[RESULT], partial(say, config))
     except SuiteError as error:

@@ -21,7 +21,7 @@ def render(result: Result) -> str:
 
 def _line(result: Result, route: str, checks: list[Check]) -> dict[str, Any]:
     passed = sum(check.outcome == "passed" for check in checks)
-    bad = [check for check in checks if check.outcome in ("failed", "error")]
+    bad = [check for check in checks if check.is_bad]
     return {
         "_aws": {
             "Timestamp": int((result.started.timestamp() + result.seconds) * 1000),
@@ -43,6 +43,7 @@ def _line(result: Result, route: str, checks: list[Check]) -> dict[str, Any]:
         # The following are not metrics, but can be searched for in the logs.
         "Outcome": result.outcome,
         "FailedCells": sorted({f"{check.identity or ANY}/{check.capability}" for check in bad}),
-        "Hops": sorted({hop for finding in result.findings for hop in finding.hops}),
-        "Causes": sorted({cause for finding in result.findings for cause in finding.causes}),
+        "Severities": [severity for severity, count in result.severities.items() if count],
+        "Hops": sorted({hop for finding in result.wrong for hop in finding.hops}),
+        "Causes": sorted({cause for finding in result.wrong for cause in finding.causes}),
     }

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from mlflow_proxy_e2e.report.matrix import Matrix
 from mlflow_proxy_e2e.report.result import Result
-from mlflow_proxy_e2e.report.summary import SHOWN, counted, told
+from mlflow_proxy_e2e.report.summary import SHOWN, counted, failure, told
 
 ANNOTATIONS = 10  # of each kind that GitHub shows for one step
 
@@ -19,12 +19,14 @@ def step_summary(result: Result) -> str:
 def commands(result: Result) -> Iterator[str]:
     """Return workflow commands that annotate what is wrong: findings first, and no more than GitHub shows."""
     messages = [
-        *((f"{result.target}: the suite itself failed", f"{error.where}: {error.message}") for error in result.errors),
-        *((f"{result.target}: {' or '.join(finding.hops)}", str(finding)) for finding in result.findings),
-        *((f"{result.target}: {cell.id}", cell.bad[0].message) for cell in result.bad),
+        *((None, "the suite itself failed", f"{error.where}: {error.message}") for error in result.errors),
+        *((finding.severity, " or ".join(finding.hops), str(finding)) for finding in result.wrong),
+        *((cell.severity, cell.id, cell.bad[0].message) for cell in result.bad),
     ]
-    for title, message in messages[:ANNOTATIONS]:
-        yield f"::error title={_property(title)}::{_data(message)}"
+    for severity, what, message in messages[:ANNOTATIONS]:
+        level = "error" if severity is None or severity in result.fail_on else "warning"
+        title = f"{result.target}: {what}" + (f" ({severity})" if severity else "")
+        yield f"::{level} title={_property(title)}::{_data(message)}"
 
 
 def _sections(result: Result) -> Iterator[str]:
@@ -37,7 +39,8 @@ def _sections(result: Result) -> Iterator[str]:
         yield _row("---" for _ in matrix.heading)
         yield from (_row(row.texts) for row in matrix.rows)
         yield ""
-    yield from _list("Does not work", [f"{cell.id}: {told(cell.bad[0].message)}" for cell in result.bad])
+    yield from _list("Does not work", [failure(cell) for cell in result.bad])
+    yield from _list("Accepted", [f"{check.id}: {check.accepted}" for check in result.accepted])
     yield from _list("The suite itself failed", [f"{error.where}: {told(error.message)}" for error in result.errors])
     yield from _list("Left behind on the target", result.left_behind)
     yield _text(counted(result))

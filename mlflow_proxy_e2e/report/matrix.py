@@ -7,7 +7,14 @@ from dataclasses import dataclass
 
 from mlflow_proxy_e2e.report.result import ANY, Outcome, Result
 
-MARKS: Mapping[Outcome | None, str] = {"passed": "ok", "failed": "FAILED", "error": "ERROR", "skipped": "-", None: ""}
+MARKS: Mapping[Outcome | None, str] = {
+    "passed": "ok",
+    "failed": "FAILED",
+    "error": "ERROR",
+    "accepted": "accepted",
+    "skipped": "-",
+    None: "",
+}
 COLUMNS = 12  # the most that are readable side by side
 
 Outcomes = tuple[Outcome | None, ...]  # one for each capability, in the order of the matrix

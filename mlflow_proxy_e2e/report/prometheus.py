@@ -30,7 +30,7 @@ def _metrics(result: Result) -> Iterator[Metric]:
         "Whether anything works through the route (1) or nothing does (0).",
         (({**target, "route": route}, float(result.is_up(route))) for route in result.routes),
     )
-    told = [cell for cell in result.cells if cell.outcome != "skipped"]
+    told = [cell for cell in result.cells if cell.outcome not in ("skipped", "accepted")]
     yield Metric(
         "mlflow_e2e_check_success",
         "Whether all checks of the capability by the identity on the route have passed.",
@@ -45,6 +45,11 @@ def _metrics(result: Result) -> Iterator[Metric]:
         "mlflow_e2e_checks",
         "How many checks there were, by outcome.",
         (({**target, "outcome": outcome}, count) for outcome, count in result.counts.items()),
+    )
+    yield Metric(
+        "mlflow_e2e_failures",
+        "How many checks the target has failed, by severity.",
+        (({**target, "severity": severity}, count) for severity, count in result.severities.items()),
     )
     yield Metric(
         "mlflow_e2e_finding_info",
@@ -68,9 +73,12 @@ def _labels(cell: Cell) -> Mapping[str, str]:
 
 
 def _findings(result: Result) -> Iterator[Mapping[str, str]]:
-    seen = {(" ".join(finding.hops), " ".join(finding.causes), finding.severity) for finding in result.findings}
-    for hop, cause, severity in sorted(seen):
-        yield {"target": result.target, "hop": hop, "cause": cause, "severity": severity}
+    seen = {
+        (" ".join(finding.hops), " ".join(finding.causes), finding.severity, str(bool(finding.accepted)).lower())
+        for finding in result.findings
+    }
+    for hop, cause, severity, accepted in sorted(seen):
+        yield {"target": result.target, "hop": hop, "cause": cause, "severity": severity, "accepted": accepted}
 
 
 def _lines(result: Result) -> Iterator[str]:

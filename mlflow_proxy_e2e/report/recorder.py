@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from importlib import metadata
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
@@ -15,6 +16,7 @@ from mlflow_proxy_e2e.exchanges import SENT_LAST, last_call
 from mlflow_proxy_e2e.redaction import without
 from mlflow_proxy_e2e.report.blame import BLAME, SUITE
 from mlflow_proxy_e2e.report.result import REACHABLE, Check, Outcome, Result, Trouble, reachable, subject_of
+from mlflow_proxy_e2e.severity import FAIL_ON, UNKNOWN, Severity
 from mlflow_proxy_e2e.target import Target
 from mlflow_proxy_e2e.wire import described
 
@@ -26,15 +28,21 @@ LEFT = pytest.StashKey[Sequence[str]]()  # and what the run could not remove fro
 RESULT = pytest.StashKey[Result]()  # and, at the end, the run's result
 DISTRIBUTION = "mlflow-proxy-e2e"
 MESSAGE_LENGTH = 500  # characters; pytest's own output has the whole message
-ROUTE, IDENTITY, CAPABILITY = "route", "identity", "capability"  # the user properties of a test
+ROUTE, IDENTITY, CAPABILITY, SEVERITY = "route", "identity", "capability", "severity"  # the user properties of a test
 CRASHED = "???"  # the phase that pytest-xdist reports for a test whose worker has crashed
 
 
 class Recorder:
-    """A plugin that records the outcome of each test, and whatever else goes wrong."""
+    """A plugin that records the outcome of each test, and whatever else goes wrong.
 
-    def __init__(self, target: Target) -> None:
-        self.target = target
+    Args:
+        target: what is tested.
+        fail_on: the severities that make a run fail.
+    """
+
+    def __init__(self, target: Target, fail_on: Sequence[Severity] = FAIL_ON) -> None:
+        self.target, self._fail_on = target, tuple(fail_on)
+        self._verdict: Verdict | None = None
         self._started, self._clock = datetime.now(timezone.utc), time.monotonic()
         self._checks: dict[str, Check] = {}
         self._errors: dict[str, Trouble] = {}
@@ -54,6 +62,7 @@ class Recorder:
                 _outcome(report),
                 report.duration,
                 "" if report.passed else self._shown(failure(report)),
+                severity_of(report) if report.failed else None,
             )
             known = self._checks.get(report.nodeid)
             self._checks[report.nodeid] = known.then(check) if known else check
@@ -75,17 +84,32 @@ class Recorder:
         if not error.blames_target:
             self._fail(type(error).__name__, str(error))
         for route in map(str, self.target.routes if error.blames_target else ()):
-            check = Check(reachable(route), route, None, REACHABLE, "failed", 0.0, self._clean(str(error)))
+            check = Check(reachable(route), route, None, REACHABLE, "failed", 0.0, self._clean(str(error)), UNKNOWN)
             self._checks[check.id] = check
+
+    def judge(self, verdict: Verdict | None, accepted: Mapping[str, str]) -> None:
+        """Take down what is wrong with the target, and so how bad failures are, and which of them are accepted, and why."""
+        self._verdict = verdict
+        severities = verdict.severities if verdict else {}
+        for name in severities.keys() & self._checks.keys():
+            self._checks[name] = replace(self._checks[name], severity=severities[name])
+        for name in accepted.keys() & self._checks.keys():
+            self._checks[name] = replace(self._checks[name], outcome="accepted", accepted=accepted[name])
 
     def exit_code(self, given: int) -> int:
         """Return the run's exit code, given pytest's own."""
         if given in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.INTERRUPTED):
-            outcomes = {check.outcome for check in self._checks.values()}
-            if self._errors and not outcomes & {"failed", "error"}:
+            checks = self._checks.values()
+            fails = any(check.is_bad and check.severity in self._fail_on for check in checks)
+            fails = fails or bool(self._verdict and self._verdict.fails(self._fail_on))
+            if self._errors and not any(check.is_bad for check in checks):
                 return SuiteError.exit_code
-            if given == pytest.ExitCode.OK and outcomes == {"skipped"}:
+            if given == pytest.ExitCode.OK and {check.outcome for check in checks} == {"skipped"}:
                 return pytest.ExitCode.NO_TESTS_COLLECTED
+            if given == pytest.ExitCode.OK and fails:
+                return pytest.ExitCode.TESTS_FAILED
+            if given == pytest.ExitCode.TESTS_FAILED and not fails and any(check.severity for check in checks):
+                return pytest.ExitCode.OK
         return given
 
     def works(self) -> bool:
@@ -98,7 +122,6 @@ class Recorder:
         *,
         routes: Iterable[str],
         mlflow: str | None,
-        verdict: Verdict | None,
         left_behind: Sequence[str],
     ) -> Result:
         """Return the result of the run so far, with what else is known."""
@@ -111,7 +134,8 @@ class Recorder:
             mlflow=mlflow,
             exit_code=int(exit_code),
             checks=tuple(self._checks.values()),
-            verdict=verdict,
+            fail_on=self._fail_on,
+            verdict=self._verdict,
             errors=tuple(self._errors.values()),
             left_behind=tuple(map(self._clean, left_behind)),
         )
@@ -149,6 +173,12 @@ def failure(report: pytest.TestReport) -> str:
     message = reason(report)
     sent_last = dict(report.sections).get(SENT_LAST)
     return f"{message}\n{last_call(sent_last)}" if sent_last and not described(message) else message
+
+
+def severity_of(report: pytest.TestReport) -> Severity:
+    """Return how bad a failure is, as long as nothing more is known. An error in set-up is no open door."""
+    said = {name: str(value) for name, value in report.user_properties}
+    return cast(Severity, said.get(SEVERITY, UNKNOWN)) if report.when == "call" else UNKNOWN
 
 
 def _outcome(report: pytest.TestReport) -> Outcome:

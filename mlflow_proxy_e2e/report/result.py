@@ -9,11 +9,13 @@ from datetime import datetime
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Literal
 
+from mlflow_proxy_e2e.severity import FAIL_ON, SEVERITIES, UNKNOWN, Severity, rank, worst
+
 if TYPE_CHECKING:
     from mlflow_proxy_e2e.diagnosis.verdict import Finding, Verdict
 
-Outcome = Literal["passed", "failed", "error", "skipped"]
-OUTCOMES: tuple[Outcome, ...] = ("failed", "error", "passed", "skipped")  # worst first
+Outcome = Literal["passed", "failed", "error", "accepted", "skipped"]
+OUTCOMES: tuple[Outcome, ...] = ("failed", "error", "accepted", "passed", "skipped")  # worst first
 FORMAT = 2  # of the data: raised when a field is removed or changes its meaning, not when one is added
 REACHABLE = "reachable"  # the capability of a route that can be reached: reported where it cannot
 ANY = "any"  # used where a check belongs to no particular route or identity
@@ -28,9 +30,12 @@ class Check:
         id: pytest's own, which is the same in every run.
         route, identity: what it was run with; None if nothing in particular.
         capability: what it was about.
-        outcome: ``failed`` if the target did not do what it should, ``error`` if the target did not provide what the check needs.
+        outcome: ``failed`` if the target did not do what it should, ``error`` if the target did not provide what the check needs,
+            ``accepted`` if one of them is listed in the profile's [accept].
         seconds: including set-up and clean-up.
         message: why it did not pass.
+        severity: how bad it is that the target is to blame. None: it is not.
+        accepted: why that is accepted. Empty: it is not.
     """
 
     id: str
@@ -40,6 +45,13 @@ class Check:
     outcome: Outcome
     seconds: float
     message: str = ""
+    severity: Severity | None = None
+    accepted: str = ""
+
+    @property
+    def is_bad(self) -> bool:
+        """Tell whether something is wrong with the target, and not accepted."""
+        return self.outcome in ("failed", "error")
 
     def then(self, later: Check) -> Check:
         """Return the check with the outcome of another phase added."""
@@ -69,7 +81,12 @@ class Cell:
     @property
     def bad(self) -> tuple[Check, ...]:
         """Return the checks for which the target is to blame."""
-        return tuple(check for check in self.checks if check.outcome in ("failed", "error"))
+        return tuple(check for check in self.checks if check.is_bad)
+
+    @property
+    def severity(self) -> Severity | None:
+        """Return how bad that is: as the worst of them. None if there are none."""
+        return worst(check.severity for check in self.bad if check.severity) if self.bad else None
 
     @property
     def seconds(self) -> float:
@@ -95,6 +112,7 @@ class Result:
         seconds: from the start of the run, including that of the lab's own stack.
         suite: the version of this suite.
         mlflow: the version of the target's MLflow, if known.
+        fail_on: the severities that make the run fail.
         verdict: what is wrong with the target, if it was diagnosed.
         errors: what is wrong with the suite.
         left_behind: what the run created and could not remove.
@@ -108,6 +126,7 @@ class Result:
     mlflow: str | None
     exit_code: int
     checks: tuple[Check, ...]
+    fail_on: tuple[str, ...] = FAIL_ON
     verdict: Verdict | None = None
     errors: tuple[Trouble, ...] = ()
     left_behind: tuple[str, ...] = ()
@@ -119,8 +138,18 @@ class Result:
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        """Return all findings, worst first."""
+        """Return all findings, worst first and accepted ones last."""
         return self.verdict.findings if self.verdict else ()
+
+    @property
+    def wrong(self) -> tuple[Finding, ...]:
+        """Return those of them that nobody has accepted."""
+        return self.verdict.wrong if self.verdict else ()
+
+    @property
+    def accepted(self) -> tuple[Check, ...]:
+        """Return the checks whose failure is accepted."""
+        return tuple(check for check in self.checks if check.outcome == "accepted")
 
     @property
     def counts(self) -> Mapping[Outcome, int]:
@@ -138,8 +167,14 @@ class Result:
 
     @property
     def bad(self) -> tuple[Cell, ...]:
-        """Return the cells in which something is wrong."""
-        return tuple(cell for cell in self.cells if cell.bad)
+        """Return the cells in which something is wrong, worst first."""
+        return tuple(sorted((cell for cell in self.cells if cell.bad), key=lambda cell: rank(cell.severity or UNKNOWN)))
+
+    @property
+    def severities(self) -> Mapping[Severity, int]:
+        """Return how many failed checks there are of each severity, without accepted ones."""
+        found = Counter(check.severity for cell in self.bad for check in cell.bad)
+        return {severity: found[severity] for severity in SEVERITIES}
 
     def is_up(self, route: str) -> bool:
         """Tell whether anything works through a route."""
@@ -156,7 +191,9 @@ class Result:
             "mlflow": self.mlflow,
             "outcome": self.outcome,
             "exit_code": self.exit_code,
+            "fail_on": list(self.fail_on),
             "counts": dict(self.counts),
+            "severities": dict(self.severities),
             "routes": {route: self.is_up(route) for route in self.routes},
             "verdict": self.verdict.to_data() if self.verdict else None,
             "errors": [asdict(error) for error in self.errors],
@@ -173,6 +210,7 @@ def _cell(cell: Cell) -> dict[str, Any]:
         "identity": cell.identity,
         "capability": cell.capability,
         "outcome": cell.outcome,
+        "severity": cell.severity,
         "checks": len(cell.checks),
         "seconds": round(cell.seconds, 3),
     }

@@ -10,7 +10,7 @@ import pytest
 from mlflow_proxy_e2e.endpoints.coverage import Coverage
 from mlflow_proxy_e2e.redaction import without
 from mlflow_proxy_e2e.report.matrix import Matrix, Row
-from mlflow_proxy_e2e.report.result import Result
+from mlflow_proxy_e2e.report.result import Cell, Result
 from mlflow_proxy_e2e.target import Secret
 
 CELLS = "cells"  # the user property of a test with the number of calls (endpoint and caller) that it has checked
@@ -38,7 +38,8 @@ def write(reporter: pytest.TerminalReporter, result: Result, coverage: Coverage)
     """
     if result.cells:
         _write_matrix(reporter, Matrix.of(result))
-        _write_list(reporter, [f"{cell.id}: {told(cell.bad[0].message)}" for cell in result.bad], "does not work", red=True)
+        _write_list(reporter, [failure(cell) for cell in result.bad], "does not work", red=True)
+    _write_list(reporter, [f"{check.id}: {check.accepted}" for check in result.accepted], "accepted")
     own = [f"{error.where}: {error.message}" for error in result.errors]
     _write_list(reporter, own, "the suite itself failed: this says nothing about the target")
     _write_list(reporter, result.left_behind, "left behind on the target")
@@ -49,11 +50,19 @@ def write(reporter: pytest.TerminalReporter, result: Result, coverage: Coverage)
         reporter.write_line(str(coverage))
 
 
+def failure(cell: Cell) -> str:
+    """Return in a line what is wrong with a cell, and how bad that is."""
+    return f"{cell.severity}: {cell.id}: {told(cell.bad[0].message)}"
+
+
 def counted(result: Result) -> str:
     """Return in one line how much was tested."""
     outcomes = ", ".join(f"{count} {outcome}" for outcome, count in result.counts.items() if count)
+    bad = ", ".join(f"{count} {severity}" for severity, count in result.severities.items() if count)
     what = f"{len(result.checks)} checks over {len(result.cells)} cells (route x identity x capability)"
-    return f"{result.target}: {result.outcome}. {what} in {result.seconds:.1f} s: {outcomes}"
+    return f"{result.target}: {result.outcome}. {what} in {result.seconds:.1f} s: {outcomes}" + (
+        f"; failures by severity: {bad}" if bad else ""
+    )
 
 
 def told(message: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +21,17 @@ from urllib3.connection import HTTPConnection
 from mlflow_proxy_e2e.access_log import AccessLog
 from mlflow_proxy_e2e.checks.denials import Refused
 from mlflow_proxy_e2e.checks.fidelity import Run, done, post
-from mlflow_proxy_e2e.checks.gate import Gate, Marks, Subject
+from mlflow_proxy_e2e.checks.gate import READ, WRITE, Gate, Marks, Subject
+from mlflow_proxy_e2e.checks.policy import skip_if_decided_otherwise, skipping
 from mlflow_proxy_e2e.clients import Rest, client_of, signed_in
 from mlflow_proxy_e2e.endpoints.coverage import COVERAGE, Coverage
 from mlflow_proxy_e2e.endpoints.served import as_served, served
 from mlflow_proxy_e2e.exchanges import EXCHANGES, REQUESTS, SENT_LAST
 from mlflow_proxy_e2e.options import selected
-from mlflow_proxy_e2e.report.recorder import CAPABILITY, IDENTITY, ROUTE
+from mlflow_proxy_e2e.report.recorder import CAPABILITY, IDENTITY, ROUTE, SEVERITY
 from mlflow_proxy_e2e.report.result import subject_of
 from mlflow_proxy_e2e.scratch import Scratch
+from mlflow_proxy_e2e.severity import of_subject
 from mlflow_proxy_e2e.stash import RUN, TARGET
 from mlflow_proxy_e2e.target import CAPABILITIES, Caller, Carrier, Identity, Route, Target
 from mlflow_proxy_e2e.traffic import controlled
@@ -68,10 +71,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         "carrier": sorted(target.carriers),
     }
     marks = [mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")]
+    by_target = [mark.args for mark in metafunc.definition.iter_markers("parametrize_by_target")]
+    marks += [names for names, _ in by_target]
     chosen = {name for names in marks for name in ([names] if isinstance(names, str) else names)}
     for name, values in axes.items():
         if name in metafunc.fixturenames and name not in chosen:
             metafunc.parametrize(name, values or [EMPTY_AXIS], ids=str)
+    for names, values_of in by_target:
+        metafunc.parametrize(names, values_of(target))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -86,8 +93,10 @@ def _whom_and_what(item: pytest.Item) -> Iterator[tuple[str, str]]:
     parameters = item.callspec.params.values() if isinstance(item, pytest.Function) and hasattr(item, "callspec") else ()
     for name, kind in ((ROUTE, Route), (IDENTITY, Identity)):
         yield from ((name, str(parameter)) for parameter in parameters if isinstance(parameter, kind))
-    marker = item.get_closest_marker("subject")
-    yield CAPABILITY, marker.args[0] if marker else subject_of(item.path.name)
+    about, severity = item.get_closest_marker("subject"), item.get_closest_marker("severity")
+    subject = about.args[0] if about else subject_of(item.path.name)
+    yield CAPABILITY, subject
+    yield SEVERITY, severity.args[0] if severity else of_subject(subject)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -111,6 +120,25 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     """Add the test's name to all of its requests."""
     with EXCHANGES.of(item.nodeid):
         return (yield)
+
+
+@pytest.hookimpl(wrapper=True, specname="pytest_runtest_setup")
+def pytest_skip_in_setup(item: pytest.Item) -> Generator[None, object, object]:
+    """Skip a test if what is set up for it is about what the target's policy decides in its own way."""
+    with _skipping(item):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True, specname="pytest_runtest_call")
+def pytest_skip_in_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Skip a test if it is itself. What was created is removed in any case."""
+    with _skipping(item):
+        return (yield)
+
+
+def _skipping(item: pytest.Item) -> AbstractContextManager[None]:
+    target: Target = item.config.stash[TARGET]
+    return nullcontext() if item.get_closest_marker("judges_policy") else skipping(target)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -337,8 +365,11 @@ def subject(witness: Caller, truth: MlflowClient, experiment_id: str) -> Subject
 
 
 @pytest.fixture
-def gate(route: Route, control: Identity, mlflow_log: AccessLog | None, subject: Subject) -> Gate:
+def gate(route: Route, control: Identity, mlflow_log: AccessLog | None, subject: Subject, target: Target) -> Gate:
     """Return the gate on a route, after it has let in an identity that is allowed to pass."""
+    skip_if_decided_otherwise(target, None, "GET", READ)
+    for identity in target.who_may_not("write"):
+        skip_if_decided_otherwise(target, identity, "POST", WRITE)
     gate = Gate(route, control, subject, Marks(mlflow_log))
     gate.assert_open()
     return gate

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import mlflow
 import pytest
 import requests
+from _pytest.mark import ParameterSet  # pytest has no public name for what pytest.param returns
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.genai.scorers import Guidelines
@@ -262,14 +263,15 @@ def mark(route: Route, identity: Identity, carrier: Carrier) -> str:
 
 def each(calls: Sequence[Call], of_parts: Sequence[Call]) -> pytest.MarkDecorator:
     """Run a test once for every call whose capabilities the target declares: with every carrier, or with each in turn."""
-    pairs = [*itertools.product(calls, CARRIERS), *zip(of_parts, itertools.cycle(CARRIERS), strict=False)]
-    return pytest.mark.parametrize(
-        ("call", "carrier"),
-        [
+
+    def pairs(target: Target) -> list[ParameterSet]:
+        every, in_turn = itertools.product(calls, target.carriers), zip(of_parts, itertools.cycle(target.carriers), strict=False)
+        return [
             pytest.param(call, carrier, id=f"{carrier}-{call.name}", marks=pytest.mark.capability(*call.capability.split()))
-            for call, carrier in pairs
-        ],
-    )
+            for call, carrier in (*every, *in_turn)
+        ]
+
+    return pytest.mark.parametrize_by_target(("call", "carrier"), pairs)
 
 
 @pytest.fixture(scope="module")
@@ -420,6 +422,7 @@ def content(answer: requests.Response) -> Any:
     return answer.json() if "json" in answer.headers["Content-Type"] else answer.content
 
 
+@pytest.mark.severity("down")
 @each(READS, READS_OF_PARTS)
 def test_read(call: Call, permitted_reader: Sender, truth_rest: Rest) -> None:
     """An identity that may read gets MLflow's own answer, with any carrier, and nothing of the key."""
@@ -538,6 +541,7 @@ def test_denied_options(without_key: Refused, permitted_path: str, subjects: Map
         assert_denied(answer, without_key.denial)
 
 
+@pytest.mark.severity("contract")
 def test_path_without_rule(route: Route, control: Identity, target: Target) -> None:
     """A path that no rule covers gets a 404, in the format of all errors of the hop that answers."""
     if not target.hops:
@@ -564,6 +568,7 @@ def test_denied_bad_bearer_beside_good_key(
     assert_denied(answer, target.contract.denial(MADE_UP))
 
 
+@pytest.mark.severity("contract")
 @pytest.mark.usefixtures("both_carriers")
 def test_good_bearer_beside_bad_key(route: Route, control: Identity, subjects: Mapping[str, str]) -> None:
     """A good bearer token counts, whatever X-API-Key says: the first carrier decides."""

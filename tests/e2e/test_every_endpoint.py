@@ -22,7 +22,7 @@ from mlflow_proxy_e2e.checks.denials import NO_KEY, wrong_in_denial
 from mlflow_proxy_e2e.checks.gate import Marks
 from mlflow_proxy_e2e.checks.oracle import Oracle, assert_none_wrong
 from mlflow_proxy_e2e.endpoints.coverage import Coverage
-from mlflow_proxy_e2e.endpoints.scopes import Scopes
+from mlflow_proxy_e2e.endpoints.scopes import scopes_of
 from mlflow_proxy_e2e.endpoints.served import served
 from mlflow_proxy_e2e.endpoints.table import VERBS, Endpoint, endpoints, is_missing
 from mlflow_proxy_e2e.options import selected
@@ -42,7 +42,8 @@ AREAS: Mapping[str, tuple[str, ...]] = {  # the parts of MLflow's API, by how th
 FOR_PAGES = ("ajax-api-2.0", "ajax-api-3.0", "pages")
 THREADS = 4  # that make the calls of one test
 A_READ = Request("GET", "/api/2.0/mlflow/experiments/get?experiment_id=0")
-SCOPES = Scopes()
+
+pytestmark = pytest.mark.judges_policy
 
 # Deletes the demo data, which may be in use.
 DELETES_DEMO = Endpoint("POST", "/ajax-api/3.0/mlflow/demo/delete")
@@ -184,8 +185,12 @@ def test_who_may_call(
     refusals: Refusals,
     judge: Judge,
 ) -> None:
-    """Identities allowed to call an endpoint get MLflow's own answer. All others are refused, and no call reaches MLflow."""
+    """Identities allowed to call an endpoint get MLflow's own answer. All others are refused, and no call reaches MLflow.
+
+    The target's policy decides who is allowed: the table of endpoints, unless its profile has another.
+    """
     missing: list[str] = []
+    scopes = scopes_of(target.policy)
 
     def call(endpoint: Endpoint) -> Iterator[str | None]:
         request = endpoint.call()
@@ -194,13 +199,14 @@ def test_who_may_call(
             missing.append(str(endpoint))
             return
         judge.note(endpoint)
-        scope = SCOPES.required(request.method, request.path.partition("?")[0])
+        path = request.path.partition("?")[0]
         # Allowed identities come first: then refusals count. They rotate through the carriers, so that each carrier is let in once.
         for identity, carrier in zip(identities, itertools.cycle(target.carriers), strict=False):
             wire = callers.of(identity, carrier)
-            if scope and identity.may(scope):
+            permitted = scopes.permit(identity, request.method, path)
+            if permitted:
                 yield callers.oracle.difference(request, wire, expected)
-            else:
+            elif permitted is False:
                 yield refusals.flaw(request, wire)
 
     outcomes = _in_threads(call, area_endpoints)
@@ -238,6 +244,9 @@ def test_verbs_that_endpoints_do_not_have(
             if target.contract.is_open(verb):
                 yield _as_answered_to_get(request, callers.of(NO_KEY), callers.oracle)
                 continue
+            if scopes_of(target.policy).permit(NO_KEY, verb, request.path.partition("?")[0]):
+                yield callers.oracle.difference(request, callers.of(NO_KEY))
+                continue
             yield refusals.flaw(request, callers.of(NO_KEY))
             if verb == "HEAD" and ("GET", endpoint.template) in known:
                 yield callers.oracle.difference(request, callers.insider)
@@ -255,6 +264,8 @@ def _is_judged(endpoint: Endpoint, target: Target, route: Route) -> bool:
     """Tell whether the endpoint may be called on the route, and the gate decides for whom."""
     if endpoint == DELETES_DEMO:
         return "destructive" in target.capabilities
+    if endpoint.method == "GET" and endpoint.template in target.contract.open_paths:
+        return False  # the gateway may answer it by itself
     if "basic" in target.carriers:
         return not endpoint.template.startswith(OPEN_BESIDE_USERS)
     # On a route without a path, this is the first hop's own, which needs no key.

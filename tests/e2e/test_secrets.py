@@ -3,7 +3,7 @@ may read an answer."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from urllib.parse import urlsplit
@@ -12,6 +12,7 @@ from uuid import uuid4
 import pytest
 
 from mlflow_proxy_e2e.access_log import AccessLog
+from mlflow_proxy_e2e.checks.leaks import internal_addresses
 from mlflow_proxy_e2e.checks.oracle import assert_none_wrong
 from mlflow_proxy_e2e.target import Identity, Route, Target
 from mlflow_proxy_e2e.wire import JSON, Request, Wire, describe
@@ -49,6 +50,31 @@ def _leaked_address(request: Request, route: Route, identity: Identity, addresse
     return describe(wire, request, f"{answer} with {dict(answer.headers)}", "no address of a service", leaks) if leaks else None
 
 
+def open_paths(target: Target) -> Sequence[object]:
+    """Return the paths that need no key by intent."""
+    return target.contract.open_paths or [pytest.param(None, id="none", marks=pytest.mark.skip("the target has no open paths"))]
+
+
+@pytest.mark.parametrize_by_target("path", open_paths)
+def test_open_path(path: str, route: Route, target: Target) -> None:
+    """A path that needs no key by intent, below the route or on its server, shows neither a key nor an internal address."""
+    url = urlsplit(route.url)
+    places = {route.url, f"{url.scheme}://{url.netloc}"}
+
+    assert_none_wrong([_told_openly(Request("GET", path), replace(route, url=place), target) for place in sorted(places)])
+
+
+def _told_openly(request: Request, route: Route, target: Target) -> str | None:
+    with Wire(route) as wire:
+        answer = wire.ask(request)
+    said = str(answer.headers).encode() + answer.body
+    leaks = ["a key is in it"] if any(secret.reveal().encode() in said for secret in target.secrets) else []
+    if answer.status == 200 and internal_addresses(answer.body, wire.authority.encode()):
+        leaks.append("an internal address is in it")
+    return describe(wire, request, f"{answer}", "no key and no internal address", leaks) if leaks else None
+
+
+@pytest.mark.severity("open")
 def test_no_answer_is_for_others_pages(route: Route, insider: Identity) -> None:
     """No answer lets a page of another site read it."""
     request = replace(REQUESTS["read"], headers=(("Origin", FOREIGN),))

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,10 +21,13 @@ import pytest
 
 from fixtures.stack import engine
 from mlflow_proxy_e2e import timeouts
+from mlflow_proxy_e2e.severity import SEVERITIES
 
 ROOT = Path(__file__).parents[2]
+RECORDINGS = Path(__file__).parent / "faults" / "recordings.tar.xz"
 RUN_SECONDS = 300.0  # for a whole run to end by itself
 AS_USERS_HAVE_IT = ("-p", "no:schemathesis", "-p", "no:pytest_cov", "-p", "no:cacheprovider")
+FAIL_ON_ALL = f"--fail-on={','.join(SEVERITIES)}"  # every failure counts here
 # The variables of these tests are not meant for the runs that they start, least of all a job's summary for runs meant to fail.
 NOT_INHERITED = ("PYTEST_", "COV", "MLFLOW_", "E2E_", "GITHUB_")
 ONE_TEST = ("tests/e2e/test_experiments.py", "-k", "test_create_experiment", "--route", "internal", "--identity", "writer")
@@ -120,6 +124,15 @@ OUTCOMES = ("failure", "error", "skipped")
 StartRun = Callable[..., Run]
 
 
+@pytest.fixture(scope="session")
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
+    """Return the file with the facts of each system of the lab, by its name."""
+    folder = tmp_path_factory.mktemp("recordings")
+    with tarfile.open(RECORDINGS) as archive:
+        archive.extractall(folder, filter="data")
+    return {file.stem: file for file in folder.glob("*.json")}
+
+
 @pytest.fixture(params=["process", pytest.param("container", marks=pytest.mark.docker)])
 def kind(request: pytest.FixtureRequest) -> str:
     """Return each kind of stack that the lab can start."""
@@ -138,7 +151,7 @@ def start_run(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[StartR
         temp.mkdir(parents=True)
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(NOT_INHERITED)}
         junit, result, output = home / "junit.xml", home / "result.json", home / "output"
-        options = ("-m", "e2e", *AS_USERS_HAVE_IT, f"--junitxml={junit}", f"--report-json={result}")
+        options = ("-m", "e2e", *AS_USERS_HAVE_IT, FAIL_ON_ALL, f"--junitxml={junit}", f"--report-json={result}")
         process = begin([*options, *arguments], {**inherited, "TMPDIR": str(temp), **environment}, output)
         runs.append(Run(process, output, temp, junit, result, uses_docker))
         return runs[-1]

@@ -17,7 +17,7 @@ import trustme
 from fixtures.faults.catalogue import FAULTS
 from mlflow_proxy_e2e.causes.catalogue import CATALOGUE
 from mlflow_proxy_e2e.diagnosis import diagnose
-from mlflow_proxy_e2e.target import Identity, Route, Secret, Target
+from mlflow_proxy_e2e.target import Contract, Identity, Route, Secret, Target
 from tests.harness.servers import Behaviour, Server, answer, closes, json_answer, says
 
 LOOPBACK = "127.0.0.1"
@@ -42,6 +42,7 @@ FORBIDDEN_BY_FIREWALL = answer("403 Forbidden", "Content-Type: text/html", body=
 UNAUTHENTICATED_BY_OTHERS = answer("401 Unauthorized", "WWW-Authenticate: Negotiate", body=b"Who are you?")
 BAD_GATEWAY = answer("502 Bad Gateway", "Content-Type: text/html", body=b"<html>502 Bad Gateway</html>")
 NO_EXPERIMENTS = json_answer("200 OK", '{"experiments": []}')
+METRICS = "/metrics"
 PAGE = answer("200 OK", "Content-Type: text/html", body=b"<html><h1>Sign in</h1></html>")
 
 
@@ -50,6 +51,18 @@ def to_key(good: bytes) -> Behaviour:
 
     def behave(connection: socket.socket, request: bytes) -> None:
         connection.sendall(good if KEY.reveal().encode() in request else UNAUTHENTICATED)
+
+    return behave
+
+
+def with_metrics(said: bytes) -> Behaviour:
+    """Answer the good key's reads, and say this to anybody who asks for metrics."""
+    metrics = answer("200 OK", "Content-Type: text/plain", body=said)
+    good = f"\r\nAuthorization: Bearer {KEY.reveal()}\r\n".encode()
+
+    def behave(connection: socket.socket, request: bytes) -> None:
+        is_open = request.startswith(f"GET {METRICS} ".encode())
+        connection.sendall(metrics if is_open else NO_EXPERIMENTS if good in request else UNAUTHENTICATED)
 
     return behave
 
@@ -147,6 +160,8 @@ BY_ID: Mapping[str, Shown] = {
     "tls-handshake": Shown(encrypted(_client_certificate_required), ("edge",)),
     "path-asked-wrongly": Shown(at(to_key(FORBIDDEN)), ("proxy", "auth"), frozenset({"path-asked-wrongly", "wrong-service-id"})),
     "database-down": Shown(at(to_key(NO_DATABASE)), ("mlflow",)),
+    "open-path-tells-key": Shown(at(with_metrics(f'calls{{key="{KEY.reveal()}"}} 1'.encode())), ("edge", "proxy")),
+    "open-path-tells-address": Shown(at(with_metrics(b'up{upstream="10.0.3.17:5000"} 1')), ("edge", "proxy")),
     "sso-html-200": Shown(
         at(says(PAGE)), ("edge", "proxy"), frozenset({"sso-html-200", "rule-to-wrong-service", "address-taken-over"})
     ),
@@ -163,7 +178,7 @@ UNNAMED: Mapping[str, tuple[Behaviour, str]] = {
 
 def target_at(route: Route) -> Target:
     """Return a target with this route and no promises."""
-    return Target("outside", (route,), IDENTITIES, frozenset(), ("bearer",))
+    return Target("outside", (route,), IDENTITIES, frozenset(), ("bearer",), contract=Contract(open_paths=(METRICS,)))
 
 
 @pytest.mark.parametrize("cause", BY_ID)

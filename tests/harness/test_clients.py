@@ -20,7 +20,7 @@ from mlflow.tracking.request_header.registry import resolve_request_headers
 
 from fixtures.services.edge.certificates import Authority
 from mlflow_api_key import ApiKeyHeaderProvider
-from mlflow_proxy_e2e.clients import FAIL_AT_ONCE, NOT_ON_THE_WAY, SHADOWING, VARIABLE, Rest, signed_in
+from mlflow_proxy_e2e.clients import FAIL_AT_ONCE, NOT_ON_THE_WAY, SHADOWING, VARIABLE, Rest, key_headers, signed_in
 from mlflow_proxy_e2e.target import CARRIERS, Carrier, Identity, Route, Secret
 
 KEY = "hk_test_" + "k" * 32
@@ -317,6 +317,20 @@ def test_the_provider_sends_the_key(monkeypatch: pytest.MonkeyPatch, value: str)
     monkeypatch.setenv("MLFLOW_TRACKING_API_KEY", value)
 
     assert headers_added_by_plugins()["X-API-Key"] == KEY
+
+
+@pytest.mark.parametrize(
+    ("carrier", "header", "value"), [("apikey", "Authorization", f"ApiKey {KEY}"), ("X-Custom-Key", "X-Custom-Key", KEY)]
+)
+def test_other_carriers(carrier: str, header: str, value: str, route: Route) -> None:
+    """A key is sent under another scheme or in another header, by scripts and, with the provider, by MLflow's client."""
+    assert key_headers(WRITER, carrier) == {header: value}
+
+    with signed_in(route, WRITER, carrier):
+        added = headers_added_by_plugins()
+
+    assert added[header] == value
+    assert "MLFLOW_TRACKING_API_KEY_HEADER" not in os.environ
 
 
 @pytest.mark.parametrize("value", [None, "", "\n"])

@@ -12,7 +12,7 @@ import trustme
 from mlflow_proxy_e2e.clients import key_headers
 from mlflow_proxy_e2e.errors import BadProfileError
 from mlflow_proxy_e2e.profile import REQUESTS_PER_SECOND, load
-from mlflow_proxy_e2e.target import Contract, Identity, KeyService, Limits, Route, Secret
+from mlflow_proxy_e2e.target import Acceptance, Contract, Identity, KeyService, Limits, Policy, Route, Secret
 from tests.harness.conftest import StartRun
 
 KEYS: Mapping[str, str] = {
@@ -58,6 +58,16 @@ denied = "unauthenticated"
 forbidden = 404
 errors = "any"
 unauthenticated_header = ""
+open_paths = ["/health"]
+
+[scopes]
+policy = "method"
+"POST /ajax-api/3.0/mlflow/ui-telemetry" = "read"
+"GET /{api}/2.0/mlflow-artifacts/presigned/**" = "denied"
+
+[accept]
+"key-echoed" = "ticket 123; until 2027-03-01"
+"tests/e2e/test_ui.py::*" = "no pages here yet"
 
 [limits]
 requests_per_second = 5
@@ -113,7 +123,19 @@ def test_what_a_profile_says_is_taken_over(file: Path) -> None:
     assert target.direct == Route("direct", "http://mlflow.internal:5000")
     assert target.carriers == ("x-api-key", "bearer")
     assert target.capabilities == {"scopes", "artifacts", "large-bodies"}
-    assert target.contract == Contract(forbidden=404, errors="any", unauthenticated_header="")
+    assert target.contract == Contract(forbidden=404, errors="any", unauthenticated_header="", open_paths=("/health",))
+    assert target.policy == Policy(
+        "method",
+        (
+            ("POST /ajax-api/3.0/mlflow/ui-telemetry", "read"),
+            ("GET /{api}/2.0/mlflow-artifacts/presigned/**", "denied"),
+            ("GET /health", "open"),
+        ),
+    )
+    assert target.accepted == (
+        Acceptance("key-echoed", "ticket 123; until 2027-03-01", "2027-03-01"),
+        Acceptance("tests/e2e/test_ui.py::*", "no pages here yet"),
+    )
     assert target.limits == Limits(5, 1000)
     assert target.keys == KeyService("http://auth.internal:8002", "mlflow", Secret("token-of-the-admin"))
     assert target.identities == (
@@ -154,13 +176,17 @@ def test_password_that_no_header_carries(file: Path, monkeypatch: pytest.MonkeyP
     [
         ('name = "staging"', "", "name is missing: it should be a string in quotes."),
         ('name = "staging"', 'name = "our staging"', "name should be a word of letters, digits"),
-        ('name = "staging"', 'nmae = "staging"', "nmae is unknown: valid are capabilities, carriers, expect,"),
+        ('name = "staging"', 'nmae = "staging"', "nmae is unknown: valid are accept, capabilities, carriers, expect,"),
         ('"artifacts"]', '"artefacts"]', "capabilities has unknown values, at position 2: valid are scopes, rate-limit,"),
         ('"artifacts"]', '"large-bodies"]', "capabilities has unknown values, at position 2: valid are scopes, rate-limit,"),
         ('"artifacts"]', '"scopes"]', "capabilities has repeated values."),
         ('["scopes", "artifacts"]', '"scopes"', "capabilities should be a list."),
-        ('"x-api-key", "bearer"', '"cookie"', "carriers has unknown values, at position 1: valid are bearer, x-api-key, basic."),
-        ('"x-api-key", "bearer"', "", "carriers should have at least one of bearer, x-api-key, basic."),
+        (
+            '"x-api-key", "bearer"',
+            '"cookie"',
+            "carriers has unknown values, at position 1: valid are bearer, apikey, x-api-key, basic, and headers by their names",
+        ),
+        ('"x-api-key", "bearer"', "", "carriers should have at least one of bearer, apikey, x-api-key, basic, and"),
         ('"x-api-key", "bearer"', '"basic", "bearer"', "carriers has 'basic' among others:"),
         ("https://registry", "registry", "routes.external.url should begin with http:// or https://."),
         ("https://registry", "https://registry prod", "routes.external.url should be a URL without white space"),
@@ -192,6 +218,32 @@ def test_password_that_no_header_carries(file: Path, monkeypatch: pytest.MonkeyP
         ("env:E2E_KEY_READER", "env:E2E_KEY_PLATFORM", "identities.reader.key is the key of identities.platform, which has other"),
         ("[identities.reader]", "[identities.Platform]", "identities.Platform is too similar to identities.platform"),
         ("[identities.reader]\n", "[identities.reader]\nuser = 'r'\n", 'identities.reader.user is for carriers = ["basic"] only.'),
+        ("until 2027-03-01", "until 2027-02-30", "accept.key-echoed ends with a date that is none: it should be as in"),
+        ('"no pages here yet"', '" "', "accept.tests/e2e/test_ui.py::* should say why it is accepted."),
+        ('"no pages here yet"', "1", "accept.tests/e2e/test_ui.py::* should be a text in quotes."),
+        (
+            '["/health"]',
+            '["/health?x"]',
+            'expect.open_paths should have paths below the routes or on their servers, such as "/health":',
+        ),
+        ('["/health"]', '["/api/2.0/mlflow/experiments/search"]', "expect.open_paths has /api/2.0/mlflow/experiments/search, by"),
+        ('policy = "method"', 'policy = "path"', "scopes.policy should be one of endpoint, method."),
+        (
+            '"read"\n"GET',
+            '"reed"\n"GET',
+            "scopes.POST /ajax-api/3.0/mlflow/ui-telemetry should be one of read, write, denied",
+        ),
+        (
+            "ui-telemetry",
+            "ui-telemetri",
+            "scopes.POST /ajax-api/3.0/mlflow/ui-telemetri matches no endpoint of MLflow: it",
+        ),
+        ("POST /ajax", "PUT /ajax", "scopes.PUT /ajax-api/3.0/mlflow/ui-telemetry matches no endpoint of MLflow: it"),
+        (
+            'GET /{api}/2.0/mlflow-artifacts/presigned/**" =',
+            'GET /{api}/2.0/mlflow/experiments/*" =',
+            "scopes.GET /{api}/2.0/mlflow/experiments/* is 'denied' and includes GET /api/2.0/mlflow/experiments/search, by which",
+        ),
         ('scopes = ["read"]', "", 'identities.reader.scopes is missing: ["read"], or ["read", "write"], or denied ='),
         ('scopes = ["read"]', 'scopes = ["write"]', 'identities.reader.scopes should be ["read", "write"]:'),
         (

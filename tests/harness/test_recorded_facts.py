@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,18 +13,9 @@ from mlflow_proxy_e2e.causes.cause import CauseId
 from mlflow_proxy_e2e.diagnosis import conclude
 from mlflow_proxy_e2e.facts.facts import Facts
 from mlflow_proxy_e2e.facts.recording import Recording
-from tests.harness.faults.systems import BROKEN, RECORDINGS, RIGHT, SYSTEMS
+from tests.harness.faults.systems import BROKEN, RIGHT, SYSTEMS
 
 MOST_CAUSES = 2  # that a finding may leave open on the lab's own stack
-
-
-@pytest.fixture(scope="module")
-def recordings(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
-    """Return the file with the facts of each system, by name."""
-    folder = tmp_path_factory.mktemp("recordings")
-    with tarfile.open(RECORDINGS) as archive:
-        archive.extractall(folder, filter="data")
-    return {file.stem: file for file in folder.glob("*.json")}
 
 
 def test_every_system_is_recorded(recordings: Mapping[str, Path]) -> None:

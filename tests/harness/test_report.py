@@ -18,13 +18,15 @@ import jsonschema_rs
 import pytest
 
 from mlflow_proxy_e2e.diagnosis.verdict import Finding, Unexplained, Verdict
-from mlflow_proxy_e2e.errors import BadOptionError, ReportError, SuiteError, UnreachableError
+from mlflow_proxy_e2e.errors import BadOptionError, BadProfileError, ReportError, SuiteError, UnreachableError
 from mlflow_proxy_e2e.redaction import without
 from mlflow_proxy_e2e.report import emf, github, history, prometheus
 from mlflow_proxy_e2e.report.matrix import Matrix
 from mlflow_proxy_e2e.report.outputs import Outputs
 from mlflow_proxy_e2e.report.recorder import Recorder
 from mlflow_proxy_e2e.report.result import REACHABLE, Check, Outcome, Result, Trouble, reachable, subject_of
+from mlflow_proxy_e2e.report.summary import counted
+from mlflow_proxy_e2e.severity import Severity
 from mlflow_proxy_e2e.target import Identity, Route, Secret, Target
 from tests.harness.conftest import ROOT, Run, StartRun
 from tests.harness.given import VARIABLE
@@ -51,9 +53,11 @@ def check(
     route: str | None = "external",
     identity: str | None = "writer",
     message: str = "",
+    severity: Severity = "down",
 ) -> Check:
     """Return a check of its own cell."""
-    return Check(f"test_{capability}[{route}-{identity}]", route, identity, capability, outcome, 0.25, message)
+    name, bad = f"test_{capability}[{route}-{identity}]", outcome in ("failed", "error", "accepted")
+    return Check(name, route, identity, capability, outcome, 0.25, message, severity if bad else None)
 
 
 def result(*checks: Check, run: int = 0, **fields: Any) -> Result:
@@ -160,12 +164,36 @@ def test_github_annotations_are_one_line_each_and_few() -> None:
 
     assert [command.partition("::error title=")[2].partition("::")[0] for command in commands] == [
         "staging%3A the suite itself failed",
-        "staging%3A proxy",
-        "staging%3A any/any/gateway",
-        "staging%3A external/writer/runs",
+        "staging%3A proxy (down)",
+        "staging%3A any/any/gateway (down)",
+        "staging%3A external/writer/runs (down)",
     ]
     assert commands[-1].endswith('::said "no"%0Ato \\ all%0D%0A100%25')
     assert len(list(github.commands(result(*(check(f"c{n}", "failed") for n in range(99)))))) == github.ANNOTATIONS
+
+
+def test_github_is_warned_of_what_does_not_fail_a_run() -> None:
+    """What is worst comes first; what --fail-on does not name is a warning."""
+    bad = check("runs", "failed", severity="hardening"), check("denials", "failed", severity="open")
+
+    commands = list(github.commands(result(*bad, fail_on=("open", "loss"))))
+
+    assert [command.partition(" title=")[0] for command in commands] == ["::error", "::warning"]
+
+
+def test_failures_by_severity() -> None:
+    """The worst failure counts for its cell, and what is worst comes first."""
+    of = result(
+        check("runs", "failed", severity="hardening"),
+        check("runs", "failed", severity="contract"),
+        check("traces", "failed", severity="open"),
+        check("ui", "accepted", severity="loss"),
+    )
+
+    assert [(cell.capability, cell.severity) for cell in of.bad] == [("traces", "open"), ("runs", "contract")]
+    assert of.severities == {"open": 1, "loss": 0, "down": 0, "contract": 1, "hardening": 1}
+    assert 'mlflow_e2e_failures{target="staging",severity="open"} 1' in prometheus.render(of)
+    assert counted(of).endswith("3 failed, 1 accepted; failures by severity: 1 open, 1 contract, 1 hardening")
 
 
 def test_github_summary_shows_what_a_target_says_as_it_is() -> None:
@@ -198,7 +226,7 @@ def test_history(tmp_path: Path) -> None:
 
 def test_history_of_a_target_that_goes_down_and_comes_back(tmp_path: Path) -> None:
     """An unreachable route is news after a run in which something worked through it, and fixed with the next such run."""
-    up, down = check("runs"), Check(reachable("external"), "external", None, REACHABLE, "failed", 0.0)
+    up, down = check("runs"), Check(reachable("external"), "external", None, REACHABLE, "failed", 0.0, "no", "down")
 
     assert told(tmp_path, result(up, run=0)) == []
     assert told(tmp_path, result(down, run=1)) == ["newly broken: reachable[external]"]
@@ -256,7 +284,7 @@ def test_error_of_the_suite_says_nothing_of_the_target() -> None:
     recorder = Recorder(Target("staging", (Route("external", "http://x"),), (), frozenset()))
     recorder.note(SuiteError("no room"))
 
-    of = recorder.result(SuiteError.exit_code, routes=["external"], mlflow=None, verdict=None, left_behind=[])
+    of = recorder.result(SuiteError.exit_code, routes=["external"], mlflow=None, left_behind=[])
 
     assert (of.outcome, of.checks, of.errors) == ("error", (), (Trouble("SuiteError", "no room"),))
 
@@ -377,7 +405,25 @@ def test_no_output_has_a_key_in_it(
     assert [str(error) for error in jsonschema_rs.validator_for(SCHEMA).iter_errors(data)] == []
     assert {cell["outcome"] for cell in data["cells"]} <= {"failed", "error"}
     properties = set(re.findall(r'<property name="(\w+)" value="([\w-]+)"', written[run.junit]))
-    assert {("route", "external"), ("identity", "reader"), ("capability", "denied-read")} <= properties
+    assert {("route", "external"), ("identity", "reader"), ("capability", "denied-read"), ("severity", "open")} <= properties
+
+
+@pytest.mark.parametrize(("reason", "ends"), [("ticket 123", 0), ("ticket 123; until 2020-01-01", BadProfileError.exit_code)])
+def test_failures_that_are_accepted(reason: str, ends: int, start_run: StartRun, given: Path, tmp_path: Path) -> None:
+    """Where all failures are accepted, a run does not fail, and reports them as that: unless they are no longer to be accepted."""
+    entry = {"what": "tests/e2e/test_smoke.py::*", "reason": reason, "until": "2020-01-01" if ends else None}
+    given.write_text(json.dumps({**json.loads(given.read_text()), "accepted": [entry]}))
+
+    run = smoke(start_run, given, "-n", "2", f"--report-prometheus={tmp_path / 'r.prom'}")
+
+    assert run.wait() == ends, run.output
+    data = json.loads(run.result.read_text())
+    assert [str(error) for error in jsonschema_rs.validator_for(SCHEMA).iter_errors(data)] == []
+    assert {(check["outcome"], check["accepted"]) for check in data["checks"]} == {("accepted", reason)}
+    assert set(run.outcomes().values()) == {"skipped"}
+    assert "mlflow_e2e_check_success{" not in (tmp_path / "r.prom").read_text()
+    assert ("it was accepted until 2020-01-01." in run.output) == bool(ends)
+    assert " xfailed" in run.output
 
 
 def test_failure_of_the_suite_is_not_the_targets(start_run: StartRun, given: Path, tmp_path: Path) -> None:

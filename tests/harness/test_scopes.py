@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from mlflow_proxy_e2e.endpoints import table
-from mlflow_proxy_e2e.endpoints.scopes import Scopes
-from mlflow_proxy_e2e.target import Scope
+from mlflow_proxy_e2e.endpoints.scopes import Scopes, decided_otherwise
+from mlflow_proxy_e2e.target import Access, Identity, Policy, PolicyKind, Scope, Secret
 
 RUNS = "/api/2.0/mlflow/runs"
 ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
@@ -102,7 +102,7 @@ def test_head_asks_what_get_asks(path: str) -> None:
 )
 def test_anything_else_is_not_classified(method: str, path: str) -> None:
     """A method or path that differs slightly from the table's is covered by no rule."""
-    assert TABLE.required(method, path) is None
+    assert TABLE.required(method, path) == "denied"
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_odd_names_of_artifacts_are_names(name: str) -> None:
 )
 def test_a_path_that_may_be_two_is_not_classified(rest: str) -> None:
     """Empty segments and dot segments, escaped or not, mean different things to proxies and servers: no rule covers them."""
-    assert TABLE.required("GET", f"{ARTIFACTS}/0{rest}") is None
+    assert TABLE.required("GET", f"{ARTIFACTS}/0{rest}") == "denied"
 
 
 def test_a_path_is_decoded_once() -> None:
@@ -166,7 +166,7 @@ def test_no_part_of_a_rule_is_a_pattern_but_its_wildcards(tmp_path: Path) -> Non
     table = Scopes(written(tmp_path, "read GET /2.0/x\n"))
 
     assert table.required("GET", "/2.0/x") == "read"
-    assert table.required("GET", "/2_0/x") is None
+    assert table.required("GET", "/2_0/x") == "denied"
 
 
 def test_a_star_is_one_segment(tmp_path: Path) -> None:
@@ -174,7 +174,79 @@ def test_a_star_is_one_segment(tmp_path: Path) -> None:
     table = Scopes(written(tmp_path, "read GET /one/*\nread GET /more/**\n"))
 
     covered = {path: table.required("GET", path) for path in ("/one/a", "/one/a/b", "/one/", "/more/a", "/more/a/b", "/more/")}
-    assert covered == {"/one/a": "read", "/one/a/b": None, "/one/": None, "/more/a": "read", "/more/a/b": "read", "/more/": None}
+    assert covered == {
+        "/one/a": "read",
+        "/one/a/b": "denied",
+        "/one/": "denied",
+        "/more/a": "read",
+        "/more/a/b": "read",
+        "/more/": "denied",
+    }
+
+
+READER = Identity("reader", frozenset({"read"}), key=Secret("key-of-a-reader"))
+WRITER = Identity("writer", frozenset({"read", "write"}), key=Secret("key-of-a-writer"))
+REVOKED = Identity("revoked", refused="unauthenticated", key=Secret("key-of-nobody"))
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "access"),
+    [
+        ("GET", f"{RUNS}/get", "read"),
+        ("HEAD", f"{RUNS}/get", "read"),
+        ("POST", f"{RUNS}/search", "write"),
+        ("GET", "/ajax-api/2.0/mlflow/gateway-proxy", "read"),
+        ("PATCH", "/api/2.0/mlflow/registered-models/update", "write"),
+        ("POST", "/not/in/the/table", "write"),
+    ],
+)
+def test_policy_by_method(method: str, path: str, access: Access) -> None:
+    """A policy that goes by the method does so for every path."""
+    assert Scopes(policy=Policy("method")).required(method, path) == access
+
+
+@pytest.mark.parametrize("kind", ["endpoint", "method"])
+def test_override_counts_before_everything_else(kind: PolicyKind) -> None:
+    """An override decides about the calls that match it, with a policy of either kind, and about no others. The first counts."""
+    decided: tuple[tuple[str, Access], ...] = (("POST /{api}/2.0/mlflow/runs/search", "denied"), (f"POST {RUNS}/*", "read"))
+    scopes = Scopes(policy=Policy(kind, decided))
+
+    calls = {path: scopes.required("POST", path) for path in (f"{RUNS}/search", f"{RUNS}/create", f"{RUNS}/a/b")}
+
+    assert calls == {
+        f"{RUNS}/search": "denied",
+        f"{RUNS}/create": "read",
+        f"{RUNS}/a/b": "denied" if kind == "endpoint" else "write",
+    }
+    assert scopes.required("POST", "/ajax-api/2.0/mlflow/runs/search") == "denied"
+
+
+def test_who_may_make_a_call() -> None:
+    """What is open anybody may call; what is said to a bad key there is the deployment's to decide. What is denied nobody may."""
+    health, get, create, search = "/health", f"{RUNS}/get", f"{RUNS}/create", f"{RUNS}/search"
+    scopes = Scopes(policy=Policy(overrides=(("GET /health", "open"), (f"POST {search}", "denied"))))
+
+    def permitted(method: str, path: str) -> list[bool | None]:
+        return [scopes.permit(who, method, path) for who in (None, REVOKED, READER, WRITER)]
+
+    assert permitted("GET", health) == [True, None, True, True]
+    assert permitted("GET", get) == [False, False, True, True]
+    assert permitted("POST", create) == [False, False, False, True]
+    assert permitted("POST", search) == [False, False, False, False]
+
+
+def test_what_a_policy_decides_otherwise() -> None:
+    """A call is decided otherwise for those alone for whom the outcome differs, and never if it is of no endpoint."""
+    by_method = Policy("method")
+
+    def otherwise(who: Identity | None, method: str, path: str) -> bool:
+        return decided_otherwise(by_method, who, method, path)
+
+    assert otherwise(READER, "POST", f"{RUNS}/search")
+    assert not otherwise(WRITER, "POST", f"{RUNS}/search")
+    assert not otherwise(None, "POST", f"{RUNS}/search")
+    assert not otherwise(READER, "GET", f"{RUNS}/search")  # MLflow has no such endpoint
+    assert not decided_otherwise(Policy(), READER, "POST", f"{RUNS}/search")
 
 
 def written(folder: Path, text: str) -> Path:

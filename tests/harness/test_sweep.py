@@ -19,7 +19,7 @@ from mlflow_proxy_e2e.deployed import DeployedStack
 from mlflow_proxy_e2e.errors import BadOptionError, RequestLimitError, SweepError
 from mlflow_proxy_e2e.facts.facts import Facts
 from mlflow_proxy_e2e.facts.sandbox import sandbox
-from mlflow_proxy_e2e.plugin.failures import diagnosed
+from mlflow_proxy_e2e.plugin.failures import judge
 from mlflow_proxy_e2e.run import Run, left_of, state_folder
 from mlflow_proxy_e2e.sweep import sweep_dead_runs
 from mlflow_proxy_e2e.target import Identity, Route, Secret, Target
@@ -148,9 +148,9 @@ def test_a_diagnosis_that_fails(theirs: Theirs, monkeypatch: pytest.MonkeyPatch)
     lines: list[str] = []
     monkeypatch.setattr(diagnosis, "diagnose", Mock(side_effect=RuntimeError(f"no way with {KEY}")))
 
-    found = diagnosed(Mock(stats={"failed": [failed]}, write_line=lines.append), theirs(says(EMPTY)))
+    judged = judge(Mock(stats={"failed": [failed]}, write_line=lines.append), theirs(says(EMPTY)), is_full=True)
 
-    assert found is None
+    assert judged == (None, {}, ())
     assert lines == ["The diagnosis itself has failed, which says nothing about the target: RuntimeError('no way with [key]')"]
 
 

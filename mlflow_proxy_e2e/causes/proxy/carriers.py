@@ -32,7 +32,7 @@ def _accepted(who: Callable[[str], Identity | None], request: Callable[[str], Re
 
 def _ignored(facts: Facts, seen: Stopped) -> bool:
     refused = not seen.by_every_carrier and seen.status == facts.target.contract.unauthenticated
-    return refused and seen.reply.question.carrier != "bearer"
+    return refused and seen.reply.question.carrier == "x-api-key"
 
 
 ignored = stops(_ignored)

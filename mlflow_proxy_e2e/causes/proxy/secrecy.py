@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from urllib.parse import urlsplit
 
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
 from mlflow_proxy_e2e.causes.patterns import DENIALS
+from mlflow_proxy_e2e.checks.leaks import internal_addresses
 from mlflow_proxy_e2e.facts.comparisons import Test
 from mlflow_proxy_e2e.facts.facts import READ, Facts
 from mlflow_proxy_e2e.facts.question import Question, Reply
 from mlflow_proxy_e2e.facts.sign import on_routes
 from mlflow_proxy_e2e.target import Route
-
-INTERNAL = re.compile(  # addresses of private networks (RFC 1918), and names that resolve only inside them
-    rb"(?<![\d.])(?:(?:127|10)\.\d{1,3}|192\.168|172\.(?:1[6-9]|2\d|3[01]))(?:\.\d{1,3}){2}(?![\d.])|[\w-]+\.(?:internal|local|svc)\b"
-)
 
 
 def _headers(reply: Reply) -> bytes:
@@ -33,7 +29,7 @@ def _names_internal(facts: Facts, route: Route, said: bytes) -> bool:
     """Tell whether a reply has an internal address that is neither the route's own nor put there by MLflow."""
     direct = facts.ask_directly(READ)
     known, own = _said(direct) if direct else b"", urlsplit(route.url).netloc.encode()
-    return any(found not in known for found in INTERNAL.findall(said.replace(own, b"")))
+    return any(found not in known for found in internal_addresses(said, own))
 
 
 def _address_in_answer(facts: Facts, route: Route) -> Reply | None:

@@ -16,8 +16,8 @@ import pytest
 
 from fixtures.stack.process import ProcessStack
 from mlflow_proxy_e2e.diagnosis import observed
-from tests.harness.conftest import ROOT
-from tests.harness.faults.systems import RECORDINGS, SYSTEMS, up
+from tests.harness.conftest import RECORDINGS, ROOT
+from tests.harness.faults.systems import SYSTEMS, up
 
 FOLDER = "FACTS_FOLDER"  # the environment variable with the folder that all workers write to
 

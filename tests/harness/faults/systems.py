@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 
 from fixtures.faults.catalogue import FAULTS
 from fixtures.faults.fault import Fault
@@ -15,7 +14,6 @@ from mlflow_proxy_e2e.target import Target
 from tests.harness.faults.front import WITH_A_SHARED_MLFLOW, Front
 from tests.harness.faults.variations import VARIATIONS
 
-RECORDINGS = Path(__file__).with_name("recordings.tar.xz")
 RIGHT = "right-"  # the prefix of the names of correct systems
 NEVER_STARTS = "database-missing"
 BROKEN = tuple(sorted(set(FAULTS) - {NEVER_STARTS}))

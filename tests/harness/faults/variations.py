@@ -6,14 +6,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from fixtures.faults.auth.decisions import decide_by_method, decide_otherwise
 from fixtures.faults.catalogue import FAULTS
+from fixtures.faults.proxy.access import let_through
 from fixtures.faults.proxy.bodies import gzip
 from fixtures.faults.proxy.changes import add_filter, change_routes
 from fixtures.faults.proxy.headers import keep_origin
 from fixtures.faults.suite import E2E, EVERY, HEADERS, PATHS, TRANSFER, VERBS
 from fixtures.faults.system import Configuration, System, script_first
 from fixtures.services import envoy
-from mlflow_proxy_e2e.target import Target
+from mlflow_proxy_e2e.target import Carrier, Policy, Target
 
 OTHER_PREFIX = "/registry/v2"
 OTHER_WORDS = """
@@ -22,6 +24,27 @@ function envoy_on_response(handle)
   if status == "401" then
     handle:body(true):setBytes('{"error_code": "UNAUTHENTICATED", "message": "Who are you?", "request_id": "4f1c"}')
     handle:headers():replace("www-authenticate", "Bearer")
+  end
+end
+"""
+OTHER_CARRIERS = """
+function envoy_on_request(handle)
+  local headers = handle:headers()
+  local key = string.match(headers:get("authorization") or "", "^ApiKey (.*)") or headers:get("x-custom-key")
+  headers:remove("authorization")
+  headers:remove("x-api-key")
+  headers:remove("x-custom-key")
+  if key then
+    headers:add("x-api-key", key)
+  end
+end
+"""
+NOTHING_THERE = """
+function envoy_on_response(handle)
+  local headers = handle:headers()
+  if headers:get(":status") == "403" then
+    headers:replace(":status", "404")
+    handle:body(true):setBytes('{"detail":"Not Found"}')
   end
 end
 """
@@ -63,6 +86,15 @@ COMPRESSIBLE = (
     *(f"{TRANSFER}::test_{what}" for what in ("coded_answer", "conditional_request", "head", "range")),
     f"{E2E}/test_ui.py",
 )
+POLICY = (
+    *(f"{EVERY}[external-{area}]" for area in ("api-2.0", "ajax-api-3.0")),
+    *(f"{HEADERS}::test_path_in_header_of_denied_write", f"{HEADERS}::test_method_in_header_of_denied_write"),
+    *(f"{E2E}/test_denials.py::test_denied_get_that_acts", f"{E2E}/test_runs.py", f"{E2E}/test_fidelity_requests.py"),
+)
+VERSION = "/version"
+TELEMETRY = "POST /ajax-api/3.0/mlflow/ui-telemetry"
+ASSISTANT = "GET /ajax-api/3.0/mlflow/assistant/providers/*/health"
+SEARCH_OF_RUNS = "POST /api/2.0/mlflow/runs/search"
 NOT_FOR_MLFLOW = (
     *(f"{HEADERS}::test_host_without_key", f"{HEADERS}::test_host_of_denied_write", f"{HEADERS}::test_path_in_header_without_key"),
     *(f"{PATHS}::test_odd_path_without_key", f"{PATHS}::test_odd_path_of_permitted_read"),
@@ -145,6 +177,23 @@ def _expecting(**expect: Any) -> Callable[[Target], Target]:
     return lambda target: replace(target, contract=replace(target.contract, **expect))
 
 
+def _with_policy(policy: Policy) -> Callable[[Target], Target]:
+    return lambda target: replace(target, policy=policy)
+
+
+def _with_open_path(path: str) -> Callable[[Target], Target]:
+    policy = Policy(overrides=((f"GET {path}", "open"),))
+    return lambda target: replace(target, contract=replace(target.contract, open_paths=(path,)), policy=policy)
+
+
+def _with_carriers(*carriers: Carrier) -> Callable[[Target], Target]:
+    def retarget(target: Target) -> Target:
+        identities = tuple(replace(identity, carrier=carriers[0]) for identity in target.identities)
+        return replace(target, carriers=carriers, identities=identities)
+
+    return retarget
+
+
 def as_deployed(target: Target) -> Target:
     """Return the target as a profile describes it: no logs, no access to keys, no direct route to MLflow."""
     return replace(target, hops=(), keys=None, direct=None)
@@ -163,14 +212,38 @@ VARIATIONS: Mapping[str, Variation] = {
     "compresses": Variation(add_filter("compressor", **gzip("compressor")), tests=COMPRESSIBLE),
     "connects-again": Variation(proxy(_connects_again)),
     "external-only": Variation(retarget=lambda target: with_one_route(as_deployed(target))),
+    "forbidden-as-404": Variation(
+        script_first(NOTHING_THERE),
+        _expecting(forbidden=404, errors="any"),
+        (f"{E2E}/test_denials.py", *(f"{EVERY}[external-{area}]" for area in ("api-2.0", "other")), f"{VERBS}[external-other]"),
+    ),
     "foreign-origin-forwarded": Variation(change_routes(keep_origin), tests=(f"{E2E}/test_ui.py::test_write_of_page",)),
     "headers-of-others": Variation(script_first(HEADERS_OF_OTHERS)),
     "http-only": Variation(edge(_without_tls), _external_url(lambda url: url.replace("https:", "http:"))),
     "http2-between-hops": Variation(edge(_http2_to_proxy)),
     "internal-only": Variation(retarget=lambda target: replace(target, routes=(target.route("internal"),))),
+    "method-policy": Variation(decide_by_method, _with_policy(Policy("method")), POLICY),
     "old-http-refused": Variation(edge(_refuse_old_http), tests=(f"{E2E}/test_fidelity_connections.py::test_last_request",)),
+    "open-path": Variation(
+        let_through({"path": f"/mlflow{VERSION}"}),
+        _with_open_path(VERSION),
+        (
+            *(f"{E2E}/test_secrets.py::test_open_path", f"{EVERY}[external-other]", f"{VERBS}[external-other]"),
+            *(f"{PATHS}::test_odd_path_without_key", f"{HEADERS}::test_path_in_header_without_key"),
+        ),
+    ),
+    "other-carriers": Variation(
+        script_first(OTHER_CARRIERS),
+        _with_carriers("apikey", "X-Custom-Key"),
+        (f"{E2E}/test_bypass_keys.py", f"{E2E}/test_denials.py::test_denied_read", f"{EVERY}[external-other]"),
+    ),
     "other-prefix": Variation(edge(_other_prefix), _external_url(lambda url: url.replace("/api/mlflow", OTHER_PREFIX))),
     "other-words": Variation(script_first(OTHER_WORDS)),
+    "own-scopes": Variation(
+        decide_otherwise(f"write {TELEMETRY}", f"read {ASSISTANT}", f"write {SEARCH_OF_RUNS}"),
+        _with_policy(Policy(overrides=((TELEMETRY, "write"), (ASSISTANT, "read"), (SEARCH_OF_RUNS, "write")))),
+        POLICY,
+    ),
     "pages-beside": Variation(_tells_others(PAGE, PAGE), as_deployed, NOT_FOR_MLFLOW),
     "preflight-open": Variation(FAULTS["options-for-all"].inject, _expecting(preflight="open"), OPTIONS),
     "redirects-beside": Variation(_tells_others({"redirect": {"https_redirect": True}}, LOGIN), as_deployed, NOT_FOR_MLFLOW),

@@ -1,0 +1,70 @@
+"""What paths say that need no key by intent, such as those for health checks and metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from urllib.parse import urlsplit
+
+from mlflow_proxy_e2e.causes.cause import Cause, CauseId
+from mlflow_proxy_e2e.checks.leaks import internal_addresses
+from mlflow_proxy_e2e.facts.facts import Facts
+from mlflow_proxy_e2e.facts.question import Reply
+from mlflow_proxy_e2e.facts.sign import Sign, on_each_route
+from mlflow_proxy_e2e.target import Route
+
+
+def _says(test: Callable[[Facts, Reply], bool]) -> Sign:
+    """Return the sign that an open path says what it must not, below a route or on its server."""
+
+    def wrong(facts: Facts, route: Route) -> Reply | None:
+        replies = (facts.read_open(at, path) for path in facts.target.contract.open_paths for at in _places(route))
+        return next((reply for reply in replies if test(facts, reply)), None)
+
+    return on_each_route(wrong)
+
+
+def _places(route: Route) -> Iterator[Route]:
+    yield route
+    url = urlsplit(route.url)
+    if url.path:
+        yield replace(route, url=f"{url.scheme}://{url.netloc}")
+
+
+def _said(reply: Reply) -> bytes:
+    headers = reply.came.headers if not isinstance(reply.came, str) else ()
+    return b"\n".join([*(f"{name}: {value}".encode() for name, value in headers), reply.body])
+
+
+def _a_key(facts: Facts, reply: Reply) -> bool:
+    said = _said(reply)
+    return any(secret.reveal().encode() in said for secret in facts.target.secrets)
+
+
+def _an_address(_: Facts, reply: Reply) -> bool:
+    own = urlsplit(reply.question.route.url).netloc.encode()
+    return reply.status == 200 and bool(internal_addresses(reply.body, own))
+
+
+CAUSES = (
+    Cause(
+        id=CauseId("open-path-tells-key"),
+        hop="proxy",
+        severity="open",
+        symptom="a path that needs no key shows somebody's key",
+        what="a path that is open by intent has a key in its answer, such as in the labels of metrics or in a dump of settings",
+        remedy="take keys out of what the path says, revoke those that it has shown, and have the path require a key until then",
+        shows=_says(_a_key),
+        reddens=(r"test_secrets\.py::test_open_path",),
+    ),
+    Cause(
+        id=CauseId("open-path-tells-address"),
+        hop="proxy",
+        severity="hardening",
+        symptom="a path that needs no key shows internal addresses",
+        what="a path that is open by intent names services that only the inside of the network can reach",
+        remedy="have the path say no more than whether the service works, or answer on a port that is not public",
+        shows=_says(_an_address),
+        reddens=(r"test_secrets\.py::test_open_path",),
+    ),
+)
