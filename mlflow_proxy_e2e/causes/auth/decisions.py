@@ -123,13 +123,17 @@ def _let_after_read(facts: Facts, route: Route) -> Reply | None:
 
 
 def _is_let_at_first(facts: Facts) -> bool | None:
-    """Tell whether a read-only key may write with its first call, too. UNKNOWN where no call of it can pass for its first."""
+    """Tell whether a read-only key may write with its first call, too. UNKNOWN where nothing shows that calls are told apart."""
     return facts.once(_let_at_first)
 
 
 def _let_at_first(facts: Facts) -> bool | None:
-    firsts, afters = _writes_first_and_after_a_read(facts, facts.open_routes[0])
-    return not any(_is_forbidden(facts, reply) for reply in firsts) if afters else None
+    route = facts.open_routes[0]
+    firsts, _ = _writes_first_and_after_a_read(facts, route)
+    if any(_is_forbidden(facts, reply) for reply in firsts):
+        return False
+    # A key of which every call is permitted may be remembered by itself, however it is spelled: its first call cannot be repeated.
+    return True if any(_is_forbidden(facts, facts.ask(route, UNLISTED, reader)) for reader in readers(facts)) else None
 
 
 def _let_by_other_method(facts: Facts, route: Route, reader: Identity) -> Reply | None:

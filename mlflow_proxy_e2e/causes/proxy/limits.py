@@ -37,7 +37,6 @@ PATHS = (
     ("artifacts", Request("GET", "/api/2.0/mlflow-artifacts/artifacts?path=no-such")),
     ("traces", Request("GET", "/api/3.0/mlflow/server-info")),
     ("ui", Request("GET", "/ajax-api/2.0/mlflow/experiments/search?max_results=1")),
-    ("ui", Request("GET", "/version")),
     ("ui", Request("GET", "/")),
     ("gateway", Request("GET", "/gateway/mlflow/v1/models")),
 )
@@ -72,7 +71,7 @@ def _asks_for_others(facts: Facts, route: Route) -> Reply | None:
     """A good key that is taken for none on one path, and for what it is on all others."""
     promised = (request for capability, request in PATHS if capability in facts.target.capabilities)
     replies = facts.replies(facts.question(route, request) for request in promised)
-    refused = [reply for reply in replies if reply.status in (401, facts.target.contract.unauthenticated)]
+    refused = [reply for reply in replies if reply.status == 401 != facts.target.contract.forbidden]
     by_mlflow = [direct for reply in refused if (direct := facts.ask_directly(reply.question.request))]
     return refused[0] if refused and not any(direct.status == refused[0].status for direct in by_mlflow) else None
 
