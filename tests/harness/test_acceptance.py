@@ -20,10 +20,12 @@ from mlflow_proxy_e2e.errors import BadProfileError
 from mlflow_proxy_e2e.facts.facts import Facts
 from mlflow_proxy_e2e.facts.recording import Recording
 from mlflow_proxy_e2e.plugin.failures import Judged, accept, judge
+from mlflow_proxy_e2e.plugin.selection import runs_everything
 from mlflow_proxy_e2e.report import junit
 from mlflow_proxy_e2e.report.recorder import Recorder
 from mlflow_proxy_e2e.report.result import Check
 from mlflow_proxy_e2e.target import Acceptance, Identity, Route, Secret, Target
+from tests.harness.conftest import ROOT
 
 TEST = "tests/e2e/test_runs.py::test_search_runs[external-reader]"
 OTHER = "tests/e2e/test_runs.py::test_search_runs[internal-reader]"
@@ -82,6 +84,25 @@ def test_entries_that_match_nothing(judged: Callable[..., Judged]) -> None:
     assert judged([], Verdict(not_asked=("key-in-query-accepted",)), *entries).unmatched == told[:1]
     assert judged([], Verdict(), *entries, is_full=False).unmatched == ()
     assert judged([OTHER], Verdict((DOWN,)), *entries).unmatched == ()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "is_full"),
+    [
+        ("-m e2e", True),
+        ("-m e2e -n 2 tests/e2e", True),
+        ("-m smoke", False),
+        ("-m e2e -k runs", False),
+        ("-m e2e tests/e2e/test_runs.py", False),
+        ("-m e2e --route=external", False),
+        ("-m e2e --deselect=tests/e2e/test_runs.py", False),
+    ],
+)
+def test_full_run(arguments: str, is_full: bool, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: FBT001
+    """A run is full if its command line leaves out none of the tests of a target."""
+    monkeypatch.chdir(ROOT)
+
+    assert runs_everything(pytest.Config.fromdictargs({}, arguments.split())) == is_full
 
 
 def test_entry_past_its_date() -> None:

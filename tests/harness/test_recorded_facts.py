@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from mlflow_proxy_e2e.causes.cause import CauseId
 from mlflow_proxy_e2e.diagnosis import conclude
 from mlflow_proxy_e2e.facts.facts import Facts
 from mlflow_proxy_e2e.facts.recording import Recording
+from mlflow_proxy_e2e.target import Policy
 from tests.harness.faults.systems import BROKEN, RIGHT, SYSTEMS
 
 MOST_CAUSES = 2  # that a finding may leave open on the lab's own stack
@@ -38,6 +40,17 @@ def test_cause(cause: str, recordings: Mapping[str, Path]) -> None:
 def test_right_system(name: str, recordings: Mapping[str, Path]) -> None:
     """Nothing is found in a correct system."""
     verdict = conclude(Facts.recorded(Recording.read(recordings[name])))
+
+    assert verdict.findings == ()
+
+
+@pytest.mark.parametrize("cause", ["read-key-denied-read", "get-taken-for-read"])
+def test_decision_that_is_the_deployments_own(cause: str, recordings: Mapping[str, Path]) -> None:
+    """Where the profile says that the method decides, what follows from that is no fault."""
+    recording = Recording.read(recordings[cause])
+    target = replace(recording.target, policy=Policy("method"))
+
+    verdict = conclude(Facts.recorded(Recording(target, recording.observations)))
 
     assert verdict.findings == ()
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from fixtures.faults.fault import Fault
+from fixtures.faults.suite import EVERY
 from mlflow_proxy_e2e.causes.cause import CauseId
-from tests.harness.faults.conftest import AssertRight, StartFront
+from mlflow_proxy_e2e.target import Policy
+from tests.harness.faults.conftest import AssertRight, RunOn, StartFront
 from tests.harness.faults.variations import VARIATIONS
 
 
@@ -18,3 +22,15 @@ def test_variation(name: str, start_front: StartFront, assert_right: AssertRight
     assert front.target
 
     assert_right(variation.retarget(front.target), *variation.tests)
+
+
+def test_policy_that_is_not_kept(start_front: StartFront, run_on: RunOn) -> None:
+    """A target whose profile names another policy than it has fails: it is held to that for every endpoint."""
+    front = start_front(None)
+    assert front.target
+    target = replace(front.target, policy=Policy("method"))
+
+    run = run_on(target, f"{EVERY}[external-api-2.0]")
+
+    assert run.wait() == pytest.ExitCode.TESTS_FAILED, run.output
+    assert " as reader (" in run.output
