@@ -43,7 +43,7 @@ from mlflow_proxy_e2e.target import (
 from mlflow_proxy_e2e.toml import Table
 
 CARRIERS: tuple[Carrier, ...] = (*SCHEMES, "x-api-key", "basic")
-THERE_ARE = f"{', '.join(CARRIERS)}, and headers by their names, such as X-Custom-Key"
+VALID = f"{', '.join(CARRIERS)}, and headers by their names, such as X-Custom-Key"
 ENVIRONMENT = "env:"  # the prefix of a variable's name where a key is expected
 REQUESTS_PER_SECOND = 50  # the default for a target
 PURPOSE = "--target needs the profile of a deployed target: docs/profiles.md describes it."
@@ -112,11 +112,11 @@ class _Reader:
         written = {name.lower(): name for name in CARRIERS}
         if unknown := [word for word in said if word.lower() not in written and not (HEADER.fullmatch(word) and "-" in word)]:
             places = ", ".join(str(said.index(word) + 1) for word in unknown)
-            self.table.note("carriers", f"has what is not known, at place {places}: there are {THERE_ARE}")
+            self.table.note("carriers", f"has unknown values, at position {places}: valid are {VALID}")
         if len({word.lower() for word in said}) != len(said):
             self.table.note("carriers", "has something twice")
         if not said:
-            self.table.note("carriers", f"should have one at least of {THERE_ARE}")
+            self.table.note("carriers", f"should have at least one of {VALID}")
         return tuple(written.get(word.lower(), word) for word in said if word not in unknown)
 
     def routes(self) -> tuple[Route, ...]:

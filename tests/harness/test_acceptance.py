@@ -196,7 +196,7 @@ def test_check_of_what_is_accepted(recordings: Mapping[str, Path], tmp_path: Pat
     ends = {cause: CliRunner().invoke(cli.main, ["check", f"--facts={file}"]) for cause, file in files.items()}
 
     assert {cause: end.exit_code for cause, end in ends.items()} == {"key-in-query-accepted": 0, "key-echoed": 1}
-    assert "nothing but what is accepted" in ends["key-in-query-accepted"].stdout
+    assert "nothing but accepted problems" in ends["key-in-query-accepted"].stdout
 
 
 def test_check_with_an_entry_past_its_date(recordings: Mapping[str, Path], tmp_path: Path) -> None:

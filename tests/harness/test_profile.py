@@ -220,7 +220,7 @@ def test_password_that_no_header_carries(file: Path, monkeypatch: pytest.MonkeyP
         ("[identities.reader]\n", "[identities.reader]\nuser = 'r'\n", 'identities.reader.user is for carriers = ["basic"] only.'),
         ("until 2027-03-01", "until 2027-02-30", "accept.key-echoed ends with a date that is none: it should be as in"),
         ('"no pages here yet"', '" "', "accept.tests/e2e/test_ui.py::* should say why it is accepted."),
-        ('"no pages here yet"', "1", "accept.tests/e2e/test_ui.py::* should be a text in quotes."),
+        ('"no pages here yet"', "1", "accept.tests/e2e/test_ui.py::* should be a string in quotes."),
         (
             '["/health"]',
             '["/health?x"]',
