@@ -378,7 +378,7 @@ def describe(wire: Wire, request: Request, came: object, expected: object, wrong
 
 def described(message: str) -> Mapping[str, str]:
     """Return the parts of a message that ``describe`` made, by their first words. Empty for any other message."""
-    return dict(reversed(re.findall(rf"^({'|'.join(DESCRIBED)}) +(.+)$", message, re.MULTILINE)))
+    return dict(reversed(re.findall(rf"^(?:AssertionError: )?({'|'.join(DESCRIBED)}) +(.+)$", message, re.MULTILINE)))
 
 
 def kind_of(message: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from mlflow_proxy_e2e.report.matrix import Matrix
 from mlflow_proxy_e2e.report.result import Result
-from mlflow_proxy_e2e.report.summary import SHOWN, counted, failure, told
+from mlflow_proxy_e2e.report.summary import SHOWN, counted, failure, in_a_line
 
 ANNOTATIONS = 10  # of each kind that GitHub shows for one step
 
@@ -41,7 +41,7 @@ def _sections(result: Result) -> Iterator[str]:
         yield ""
     yield from _list("Does not work", [failure(cell) for cell in result.bad])
     yield from _list("Accepted", [f"{check.id}: {check.accepted}" for check in result.accepted])
-    yield from _list("The suite itself failed", [f"{error.where}: {told(error.message)}" for error in result.errors])
+    yield from _list("The suite itself failed", [f"{error.where}: {in_a_line(error.message)}" for error in result.errors])
     yield from _list("Left behind on the target", result.left_behind)
     yield _text(counted(result))
 

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import pytest
 
 from mlflow_proxy_e2e.endpoints.coverage import Coverage
 from mlflow_proxy_e2e.redaction import without
-from mlflow_proxy_e2e.report.matrix import Matrix, Row
+from mlflow_proxy_e2e.report.matrix import Matrix
 from mlflow_proxy_e2e.report.result import Cell, Result
 from mlflow_proxy_e2e.target import Secret
+from mlflow_proxy_e2e.wire import described
 
 CELLS = "cells"  # the user property of a test with the number of calls (endpoint and caller) that it has checked
 REVOKED = "seconds from revocation to denial"  # the user property of a test that has measured them
 EXPIRED = "seconds from expiry to denial"
 NAMES_WIDTH = 32  # characters in a column of names; further names go on further lines
 SHOWN = 20  # items of each kind that are listed
+SCREEN_WIDTH = 120  # characters
+LINE_LENGTH = 300  # characters of a failure, on a few lines of a screen
+GAP = "  "  # between columns
 
 
 def write_logs(reporter: pytest.TerminalReporter, logs: Iterable[tuple[str, str]], secrets: Iterable[Secret]) -> None:
@@ -52,7 +56,7 @@ def write(reporter: pytest.TerminalReporter, result: Result, coverage: Coverage)
 
 def failure(cell: Cell) -> str:
     """Return in a line what is wrong with a cell, and how bad that is."""
-    return f"{cell.severity}: {cell.id}: {told(cell.bad[0].message)}"
+    return f"{cell.severity}: {cell.id}: {in_a_line(cell.bad[0].message)}"
 
 
 def counted(result: Result) -> str:
@@ -65,9 +69,13 @@ def counted(result: Result) -> str:
     )
 
 
-def told(message: str) -> str:
-    """Return the first line of a message."""
-    return message.partition("\n")[0]
+def in_a_line(message: str) -> str:
+    """Return a message in one line: what was sent and came, or else its first line."""
+    said = described(message)
+    if not {"sent", "came"} <= said.keys():
+        return message.partition("\n")[0]
+    expected = f", expected {said['expected']}" if "expected" in said else ""
+    return textwrap.shorten(f"{said['sent']}: {said['came']}{expected}", LINE_LENGTH, placeholder=" …")
 
 
 def _write_matrix(reporter: pytest.TerminalReporter, matrix: Matrix) -> None:
@@ -77,22 +85,40 @@ def _write_matrix(reporter: pytest.TerminalReporter, matrix: Matrix) -> None:
     columns = list(zip(matrix.heading, *(row.texts for row in matrix.rows), strict=True))
     widths = [max(map(len, column)) for column in columns]
     widths[:2] = [min(width, NAMES_WIDTH) for width in widths[:2]]
-    reporter.write_line(_line(matrix.heading, widths))
-    for row in matrix.rows:
-        for line in _lines(row, widths):
-            reporter.write_line(line, red=row.bad)
+    for part in parts_that_fit(widths):
+        reporter.write_line(_line(*_pick(matrix.heading, widths, part)))
+        for row in matrix.rows:
+            for line in _lines(*_pick(row.texts, widths, part)):
+                reporter.write_line(line, red=row.bad)
 
 
-def _lines(row: Row, widths: list[int]) -> Iterator[str]:
-    routes, identities, *outcomes = row.texts
+def parts_that_fit(widths: Sequence[int]) -> list[range]:
+    """Return the columns of outcomes in parts that fit on a screen beside the first two columns, which are in each part."""
+    room = SCREEN_WIDTH - sum(width + len(GAP) for width in widths[:2])
+    parts, left = [range(2, 2)], room
+    for column, width in enumerate(widths[2:], 2):
+        if width > left and parts[-1]:
+            parts, left = [*parts, range(column, column)], room
+        parts[-1] = range(parts[-1].start, column + 1)
+        left -= width + len(GAP)
+    return parts
+
+
+def _pick(texts: Sequence[str], widths: Sequence[int], part: range) -> tuple[list[str], list[int]]:
+    columns = [0, 1, *part]
+    return [texts[column] for column in columns], [widths[column] for column in columns]
+
+
+def _lines(texts: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
+    routes, identities, *outcomes = texts
     names = [textwrap.wrap(routes, widths[0]), textwrap.wrap(identities, widths[1])]
     for number in range(max(map(len, names))):
         first = [lines[number] if number < len(lines) else "" for lines in names]
         yield _line([*first, *(outcomes if number == 0 else [])], widths)
 
 
-def _line(texts: Iterable[str], widths: list[int]) -> str:
-    return "  ".join(text.ljust(width) for text, width in zip(texts, widths, strict=False)).rstrip()
+def _line(texts: Iterable[str], widths: Iterable[int]) -> str:
+    return GAP.join(text.ljust(width) for text, width in zip(texts, widths, strict=False)).rstrip()
 
 
 def _write_list(reporter: pytest.TerminalReporter, lines: Iterable[str], heading: str, **markup: bool) -> None:

@@ -25,7 +25,7 @@ from mlflow_proxy_e2e.report.matrix import Matrix
 from mlflow_proxy_e2e.report.outputs import Outputs
 from mlflow_proxy_e2e.report.recorder import Recorder
 from mlflow_proxy_e2e.report.result import REACHABLE, Check, Outcome, Result, Trouble, reachable, subject_of
-from mlflow_proxy_e2e.report.summary import counted
+from mlflow_proxy_e2e.report.summary import counted, in_a_line, parts_that_fit
 from mlflow_proxy_e2e.severity import Severity
 from mlflow_proxy_e2e.target import Identity, Route, Secret, Target
 from tests.harness.conftest import ROOT, Run, StartRun
@@ -124,6 +124,21 @@ def test_matrix_of_many_capabilities_has_those_that_fail() -> None:
 
     assert Matrix.of(result(*many)).rows == ()
     assert Matrix.of(result(*many, check("runs", "failed"))).capabilities == ("runs",)
+
+
+def test_wide_matrix_is_written_in_parts() -> None:
+    """A matrix that is wider than a screen is written in parts, each with as many columns as fit, and each column once."""
+    parts = parts_that_fit([8, 30, *[20] * 7, 200])
+
+    assert parts == [range(2, 5), range(5, 8), range(8, 9), range(9, 10)]
+
+
+def test_failure_in_one_line() -> None:
+    """A failure is listed with what was sent, what came and what was expected, or else with the first line of its message."""
+    described = "AssertionError: sent      GET /x as reader\ncame      500\nexpected  200\nagain     curl …"
+
+    assert in_a_line(described) == "GET /x as reader: 500, expected 200"
+    assert in_a_line("RestException: no such run\nsent GET /x") == "RestException: no such run"
 
 
 def test_prometheus() -> None:
