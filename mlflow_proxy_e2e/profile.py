@@ -86,7 +86,7 @@ class _Reader:
             table.note("name", "should be a word of letters, digits, '.', '_' and '-': reports use it")
         carriers = self.carriers()
         if "basic" in carriers and len(carriers) > 1:
-            table.note("carriers", "has 'basic' among others: a user's password cannot be sent in another way")
+            table.note("carriers", "has 'basic' among others: a user's password cannot be sent with any other carrier")
         promised = frozenset(table.words("capabilities", [known for known in CAPABILITIES if known not in PERMISSIONS]))
         routes = self.routes()
         identities = self.identities(promised, carriers)

@@ -168,7 +168,7 @@ class Contract:
         preflight: whether browsers' preflight requests (OPTIONS) are refused without a key, or open.
         errors: whether the bodies of refusals are in MLflow's format, with its error codes.
         unauthenticated_header, throttled_header: the header that these refusals must have. Empty: none.
-        open_paths: paths below a route's URL, or on its server, that need no key by intent. They are read by GET and HEAD.
+        open_paths: paths below a route's URL, or on its server, that are meant to need no key. They are read by GET and HEAD.
     """
 
     unauthenticated: int = 401

@@ -117,7 +117,7 @@ def test_log_run(truth: MlflowClient, experiment_id: str) -> None:
 
 @pytest.mark.subject("runs")
 def test_log_large_batch(as_writer: MlflowClient, truth: MlflowClient, experiment_id: str) -> None:
-    """MLflow holds the parameters of a batch whose body is larger than 100 kB."""
+    """MLflow stores the parameters of a batch whose body is larger than 100 kB."""
     run_id = truth.create_run(experiment_id).info.run_id
     parameters = {f"p{number}": LARGE for number in range(MANY)}
 

@@ -83,13 +83,13 @@ def _let_write(facts: Facts, route: Route, reader: Identity) -> Reply | None:
 
 def _spellings(facts: Facts) -> Iterator[str]:
     """Return ``Bearer`` in unusual upper and lower case, which hardly any client sends: case does not count (RFC 9110, 11.1)."""
-    odd = 2 ** len(SCHEME) - 2  # spellings beside the usual one and its opposite
+    odd = 2 ** len(SCHEME) - 2  # spellings besides the usual one and its opposite
     for chosen in list(dict.fromkeys(1 + byte % odd for byte in bytes.fromhex(facts.token())))[: 2 * FIRST_CALLS]:
         yield "".join(letter.swapcase() if chosen >> place & 1 else letter for place, letter in enumerate(SCHEME))
 
 
 def _spelled(route: Route, request: Request, reader: Identity, scheme: str, when: str) -> Question:
-    """Return a read-only identity's question that looks like a new key's to a cache whose key is the header."""
+    """Return a read-only identity's question, which a cache by header takes for the first with a new key."""
     key = reader.key.reveal() if reader.key else ""
     headers = (*request.headers, ("Authorization", f"{scheme} {key}"))
     return Question(route, replace(request, headers=headers), Identity(f"{reader} {when}"))
