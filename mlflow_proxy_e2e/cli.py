@@ -61,7 +61,7 @@ def main() -> None:
     """Test MLflow behind a proxy that checks API keys, and name what is wrong."""
 
 
-@main.command(epilog=f"Exit codes: 0 nothing is wrong that --fail-on names, 1 the cause is known, 3 the cause is unknown. {OTHERS}")
+@main.command(epilog=f"Exit codes: 0 no problem that --fail-on names, 1 the cause is known, 3 the cause is unknown. {OTHERS}")
 @click.option("--target", metavar="FILE", type=click.Path(path_type=Path), help="The profile of the target (TOML).")
 @click.option("--json", "as_json", is_flag=True, help="Print the verdict as JSON.")
 @click.option(
@@ -121,7 +121,7 @@ def _observed(target: Target) -> Facts:
 
 def _runs_tests(command: Callable[..., None]) -> Callable[..., None]:
     arguments = click.argument("pytest_arguments", metavar="[PYTEST ARGUMENTS]...", nargs=-1, type=click.UNPROCESSED)
-    epilog = f"Exit codes: 0 nothing is wrong that --fail-on names, 1 the target fails a test, 2 to 5 are pytest's own. {OTHERS}"
+    epilog = f"Exit codes: 0 no problem that --fail-on names, 1 the target fails a test, 2 to 5 are pytest's own. {OTHERS}"
     return main.command(epilog=epilog, context_settings={"ignore_unknown_options": True})(_target(arguments(command)))
 
 

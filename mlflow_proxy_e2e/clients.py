@@ -29,7 +29,7 @@ MLFLOW_DEFAULTS = dict.fromkeys(
 # Each of these replaces the key that a test means to send.
 LOGIN = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
 SHADOWING = (*LOGIN, "MLFLOW_TRACKING_AUTH", "MLFLOW_TRACKING_AWS_SIGV4")
-SET_BY_MLFLOW = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")  # and those that its setters set
+SET_BY_MLFLOW = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")  # and the variables that its setters set
 VARIABLE: dict[Carrier, str] = {"bearer": "MLFLOW_TRACKING_TOKEN", "x-api-key": "MLFLOW_TRACKING_API_KEY"}
 HEADER_VARIABLE = "MLFLOW_TRACKING_API_KEY_HEADER"  # has the plug-in send the key in another header
 ON_THE_WAY = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")  # both spellings are used

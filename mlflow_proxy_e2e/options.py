@@ -55,6 +55,6 @@ def check_selection(config: pytest.Config, target: Target) -> None:
 
 
 def selected(config: pytest.Config, option: str, there_are: Iterable[Named]) -> list[Named]:
-    """Return those that ``option`` names, or all."""
+    """Return the ones that ``option`` names, or all."""
     asked = config.getoption(option)
     return sorted((one for one in there_are if not asked or str(one) in asked), key=str)

@@ -43,7 +43,7 @@ from mlflow_proxy_e2e.target import (
 from mlflow_proxy_e2e.toml import Table
 
 CARRIERS: tuple[Carrier, ...] = (*SCHEMES, "x-api-key", "basic")
-VALID = f"{', '.join(CARRIERS)}, and headers by their names, such as X-Custom-Key"
+VALID = f"{', '.join(CARRIERS)}, and headers by name, such as X-Custom-Key"
 ENVIRONMENT = "env:"  # the prefix of a variable's name where a key is expected
 REQUESTS_PER_SECOND = 50  # the default for a target
 PURPOSE = "--target needs the profile of a deployed target: docs/profiles.md describes it."
@@ -86,7 +86,7 @@ class _Reader:
             table.note("name", "should be a word of letters, digits, '.', '_' and '-': reports use it")
         carriers = self.carriers()
         if "basic" in carriers and len(carriers) > 1:
-            table.note("carriers", "has 'basic' among others: a user's password cannot be sent in another way")
+            table.note("carriers", "has 'basic' among others: a user's password cannot be sent with any other carrier")
         promised = frozenset(table.words("capabilities", [known for known in CAPABILITIES if known not in PERMISSIONS]))
         routes = self.routes()
         identities = self.identities(promised, carriers)
@@ -283,37 +283,37 @@ def contract(table: Table) -> Contract:
 
 
 def open_paths(table: Table) -> tuple[str, ...]:
-    """Return the paths that need no key, and take note of what is none."""
+    """Return the paths that are meant to need no key, and note values that are not paths."""
     said = [str(path) for path in table.take("open_paths", list, [])]
     if any(not OPEN_PATH.fullmatch(path) for path in said):
         table.note(
             "open_paths",
-            'should have paths below the routes or on their servers, such as "/health": no URLs, queries and wildcards',
+            'should have paths below the routes or on their servers, such as "/health", without a host, a query or wildcards',
         )
     if PROBED.template in said:
-        table.note("open_paths", f"has {PROBED.template}, by which the suite sees whether a key is let in")
+        table.note("open_paths", f"has {PROBED.template}, which the suite uses to see whether a key is let in")
     return tuple(path for path in said if OPEN_PATH.fullmatch(path))
 
 
 def access(table: Table, endpoint: str) -> Access:
-    """Return how a deployment decides about an endpoint, where that differs from the table of endpoints."""
+    """Return the access that an override gives an endpoint, and note what is wrong with it."""
     rules = tuple(rules_of(endpoint, "denied"))
     if not any(rule.covers(known) for rule in rules for known in scopes_of().rules):
         table.note(endpoint, f"matches no endpoint of MLflow: {LIKE_AN_ENDPOINT}")
     decided: Access = table.word(endpoint, get_args(Access), "denied")
     if decided in ("denied", "open") and any(rule.covers(PROBED) for rule in rules):
-        table.note(endpoint, f"is '{decided}' and includes {PROBED}, by which the suite sees whether a key is let in")
+        table.note(endpoint, f"is '{decided}' and includes {PROBED}, which the suite uses to see whether a key is let in")
     return decided
 
 
 def acceptance(table: Table, what: str) -> Acceptance:
-    """Return what is accepted under an id, and take note of what is wrong with the reason."""
+    """Return the acceptance of an id, and note what is wrong with its reason."""
     reason = table.take(what, str).strip()
     until = UNTIL.search(reason)
     if what in table and not reason:
         table.note(what, "should say why it is accepted")
     if until and not _is_day(until[1]):
-        table.note(what, "ends with a date that is none: it should be as in 'until 2027-03-01'")
+        table.note(what, "ends with an invalid date: it should look like 'until 2027-03-01'")
     return Acceptance(what, reason, until[1] if until else None)
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 from mlflow_proxy_e2e import timeouts
 
 Scope = Literal["read", "write"]
-Access = Literal["read", "write", "denied", "open"]  # what a call asks of its caller: a scope, what nobody has, or nothing
+Access = Literal["read", "write", "denied", "open"]  # what a call requires: a scope, more than any caller has, or nothing
 PolicyKind = Literal["endpoint", "method"]
 Carrier = str  # a scheme of Authorization, or the name of a header
 Refusal = Literal["unauthenticated", "forbidden", "throttled"]
@@ -47,7 +47,7 @@ PERMISSIONS = ("large-bodies", "destructive")  # what the owner of a target allo
 
 
 def header_of(carrier: Carrier) -> tuple[str, str]:
-    """Return the header that carries a key, and what stands before the key in it."""
+    """Return the header that carries a key, and the prefix of the key in its value."""
     if carrier in SCHEMES:
         return "Authorization", f"{SCHEMES[carrier]} "
     return NAMED.get(carrier, carrier), ""
@@ -168,7 +168,7 @@ class Contract:
         preflight: whether browsers' preflight requests (OPTIONS) are refused without a key, or open.
         errors: whether the bodies of refusals are in MLflow's format, with its error codes.
         unauthenticated_header, throttled_header: the header that these refusals must have. Empty: none.
-        open_paths: paths below a route's URL, or on its server, that need no key by intent. They are read by GET and HEAD.
+        open_paths: paths below a route's URL, or on its server, that are meant to need no key. They are read by GET and HEAD.
     """
 
     unauthenticated: int = 401
@@ -201,8 +201,8 @@ class Policy:
     """How a deployment decides which scope a call needs. The default is the table in ``endpoints/scopes.txt``.
 
     Args:
-        kind: ``endpoint`` goes by the table; ``method`` takes GET and HEAD for reads, and everything else for writes.
-        overrides: endpoints that are decided in another way, such as ``POST /v1/traces``, and how. The first that matches counts.
+        kind: ``endpoint`` goes by the table; ``method`` treats GET and HEAD as reads, and everything else as writes.
+        overrides: endpoints that are decided differently, such as ``POST /v1/traces``, and how. The first that matches counts.
     """
 
     kind: PolicyKind = "endpoint"
@@ -211,12 +211,12 @@ class Policy:
 
 @dataclass(frozen=True)
 class Acceptance:
-    """Something that is wrong with a target, and that its owner knows of and accepts.
+    """A known problem of a target that its owner accepts.
 
     Args:
-        what: the id of a cause, or that of a test, in which ``*`` stands for anything.
+        what: the id of a cause, or the id of a test, in which ``*`` matches anything.
         reason: why it is accepted.
-        until: the last day on which it is, such as ``2027-03-01``. None: there is none.
+        until: the last day on which it is accepted, such as ``2027-03-01``, or None.
     """
 
     what: str
@@ -225,11 +225,11 @@ class Acceptance:
 
     @property
     def is_of_tests(self) -> bool:
-        """Tell whether it is about tests, and not about a cause."""
+        """Tell whether the entry names tests rather than a cause."""
         return "::" in self.what or "*" in self.what
 
     def covers_test(self, test: str) -> bool:
-        """Tell whether it is about the test of that id."""
+        """Tell whether the entry names the test with that id."""
         pattern = ".*".join(map(re.escape, self.what.split("*")))
         return self.is_of_tests and re.fullmatch(pattern, test) is not None
 
@@ -368,5 +368,5 @@ class Target:
 
 
 def _policy(data: Mapping[str, Any] | None) -> Policy:
-    """Return the policy of plain data. Facts files that are older than policies have none."""
+    """Return the policy from plain data. Older facts files have none."""
     return Policy(data["kind"], tuple((endpoint, access) for endpoint, access in data["overrides"])) if data else Policy()

@@ -77,7 +77,7 @@ PROGRAM = Timeout(60, "for a user's own program to end", "it imports MLflow, whi
 SLOWER = Timeout(
     1,
     "by which a read may take longer through a route than with MLflow itself",
-    "a hundred times what the reference edge and proxy take, and more than any network between them and a client",
+    "a hundred times what the reference edge and proxy take, and longer than any network round trip to a client",
 )
 LOGGED = Timeout(10, "until a request that was answered is in MLflow's log", "chosen: immediate, except on very busy machines")
 
@@ -101,7 +101,7 @@ NO_TIME_OUT = Timeout(
     0.9, "within which an error cannot be a timeout", "no sensible limit is shorter, and a refusal takes milliseconds"
 )
 BETWEEN_SINGLE_CALLS = Timeout(
-    0.3, "between calls of a diagnosis that are made one by one, after many at once were refused", "a limit of few calls a second"
+    0.3, "between the single calls of a diagnosis, after many at once were refused", "a limit of a few calls a second allows that"
 )
 HEALTH_CHECK = Timeout(
     2,

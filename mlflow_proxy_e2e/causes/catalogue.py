@@ -53,7 +53,7 @@ def by_id(causes: Iterable[Cause]) -> Mapping[CauseId, Cause]:
 
 
 CATALOGUE = by_id(cause for family in FAMILIES for cause in family.CAUSES)
-# Problems that no cause has a name for, described in words. The first whose sign shows says where the problem is.
+# Problems that no cause in the catalogue names, each described. The first whose sign shows says where the problem is.
 UNNAMED: tuple[tuple[str, Sign], ...] = (
     *refused.UNNAMED,
     *(each for family in FAMILIES for each in getattr(family, "UNNAMED", ())),

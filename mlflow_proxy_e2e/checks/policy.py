@@ -1,4 +1,4 @@
-"""Calls about which a deployment's own policy decides in another way than the table of endpoints, for which tests are written."""
+"""Skips tests of calls that a deployment's own policy decides differently from the default table, which tests assume."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from mlflow_proxy_e2e.wire import Request, Wire
 
 @contextmanager
 def skipping(target: Target) -> Iterator[None]:
-    """Within the block, a test is skipped as soon as it is about to make such a call: its outcome would show nothing.
+    """Within the block, skip a test as soon as it is about to make such a call, since the outcome would show nothing.
 
-    ``test_every_endpoint`` holds the target to its own policy.
+    ``test_every_endpoint`` tests the target against its own policy.
     """
     if target.policy == DEFAULT:
         yield
@@ -33,7 +33,7 @@ def skipping(target: Target) -> Iterator[None]:
     def of_client(route: str, method: str, path: str, headers: Mapping[str, Any]) -> None:
         sent = {(name, str(headers[name])) for name in carrying if name in headers}
         who = next((by_headers[header] for header in sent if header in by_headers), None)
-        if route in routes and (who or not sent):  # nobody has decided about keys that are issued meanwhile
+        if route in routes and (who or not sent):  # the policy knows no keys that tests issue themselves
             skip_if_decided_otherwise(target, who, method, path)
 
     def of_wire(wire: Wire, request: Request) -> tuple[bytes, str]:
@@ -46,7 +46,7 @@ def skipping(target: Target) -> Iterator[None]:
 
 
 def skip_if_decided_otherwise(target: Target, who: Identity | None, method: str, path: str) -> None:
-    """Skip the test if it is about such a call."""
+    """Skip the test if the policy decides this call differently from the default table."""
     path = path.partition("?")[0]
     if decided_otherwise(target.policy, who, method, path):
         lets = "does not let" if scopes_of().permit(who, method, path) else "lets"

@@ -67,7 +67,7 @@ def read(facts: Facts) -> Mapping[CauseId, Reading]:
             return cause.shows(facts)
 
     with facts.keeping(timeouts.UNNAMED):
-        slower_than_mlflow(facts)  # before others are read, which all ask at once: that would be what takes time
+        slower_than_mlflow(facts)  # before all others, whose many calls at once would be slow by themselves
         return dict(zip((cause.id for cause in causes), facts.at_once(reading, causes, AT_ONCE), strict=True))
 
 
@@ -144,7 +144,7 @@ def _finding(facts: Facts, found: Found) -> Finding:
 
 
 def _accepted(target: Target, causes: Sequence[Cause]) -> str:
-    """Return why causes are accepted that cannot be told apart: nothing unless all of them are."""
+    """Return why causes that cannot be told apart are accepted: nothing unless all of them are."""
     reasons = {each.what: each.reason for each in target.accepted}
     found = [reasons.get(cause.id, "") for cause in causes]
     return "; ".join(dict.fromkeys(found)) if all(found) else ""

@@ -25,7 +25,7 @@ class FailedTest:
         request_ids: of the requests that it sent last, oldest first.
         about: its subject.
         message: why it failed.
-        severity: how bad that is, as long as nothing more is known.
+        severity: that of its subject, which a finding may replace.
         passed_on: the names of other routes on which the same test passed.
     """
 

@@ -24,7 +24,7 @@ class Coverage:
 
     Args:
         table: MLflow's endpoints, if the table was requested.
-        matrix: those that every identity has called.
+        matrix: the endpoints that every identity has called.
         calls: the calls that got the expected answer, by path.
     """
 

@@ -28,7 +28,7 @@ class Rule(NamedTuple):
         return f"{self.method} {self.template}"
 
     def covers(self, other: Rule) -> bool:
-        """Tell whether calls of the other rule are calls of this one."""
+        """Tell whether every call that matches the other rule matches this one."""
         return self.method == other.method and bool(self.path.fullmatch(other.template.replace("**", "a/b").replace("*", "a")))
 
 
@@ -75,14 +75,14 @@ class Scopes:
 
 @functools.cache
 def scopes_of(policy: Policy = DEFAULT) -> Scopes:
-    """Return the table as a deployment with that policy has it."""
+    """Return the scopes of a deployment with that policy."""
     return Scopes(policy=policy)
 
 
 def decided_otherwise(policy: Policy, who: Identity | None, method: str, raw_path: str) -> bool:
-    """Tell whether a policy decides about somebody's call in another way than the table, for which tests and signs are written.
+    """Tell whether a policy decides a caller's call differently from the default table, which tests and signs assume.
 
-    That is never so of calls that are of no endpoint: they are attempts, and judged as such.
+    Never true of calls that match no endpoint: they are attempts, and judged as such.
     """
     scopes = scopes_of(policy)
     if policy == DEFAULT or scopes.rule(method, raw_path) is None:
@@ -107,7 +107,7 @@ def _rules(line: str) -> Iterator[Rule]:
 
 
 def rules_of(endpoint: str, access: Access) -> Iterator[Rule]:
-    """Return the rules by which calls of an endpoint such as ``POST /{api}/2.0/mlflow/runs/*`` are decided in that way."""
+    """Return the rules that give an endpoint such as ``POST /{api}/2.0/mlflow/runs/*`` that access."""
     method, _, template = endpoint.partition(" ")
     for twin in TWINS if "{api}" in template else ("",):
         path = template.replace("/{api}", twin)

@@ -87,7 +87,7 @@ def repeats(text: str) -> Callable[[Reply], bool]:
 
 
 def lacks(text: str) -> Callable[[Reply], bool]:
-    """Return what tells whether MLflow's message, which repeats what has arrived, does not have a text."""
+    """Return the test that a text is not in MLflow's message, which repeats what it received."""
 
     def right(reply: Reply) -> bool:
         return reply.error_code not in MLFLOWS_CODES or text not in str(reply.json().get("message", ""))
@@ -101,9 +101,9 @@ def status_is_not(*statuses: int) -> Callable[[Reply], bool]:
 
 
 def turned_away(reply: Reply) -> bool:
-    """Tell whether a hop refuses a call without MLflow's or the contract's words, as firewalls do: by a page, or by hanging up.
+    """Tell whether a hop refuses a call as firewalls do: with a page of its own, or by closing the connection.
 
-    Statuses that say by themselves what is wrong are left to the causes that they stand for.
+    Statuses that themselves say what is wrong are left to the causes that they point to.
     """
     if reply.failure or reply.error_code or by_mlflow(reply):
         return reply.failure == "closed"
@@ -117,7 +117,7 @@ def passes(reply: Reply) -> bool:
 
 
 def first_turned_away(plain: Request, *others: Request) -> Test:
-    """Return what finds the first of some calls that is turned away, where one that differs in nothing else is not."""
+    """Return a test for the first of several calls that is turned away, although ``plain``, which is otherwise alike, is not."""
 
     def wrong(facts: Facts, route: Route) -> Reply | None:
         asked = facts.replies(facts.question(route, request) for request in (plain, *others))
@@ -130,12 +130,12 @@ def first_turned_away(plain: Request, *others: Request) -> Test:
 
 
 def limited(request: Callable[[int], Request], sizes: Sequence[int], right: Callable[[Reply], bool] = passes) -> Sign:
-    """Return the sign that a call is not right from some size on, with the size as evidence.
+    """Return the sign that a call is refused from some size on, with the size as evidence.
 
     Args:
-        request: returns the call of a size.
-        sizes: in bytes, smallest first. A call of the first one has to be right.
-        right: tells whether a reply is no refusal.
+        request: returns the call with a given size.
+        sizes: in bytes, smallest first. A call of the first size must not be refused.
+        right: tells whether a reply is not a refusal.
     """
 
     def smallest_refused(facts: Facts, route: Route) -> Reply | None:

@@ -35,9 +35,9 @@ EDGE_ROUTE, PROXY_ROUTE = "external", "internal"  # the first goes through the e
 HOPS = ("client", "edge", "proxy", "auth", "mlflow")  # in the order in which a request crosses them
 COMMON = re.compile(r"(?:[a-z]{1,6}[_-]){1,2}|[^:]*:")  # of all keys of a kind, such as "sk_live_", or a user's name
 KINDS = (string.ascii_lowercase, string.ascii_uppercase, string.digits)
-BURST = 24  # calls at once, or as many of them as a diagnosis makes at once
-SINGLE_CALLS = 6  # that all have to be answered: of two servers, one of which fails, one in 64 times
-LIMIT_STATUSES = (429, 503)  # nginx and Envoy answer 503 by default, or where an older configuration says so
+BURST = 24  # calls, as many at a time as a diagnosis makes
+SINGLE_CALLS = 6  # all must be answered: if one of two servers fails, that happens once in 64 times
+LIMIT_STATUSES = (429, 503)  # nginx and Envoy answer 503 by default or in older configurations
 READ = Request("GET", "/api/2.0/mlflow/experiments/search?max_results=1")
 FAILED = "what has failed"  # the name under which a recording has what was known at the start
 TOKENS = uuid.UUID("3f0d7c1e-9a53-4c6f-8f8e-2d1b6a7c5e90")  # the namespace of unique tokens
@@ -80,7 +80,7 @@ class Facts:
         self._observed: dict[str, Future[Any]] = {}
         self._context = _Context()
         self._seed = self.observe("seed", lambda: uuid.uuid4().hex)
-        self.limit_statuses: frozenset[int | None] = frozenset()  # of refusals that only bursts get
+        self.limit_statuses: frozenset[int | None] = frozenset()  # of refusals that only happen in bursts
         self._at_end: list[Callable[[], None]] = []
         if self.is_live:
             self.recording.observations[FAILED] = {"route": suspected, "about": sorted(self.about)}
@@ -183,7 +183,7 @@ class Facts:
         return self._reply(question, self._new_suffix())
 
     def after_pause(self, question: Question) -> Reply:
-        """Return what comes of a question after a pause. Raises NotAskedError."""
+        """Return the reply to a question that is asked after a pause. Raises NotAskedError."""
         if self.is_live:
             time.sleep(timeouts.BETWEEN_SINGLE_CALLS)
         return self.again(question)
@@ -207,13 +207,13 @@ class Facts:
             return list(threads.map(do, things))
 
     def is_decided_otherwise(self, question: Question) -> bool:
-        """Tell whether the deployment's policy decides about a call in another way than signs expect: then it shows nothing."""
+        """Tell whether the deployment's policy decides a call differently from what signs assume. Its reply would show nothing."""
         request = question.request
         path = request.path.partition("?")[0]
         return question.route in self.target.routes and decided_otherwise(self.target.policy, question.who, request.method, path)
 
     def read_open(self, route: Route, path: str) -> Reply:
-        """Return what anybody gets at a path that needs no key by intent. Raises NotAskedError."""
+        """Return the reply without a key on a path that is meant to need none. Raises NotAskedError."""
         return self._send(Question(route, Request("GET", path)), "")
 
     def _reply(self, question: Question, suffix: str) -> Reply:
@@ -223,7 +223,7 @@ class Facts:
 
     def _send(self, question: Question, suffix: str) -> Reply:
         def send() -> Reply:
-            """Send it. What a limit on bursts refuses has not been asked: it says nothing about the call."""
+            """Send the question. If a limit on bursts refuses it, it counts as not asked: that says nothing about the call."""
             reply = self._prober.send(question, question.request.header("X-Request-ID") or uuid.uuid4().hex)
             if reply.status in self.limit_statuses and not reply.error_code:
                 raise NotAskedError(str(question))
@@ -251,7 +251,7 @@ class Facts:
 
     @property
     def burst_refusals(self) -> list[Reply]:
-        """Return a refusal on each route where some of many calls at once are refused, and all are answered that come alone."""
+        """Return one refusal for each route that refuses some of many calls at once, but answers each call sent alone."""
         return self.once(_burst_refusals)
 
     def good(self, route: Route) -> list[Reply]:
@@ -347,9 +347,9 @@ class Facts:
     # Time, and the end.
 
     def respect_limits(self, refused: Sequence[Reply], asked: Iterable[Question]) -> None:
-        """From now on, ask one question at a time if there are such refusals, and hold what is refused so for not asked.
+        """If there are such refusals, ask one question at a time from now on, and treat questions refused like that as not asked.
 
-        What has been asked before, and was refused so, can be asked again.
+        Questions that were already refused like that can be asked again.
         """
         if not refused:
             return
@@ -386,7 +386,7 @@ class Facts:
 
 
 def _burst_refusals(facts: Facts) -> list[Reply]:
-    """Ask what everything else depends on, and then many times at once. Go on slowly where there is a limit."""
+    """Ask what everything else depends on, and then send many calls at once. If there is a limit, continue slowly."""
     everybody = [facts.question(route, READ, carrier=carrier) for route in facts.target.routes for carrier in facts.target.carriers]
     nobody = [Question(route, READ) for route in facts.target.routes]
     directly = [Question(facts.target.direct, READ)] if facts.target.direct else []
@@ -395,14 +395,14 @@ def _burst_refusals(facts: Facts) -> list[Reply]:
     rate = facts.target.limits.requests_per_second
     for route in facts.routes if rate is None or rate >= BURST else ():
         if not (reply := _refused_in_burst(facts, route)):
-            break  # what the route that crosses most hops lets through, the others do, too
+            break  # the first route crosses the most hops: what it lets through, the others do, too
         refused.append(reply)
     facts.respect_limits(refused, [*everybody, *nobody])
     return refused
 
 
 def _refused_in_burst(facts: Facts, route: Route) -> Reply | None:
-    """Return a call that is refused as one of many and answered by itself. Nobody who is slow, or refuses every call, is asked."""
+    """Return a call that is refused as one of many but answered alone. Not tried on a route that is slow, or refuses every call."""
     single = facts.ask(route, READ)
     if not (single.works or single.status in LIMIT_STATUSES) or single.seconds > timeouts.NO_TIME_OUT:
         return None

@@ -39,7 +39,7 @@ class NotAskedError(Exception):
 
 
 class DecidedOtherwiseError(NotAskedError):
-    """A question is not asked: the deployment's own policy decides about it, so that its reply would show nothing."""
+    """A question is not asked: the deployment's own policy decides it differently, so that the reply would show nothing."""
 
 
 class Prober:

@@ -14,7 +14,7 @@ from mlflow_proxy_e2e.wire import Answer, Request
 SHOWN_CHARACTERS = 90  # of a path
 SHOWN_BODY = 160  # characters of a body
 DECODABLE = ("gzip", "deflate")
-MOST_BYTES = 32 << 20  # of a decompressed body: more than a diagnosis ever stores, and less than a bomb
+MOST_BYTES = 32 << 20  # of a decompressed body: more than a diagnosis ever stores, and too little for a zip bomb to do harm
 EITHER_HEADER = zlib.MAX_WBITS | 32  # zlib detects which of the two formats it is
 
 NoAnswer = Literal[
@@ -111,7 +111,7 @@ class Reply:
 
 
 def _decoded(answer: Answer) -> bytes:
-    """Return the decompressed body, or the body as it came if it cannot be decompressed to a reasonable size."""
+    """Return the decompressed body, or the body as received if it is not compressed properly or too large."""
     if answer.header("Content-Encoding") not in DECODABLE:
         return answer.body
     decompressor = zlib.decompressobj(EITHER_HEADER)

@@ -33,7 +33,7 @@ def _in_contract_words(facts: Facts, reply: Reply) -> bool:
 
 
 def refusal(reply: Reply) -> object:
-    """Return what tells the refusals of several hops apart."""
+    """Return the parts of a refusal that tell hops apart."""
     return reply.status, reply.header("Content-Type"), reply.header("WWW-Authenticate"), reply.error_code
 
 

@@ -113,12 +113,12 @@ def post(path: str, content: Any, headers: Headers = ()) -> Request:
 
 
 def padded(path: str, start: bytes, size: int) -> Request:
-    """Return a call whose body has a size, in bytes: the JSON object that begins so, filled up with white space."""
+    """Return a call with a body of that many bytes: the JSON object that begins with ``start``, padded with white space."""
     return Request("POST", path, JSON, start.ljust(size - 1) + b"}")
 
 
 padded_search = partial(padded, f"{API}/experiments/search", b'{"max_results": 1')
-BODY_BYTES = tuple(1 << power for power in range(10, 20))  # up to half a megabyte, which a batch of parameters may have
+BODY_BYTES = tuple(1 << power for power in range(10, 20))  # up to half a megabyte, as large as a batch of parameters may be
 
 
 def get(path: str, headers: Headers = ()) -> Request:

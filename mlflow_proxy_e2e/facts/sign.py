@@ -135,7 +135,7 @@ class Sign:
         return Sign(elsewhere, self.seconds)
 
     def noting(self, what: Callable[[Request], str]) -> Sign:
-        """Return the same sign, whose evidence also says what is special about the request that shows it."""
+        """Return the same sign with evidence that also says what is special about the request that shows it."""
 
         def noted(facts: Facts) -> Reading:
             reading = self(facts)

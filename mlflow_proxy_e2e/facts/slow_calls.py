@@ -17,7 +17,7 @@ from mlflow_proxy_e2e.target import Identity, Route
 from mlflow_proxy_e2e.wire import Request, Wire
 
 SMALL = b"x" * 5000
-SAMPLES = 2  # of a read, on each route, beside the first
+SAMPLES = 2  # of a read, on each route, besides the first
 NEEDED = {"artifacts", "large-bodies"}
 # Outcomes that have nothing to do with time: success, refusals, and errors other than timeouts.
 ANSWERED = {str(status) for status in range(200, 600) if status not in (408, 502, 503, 504)}
@@ -98,7 +98,7 @@ def _ended(call: Outcome, what: str, test: Callable[[str], bool]) -> Sign:
 
 
 def _late(facts: Facts) -> Reading:
-    """Reads that take longer on a route than any that is made of MLflow itself meanwhile, each time."""
+    """Look for routes on which every read takes longer than the slowest read made directly at the same time."""
     late = [route for route in facts.open_routes if facts.ask(route, READ).seconds > timeouts.SLOWER]
     if not late or facts.direct is None:
         return NO
@@ -125,7 +125,7 @@ def _fastest(replies: Iterable[Reply], route: Route) -> Reply | None:
 
 
 def _where_late(facts: Facts, routes: Iterable[Route]) -> tuple[str, ...]:
-    """Return where the time is spent: at the auth service of a stack of our own, if that takes as long for its decision."""
+    """Return the hops where the time may be spent: the auth service alone if it is known to be slow to decide."""
     hops = facts.behind(routes)
     decided = decision(facts)
     if decided is None:

@@ -187,7 +187,7 @@ def _is_mlflows_own_error(_: Facts, seen: Stopped) -> bool:
 
 
 def is_start_page(reply: Reply) -> bool:
-    """Tell whether this is the page by which MLflow's own pages begin."""
+    """Tell whether this is the start page of MLflow's UI."""
     return reply.status == 200 and b"<title>MLflow</title>" in reply.body and b"static-files/" in reply.body
 
 

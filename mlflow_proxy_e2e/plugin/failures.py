@@ -22,12 +22,12 @@ BAD = ("failed", "error")  # the outcomes of tests, as pytest's terminal reporte
 
 
 class Judged(NamedTuple):
-    """What is to be said of the tests that have failed.
+    """What to report about the failed tests.
 
     Args:
-        verdict: what is wrong with the target, if it was asked.
-        accepted: the tests whose failure is accepted, and why.
-        unmatched: the entries of the profile's [accept] that match nothing, in words.
+        verdict: what is wrong with the target, if it was diagnosed.
+        accepted: the tests whose failure is accepted, with the reasons.
+        unmatched: a line for each entry of the profile's [accept] that matches nothing.
     """
 
     verdict: Verdict | None
@@ -36,12 +36,12 @@ class Judged(NamedTuple):
 
 
 def judge(reporter: pytest.TerminalReporter, target: Target, *, is_full: bool) -> Judged:
-    """Ask a target what is wrong with it, if tests have failed. Takes up to 10 s.
+    """Diagnose the target if tests have failed, and sort out which failures its profile accepts. Takes up to 10 s.
 
     Args:
-        reporter: knows which have.
-        target: is asked, also in a full run without failures if its profile accepts causes: are they still there?
-        is_full: whether all tests were run, so that what does not match any failure matches nothing.
+        reporter: knows the failed tests.
+        target: is diagnosed even if no test failed in a full run, if its profile accepts causes: are they still there?
+        is_full: whether all tests were run, so that an entry which matches none of the failures is out of date.
     """
     failed = {report.nodeid: report for report in _bad(reporter)}
     known = accepted_tests(target, failed)
@@ -50,14 +50,14 @@ def judge(reporter: pytest.TerminalReporter, target: Target, *, is_full: bool) -
     verdict = _diagnosed(reporter, target, left) if left or asks_for_causes else None
     accepted = {**known, **(verdict.accepted if verdict else {})}
     told: tuple[str, ...] = ()
-    # What else is wrong may hide what is accepted, and so does a diagnosis that could not be made.
+    # Other problems may hide accepted ones, and so does a diagnosis that could not be made.
     if is_full and failed.keys() == accepted.keys() and (verdict is not None or not asks_for_causes):
         told = tuple(unmatched(target, _seen(verdict), failed)) if not verdict or not verdict.wrong else ()
     return Judged(verdict, accepted, told)
 
 
 def accept(reporter: pytest.TerminalReporter, accepted: Mapping[str, str]) -> None:
-    """Have pytest count the failures of these tests as expected ones."""
+    """Have pytest count the failures of these tests as expected."""
     for outcome in BAD:
         reports = reporter.stats.get(outcome, [])
         mine = [report for report in reports if getattr(report, "nodeid", None) in accepted]

@@ -26,7 +26,7 @@ from mlflow_proxy_e2e.stash import STACK, TARGET
 from mlflow_proxy_e2e.traffic import TRAFFIC
 from mlflow_proxy_e2e.version import mlflow_version
 
-UNMATCHED = pytest.StashKey[tuple[str, ...]]()  # what the profile accepts and nothing matches, in words
+UNMATCHED = pytest.StashKey[tuple[str, ...]]()  # a line for each entry of the profile's [accept] that matches nothing
 
 
 def record(config: pytest.Config) -> Recorder:

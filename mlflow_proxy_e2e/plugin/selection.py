@@ -1,4 +1,4 @@
-"""Which of the tests of a target a run is asked for."""
+"""Tells which of a target's tests the command line selects."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mlflow_proxy_e2e.suite_folder import TESTS
 
 
 def runs_everything(config: pytest.Config) -> bool:
-    """Tell whether the command line asks for all tests of a target: none is left out by a mark, a name, a route or a file."""
+    """Tell whether the command line selects all tests of a target: no mark, name, route or file narrows it down."""
     narrowing = ("keyword", "deselect", "ignore", "ignore_glob", "lf", "stepwise", "--route", "--identity")
     places = [Path(config.invocation_params.dir, argument).resolve() for argument in config.args]
     return (

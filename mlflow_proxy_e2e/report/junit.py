@@ -1,4 +1,4 @@
-"""What pytest's JUnit report cannot know when it is written: how bad failures are, and which are accepted, and why."""
+"""Adds what pytest does not know yet when it writes its JUnit report: severities of failures, and which are accepted, and why."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 from mlflow_proxy_e2e.report.recorder import SEVERITY
 from mlflow_proxy_e2e.report.result import Check
 
-BAD = {"failure": "failures", "error": "errors"}  # what a test case has in it, and the suite's count of them
+BAD = {"failure": "failures", "error": "errors"}  # the child of a test case, and the attribute of the suite that counts them
 ACCEPTED = "accepted"
 
 
 def amend(file: Path, checks: Iterable[Check]) -> None:
-    """Have a report that pytest has written say it of the test cases of some checks. Raises OSError."""
+    """Add the severity and the acceptance of these checks to the report that pytest has written. Raises OSError."""
     told = {_name(check.id): check for check in checks if check.severity}
     if not told or not file.exists():
         return
@@ -34,7 +34,7 @@ def _rate(case: ElementTree.Element, severity: str) -> None:
 
 
 def _accept(suite: ElementTree.Element, case: ElementTree.Element, why: str) -> None:
-    """Turn a failure into what pytest calls an expected one."""
+    """Turn a failure into what pytest reports as an expected one."""
     bad = [child for child in case if child.tag in BAD]
     for child in bad:
         case.remove(child)
@@ -50,6 +50,6 @@ def _count(suite: ElementTree.Element, name: str, change: int) -> None:
 
 
 def _name(test: str) -> tuple[str, str]:
-    """Return by which class and name JUnit's reports know a test."""
+    """Return the class name and name of a test in JUnit reports."""
     path, _, name = test.rpartition("::")
     return path.removesuffix(".py").replace("/", "."), name

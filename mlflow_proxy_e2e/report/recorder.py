@@ -88,7 +88,7 @@ class Recorder:
             self._checks[check.id] = check
 
     def judge(self, verdict: Verdict | None, accepted: Mapping[str, str]) -> None:
-        """Take down what is wrong with the target, and so how bad failures are, and which of them are accepted, and why."""
+        """Record the verdict, the severities that it gives failures, and which failures are accepted, and why."""
         self._verdict = verdict
         severities = verdict.severities if verdict else {}
         for name in severities.keys() & self._checks.keys():
@@ -176,7 +176,7 @@ def failure(report: pytest.TestReport) -> str:
 
 
 def severity_of(report: pytest.TestReport) -> Severity:
-    """Return how bad a failure is, as long as nothing more is known. An error in set-up is no open door."""
+    """Return the severity of a failure by its subject or mark. An error in set-up never counts as an open door."""
     said = {name: str(value) for name, value in report.user_properties}
     return cast(Severity, said.get(SEVERITY, UNKNOWN)) if report.when == "call" else UNKNOWN
 

@@ -34,8 +34,8 @@ class Check:
             ``accepted`` if one of them is listed in the profile's [accept].
         seconds: including set-up and clean-up.
         message: why it did not pass.
-        severity: how bad it is that the target is to blame. None: it is not.
-        accepted: why that is accepted. Empty: it is not.
+        severity: of the failure; None if the target is not to blame for any.
+        accepted: why the failure is accepted; empty if it is not.
     """
 
     id: str
@@ -50,7 +50,7 @@ class Check:
 
     @property
     def is_bad(self) -> bool:
-        """Tell whether something is wrong with the target, and not accepted."""
+        """Tell whether something is wrong with the target that the profile does not accept."""
         return self.outcome in ("failed", "error")
 
     def then(self, later: Check) -> Check:
@@ -85,7 +85,7 @@ class Cell:
 
     @property
     def severity(self) -> Severity | None:
-        """Return how bad that is: as the worst of them. None if there are none."""
+        """Return the severity of the worst of them, or None if there are none."""
         return worst(check.severity for check in self.bad if check.severity) if self.bad else None
 
     @property
@@ -143,7 +143,7 @@ class Result:
 
     @property
     def wrong(self) -> tuple[Finding, ...]:
-        """Return those of them that nobody has accepted."""
+        """Return the findings that the profile does not accept."""
         return self.verdict.wrong if self.verdict else ()
 
     @property

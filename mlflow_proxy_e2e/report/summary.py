@@ -55,7 +55,7 @@ def write(reporter: pytest.TerminalReporter, result: Result, coverage: Coverage)
 
 
 def failure(cell: Cell) -> str:
-    """Return in a line what is wrong with a cell, and how bad that is."""
+    """Return in one line what is wrong with a cell, and its severity."""
     return f"{cell.severity}: {cell.id}: {in_a_line(cell.bad[0].message)}"
 
 

@@ -124,14 +124,14 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 
 @pytest.hookimpl(wrapper=True, specname="pytest_runtest_setup")
 def pytest_skip_in_setup(item: pytest.Item) -> Generator[None, object, object]:
-    """Skip a test if what is set up for it is about what the target's policy decides in its own way."""
+    """Skip a test if its set-up makes a call that the target's policy decides differently from the default table."""
     with _skipping(item):
         return (yield)
 
 
 @pytest.hookimpl(wrapper=True, specname="pytest_runtest_call")
 def pytest_skip_in_call(item: pytest.Item) -> Generator[None, object, object]:
-    """Skip a test if it is itself. What was created is removed in any case."""
+    """Skip a test if it makes such a call itself. What it created is removed in any case."""
     with _skipping(item):
         return (yield)
 
@@ -351,7 +351,7 @@ def reader(target: Target) -> Identity:
     """Return a read-only identity. A target without scopes has none, and a profile need not name one."""
     readers = [identity for identity in target.who_may("read") if not identity.may("write")]
     if not readers:
-        pytest.skip("the target has nobody who may read and not write")
+        pytest.skip("the target has no identity that can only read")
     return readers[0]
 
 

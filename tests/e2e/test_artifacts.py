@@ -147,7 +147,7 @@ def test_name(sent: str, stored: str, client: MlflowClient, rest: Rest, truth: M
 
 
 def test_overwrite(rest: Rest, truth_rest: Rest, run: RunInfo) -> None:
-    """An artifact that was overwritten is downloaded as it is now, whatever its name ends with: nothing on the way keeps a copy."""
+    """An overwritten artifact is downloaded with its new content, whatever its extension: no hop serves a cached copy."""
     for name in KEPT_BY_SOME:
         truth_rest.put(served(run, name), data=b"old").raise_for_status()
     before = {name: rest.get(served(run, name)).content for name in KEPT_BY_SOME}
@@ -161,7 +161,7 @@ def test_overwrite(rest: Rest, truth_rest: Rest, run: RunInfo) -> None:
 
 
 def test_download_without_key(route: Route, rest: Rest, truth_rest: Rest, run: RunInfo, target: Target) -> None:
-    """An artifact that somebody has just downloaded is refused to a caller without a key."""
+    """An artifact that was just downloaded with a key is refused to a caller without one."""
     for name in KEPT_BY_SOME:
         truth_rest.put(served(run, name), data=b"weights").raise_for_status()
         assert rest.get(served(run, name)).content == b"weights"

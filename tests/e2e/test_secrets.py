@@ -51,13 +51,13 @@ def _leaked_address(request: Request, route: Route, identity: Identity, addresse
 
 
 def open_paths(target: Target) -> Sequence[object]:
-    """Return the paths that need no key by intent."""
+    """Return the paths that are meant to need no key."""
     return target.contract.open_paths or [pytest.param(None, id="none", marks=pytest.mark.skip("the target has no open paths"))]
 
 
 @pytest.mark.parametrize_by_target("path", open_paths)
 def test_open_path(path: str, route: Route, target: Target) -> None:
-    """A path that needs no key by intent, below the route or on its server, shows neither a key nor an internal address."""
+    """A path that is meant to need no key, below the route or on its server, shows neither a key nor an internal address."""
     url = urlsplit(route.url)
     places = {route.url, f"{url.scheme}://{url.netloc}"}
 

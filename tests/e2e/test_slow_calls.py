@@ -35,7 +35,7 @@ def others_wire(wire: Wire) -> Iterator[Wire]:
 
 
 def fastest(wire: Wire, request: Request) -> float:
-    """Return the least time that a request takes of three times, in seconds."""
+    """Return the shortest of the times that three such requests take, in seconds."""
 
     def seconds() -> float:
         began = TRAFFIC.clock()
@@ -46,7 +46,7 @@ def fastest(wire: Wire, request: Request) -> float:
 
 
 def test_read_is_answered_at_once(wire: Wire, direct_wire: Wire) -> None:
-    """A read takes hardly longer on its way through all hops than of MLflow itself."""
+    """A read through all hops takes hardly longer than one made directly."""
     read = get("experiments/search?max_results=1")
 
     own, through = fastest(direct_wire, read), fastest(wire, read)

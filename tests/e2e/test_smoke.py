@@ -24,11 +24,11 @@ SET_TAG = "/api/2.0/mlflow/experiments/set-experiment-tag"
 NOTES = "Grüße,\n模型\n"
 PARAMETERS, METRICS = {"depth": "3"}, {"loss": 0.25}
 ALL_BYTES = bytes(range(256))
-# One with a space, and endings that firewalls take for configuration, backups and private keys.
+# A space in a name, and extensions that firewalls take for logs, databases, configuration, backups and private keys.
 FILE_NAMES = ("first epoch.log", "features.db", "train.conf", "model.bak", "index.key")
-LARGE = "x" * 6000  # characters: as many as MLflow takes for a parameter
-MANY = 20  # of them make a body of 120 kB, more than many firewalls look into or let through
-# Firewalls take it for scripting, for a path that leaves its folder, and for an injection of SQL. To MLflow, it is text.
+LARGE = "x" * 6000  # as many characters as MLflow accepts in a parameter
+MANY = 20  # such parameters make a body of 120 kB, more than many firewalls inspect or let through
+# Firewalls take it for cross-site scripting, path traversal and SQL injection. To MLflow, it is just text.
 LIKE_AN_ATTACK = "<script>alert(1)</script> ../../etc/passwd 1 OR 1=1; DROP TABLE runs; --"
 
 
@@ -117,7 +117,7 @@ def test_log_run(truth: MlflowClient, experiment_id: str) -> None:
 
 @pytest.mark.subject("runs")
 def test_log_large_batch(as_writer: MlflowClient, truth: MlflowClient, experiment_id: str) -> None:
-    """MLflow holds the parameters of a batch whose body is larger than 100 kB."""
+    """MLflow stores the parameters of a batch whose body is larger than 100 kB."""
     run_id = truth.create_run(experiment_id).info.run_id
     parameters = {f"p{number}": LARGE for number in range(MANY)}
 
@@ -128,7 +128,7 @@ def test_log_large_batch(as_writer: MlflowClient, truth: MlflowClient, experimen
 
 @pytest.mark.subject("runs")
 def test_log_text_like_an_attack(as_writer: MlflowClient, truth: MlflowClient, experiment_id: str) -> None:
-    """MLflow holds a parameter, a tag and a note as they were written, although they look like attacks."""
+    """MLflow stores a parameter, a tag and a note as written, although they look like attacks."""
     run_id = truth.create_run(experiment_id).info.run_id
     tags = {"comment": LIKE_AN_ATTACK, "mlflow.note.content": LIKE_AN_ATTACK}
 
@@ -155,7 +155,7 @@ def test_search_experiments(reader_rest: Rest) -> None:
 
 @pytest.mark.subject("search")
 def test_search_for_text_like_an_attack(reader_rest: Rest) -> None:
-    """A key that may read searches for a text that looks like an attack, and is told that there is no such experiment."""
+    """A search for a name that looks like an attack is answered: there is no such experiment."""
     answer = reader_rest.post(SEARCH, json={"filter": f"name = '{LIKE_AN_ATTACK}'", "max_results": 1})
 
     assert (answer.status_code, answer.json()) == (200, {})
@@ -229,7 +229,7 @@ def test_log_trace(signed_in_writer: MlflowClient, truth: MlflowClient, experime
 @pytest.mark.subject("traces")
 @pytest.mark.capability("traces")
 def test_log_large_trace(signed_in_writer: MlflowClient, truth: MlflowClient, experiment_id: str) -> None:
-    """MLflow holds a trace with an input of more than 100 kB, as prompts with documents in them have."""
+    """MLflow stores a trace with an input of more than 100 kB, like prompts that contain documents."""
     trace_id = log_trace(signed_in_writer, experiment_id, MANY * LARGE)
 
     assert_traced(truth, trace_id, MANY * LARGE)

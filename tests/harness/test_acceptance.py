@@ -1,4 +1,4 @@
-"""What a profile accepts: it is reported as that, does not make a run fail, and has to be there, and in time."""
+"""What a profile accepts is reported as accepted and does not make a run fail; entries must match something and be in date."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ DOWN = Finding(("proxy",), ("port-refused",), "down", ("the wrong port",), ("cor
 
 
 def target(*accepted: Acceptance) -> Target:
-    """Return a target whose profile accepts something."""
+    """Return a target whose profile has these entries in [accept]."""
     writer = Identity("writer", frozenset({"read", "write"}), key=Secret("key-of-the-writer"))
     return Target("staging", (Route("external", "http://127.0.0.1:9"),), (writer,), frozenset(), accepted=accepted)
 
 
 @pytest.fixture
 def judged(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Judged]:
-    """Return a function that judges tests that have failed, where a diagnosis comes to a verdict."""
+    """Return a function that judges failed tests, given the verdict of a diagnosis."""
 
     def judged(failed: Sequence[str], verdict: Verdict, *accepted: Acceptance, is_full: bool = True) -> Judged:
         monkeypatch.setattr(diagnosis, "diagnose", lambda *_: verdict)
@@ -63,21 +63,21 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Judged]:
     ],
 )
 def test_tests_that_an_entry_is_about(what: str, covers: list[str]) -> None:
-    """An entry is about the test of that id, in which only a star is no letter."""
+    """An entry covers the tests with that id, in which only ``*`` is special."""
     assert [test for test in (TEST, OTHER) if Acceptance(what, "known").covers_test(test)] == covers
 
 
 def test_failures_that_are_accepted(judged: Callable[..., Judged]) -> None:
-    """They are those that an entry names, and those that an accepted finding accounts for, each with the reason."""
+    """Accepted are failures that an entry names, or that an accepted finding accounts for, each with the reason."""
     entries = Acceptance(OTHER, "ticket 7"), Acceptance("key-echoed", "ticket 123")
 
     assert judged([TEST, OTHER], Verdict((ECHOED,)), *entries) == (Verdict((ECHOED,)), {TEST: "ticket 123", OTHER: "ticket 7"}, ())
 
 
 def test_entries_that_match_nothing(judged: Callable[..., Judged]) -> None:
-    """They are reported after a full run in which nothing else is wrong: it might hide what they are about."""
+    """Such entries are reported after a full run in which nothing else is wrong, since that might hide what they accept."""
     entries = Acceptance("tests/e2e/test_none.py::*", "known"), Acceptance("key-in-query-accepted", "known")
-    told = ("tests/e2e/test_none.py::*: no test has failed that it matches", "key-in-query-accepted: no such cause was found")
+    told = ("tests/e2e/test_none.py::*: it matches no failed test", "key-in-query-accepted: no such cause was found")
 
     assert judged([], Verdict(), *entries).unmatched == told
     assert judged([TEST], Verdict((ECHOED,)), *entries).unmatched == told
@@ -99,14 +99,14 @@ def test_entries_that_match_nothing(judged: Callable[..., Judged]) -> None:
     ],
 )
 def test_full_run(arguments: str, is_full: bool, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: FBT001
-    """A run is full if its command line leaves out none of the tests of a target."""
+    """A run is full if its command line selects all tests of a target."""
     monkeypatch.chdir(ROOT)
 
     assert runs_everything(pytest.Config.fromdictargs({}, arguments.split())) == is_full
 
 
 def test_entry_past_its_date() -> None:
-    """The last day on which something is accepted is the one that the entry names."""
+    """An entry holds through the day that it names."""
     entries = Acceptance("a", "until 2020-01-01", "2020-01-01"), Acceptance("b", "until 9999-12-31", "9999-12-31")
 
     told = error(outdated(target(*entries, Acceptance("c", "for ever"))))
@@ -116,7 +116,7 @@ def test_entry_past_its_date() -> None:
 
 
 def test_pytest_counts_accepted_failures_as_expected_ones() -> None:
-    """The terminal reporter has them under another name, with the reason, and the others where they were."""
+    """The terminal reporter lists them as ``xfailed``, with the reason, and leaves the others alone."""
     reports = [pytest.TestReport(name, ("", 0, ""), {}, "failed", None, "call") for name in (TEST, OTHER)]
     reporter = Mock(stats={"failed": [*reports]})
 
@@ -128,7 +128,7 @@ def test_pytest_counts_accepted_failures_as_expected_ones() -> None:
 
 @pytest.mark.parametrize(("accepted", "ends"), [([TEST], 1), ([TEST, OTHER], 0)])
 def test_exit_code(accepted: list[str], ends: int) -> None:
-    """A run fails as long as one failure is not accepted."""
+    """A run fails unless every failure is accepted."""
     recorder = Recorder(target())
     for name in (TEST, OTHER):
         recorder.pytest_runtest_logreport(pytest.TestReport(name, ("", 0, ""), {}, "failed", None, "call"))
@@ -149,7 +149,7 @@ JUNIT = """<?xml version="1.0" encoding="utf-8"?>
 
 
 def test_junit(tmp_path: Path) -> None:
-    """An accepted failure is what JUnit's report of an expected one is, and the counts are right."""
+    """An accepted failure looks like an expected one in the JUnit report, and the counts are right."""
     file = tmp_path / "junit.xml"
     file.write_text(JUNIT)
 
@@ -172,14 +172,14 @@ def test_junit(tmp_path: Path) -> None:
 
 
 def accepting(file: Path, *causes: str) -> Recording:
-    """Return what was observed of a target, as if its profile accepted causes."""
+    """Return the recording in a file, as if the target's profile accepted these causes."""
     recording = Recording.read(file)
     entries = tuple(Acceptance(cause, f"ticket about {cause}") for cause in causes)
     return Recording(replace(recording.target, accepted=entries), recording.observations)
 
 
 def test_finding_that_is_accepted(recordings: Mapping[str, Path]) -> None:
-    """A finding of an accepted cause is listed with the reason, and is not wrong."""
+    """A finding with an accepted cause is listed with the reason, and does not count as wrong."""
     verdict = conclude(Facts.recorded(accepting(recordings["key-in-query-accepted"], "key-in-query-accepted")))
 
     assert [finding.accepted for finding in verdict.findings] == ["ticket about key-in-query-accepted"]
@@ -188,7 +188,7 @@ def test_finding_that_is_accepted(recordings: Mapping[str, Path]) -> None:
 
 
 def test_check_of_what_is_accepted(recordings: Mapping[str, Path], tmp_path: Path) -> None:
-    """Where nothing is wrong but what is accepted, check ends well, and says so. It is accepted by its own id alone."""
+    """If nothing else is wrong, ``check`` succeeds and says so. Only the id of the cause itself accepts it."""
     files = {cause: tmp_path / f"{cause}.json" for cause in ("key-in-query-accepted", "key-echoed")}
     for cause, file in files.items():
         accepting(recordings["key-in-query-accepted"], cause).write(file, ())
@@ -200,7 +200,7 @@ def test_check_of_what_is_accepted(recordings: Mapping[str, Path], tmp_path: Pat
 
 
 def test_check_with_an_entry_past_its_date(recordings: Mapping[str, Path], tmp_path: Path) -> None:
-    """It is told, and is an error of the profile's where nothing else is wrong."""
+    """The entry is reported, and is an error in the profile if nothing else is wrong."""
     recording = accepting(recordings["right-as-it-is"])
     entry = Acceptance("key-echoed", "ticket 123; until 2020-01-01", "2020-01-01")
     Recording(replace(recording.target, accepted=(entry,)), recording.observations).write(tmp_path / "facts.json", ())
@@ -212,7 +212,7 @@ def test_check_with_an_entry_past_its_date(recordings: Mapping[str, Path], tmp_p
 
 
 def test_target_as_data() -> None:
-    """What is accepted gets to other processes."""
+    """Accepted problems survive the way to other processes."""
     one = target(Acceptance("key-echoed", "ticket 123; until 2027-03-01", "2027-03-01"))
 
     assert Target.from_data(json.loads(json.dumps(one.to_data()))) == one

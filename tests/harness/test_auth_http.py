@@ -730,7 +730,7 @@ def test_a_described_call_is_logged_as_it_was_made(service: Service, caplog: pyt
 
 
 def test_health_needs_no_key(service: Service) -> None:
-    """The health path says how the service is, and nothing more."""
+    """The health path says only whether the service is healthy."""
     assert tuple(service.ask("GET", "/health")) == (200, {"status": "ok"})
 
 
@@ -749,7 +749,7 @@ def test_there_is_nothing_else(service: Service, path: str) -> None:
     [("PUT", KEYS, {"GET", "POST"}), ("POST", "/health", {"GET"}), ("PATCH", f"{KEYS}/key_0", {"DELETE"})],
 )
 def test_another_method_is_refused(service: Service, method: str, path: str, allowed: set[str]) -> None:
-    """A method that an endpoint does not have is refused with a list of those that it has."""
+    """A method that an endpoint does not have is refused with a list of its methods."""
     answer = service.ask(method, path, bearer(ADMIN_TOKEN))
 
     assert (answer.status, answer.body["error_code"]) == (405, "METHOD_NOT_ALLOWED")

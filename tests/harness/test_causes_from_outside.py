@@ -56,7 +56,7 @@ def to_key(good: bytes) -> Behaviour:
 
 
 def with_metrics(said: bytes) -> Behaviour:
-    """Answer the good key's reads, and say this to anybody who asks for metrics."""
+    """Answer the good key's reads, and give this text to every caller who asks for metrics."""
     metrics = answer("200 OK", "Content-Type: text/plain", body=said)
     good = f"\r\nAuthorization: Bearer {KEY.reveal()}\r\n".encode()
 
@@ -183,7 +183,7 @@ def target_at(route: Route) -> Target:
 
 @pytest.mark.parametrize("cause", BY_ID)
 def test_cause(cause: str, tmp_path: Path) -> None:
-    """The cause is found, alone or with those that look the same from outside, at the hops where it can be."""
+    """The cause is found, alone or with others that look the same from outside, at the hops where it can be."""
     serving, hops, causes = BY_ID[cause]
 
     with serving(tmp_path) as route:
@@ -206,7 +206,7 @@ def test_unnamed(name: str, tmp_path: Path) -> None:
 
 
 def accepting(*keys: Secret) -> Behaviour:
-    """Answer a read to these keys, and refuse everybody else in the contract's words."""
+    """Answer reads with these keys, and refuse all others in the contract's words."""
 
     def behave(connection: socket.socket, request: bytes) -> None:
         known = any(key.reveal().encode() in request for key in keys)

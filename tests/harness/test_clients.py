@@ -323,7 +323,7 @@ def test_the_provider_sends_the_key(monkeypatch: pytest.MonkeyPatch, value: str)
     ("carrier", "header", "value"), [("apikey", "Authorization", f"ApiKey {KEY}"), ("X-Custom-Key", "X-Custom-Key", KEY)]
 )
 def test_other_carriers(carrier: str, header: str, value: str, route: Route) -> None:
-    """A key is sent under another scheme or in another header, by scripts and, with the provider, by MLflow's client."""
+    """Scripts and, with the plug-in, MLflow's client send a key under a different scheme or in a different header."""
     assert key_headers(WRITER, carrier) == {header: value}
 
     with signed_in(route, WRITER, carrier):

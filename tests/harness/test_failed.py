@@ -1,4 +1,4 @@
-"""Failed tests that no finding accounts for: they are grouped, and located no more exactly than was tried."""
+"""Failed tests that no finding accounts for are grouped, and located no more precisely than the tested routes allow."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ def facts() -> Facts:
 
 
 def test_on_two_routes(facts: Facts) -> None:
-    """A test that fails on one route and passes on the other is located in front of the other."""
+    """A test that fails on one route and passes on the other fails because of a hop that only the first one crosses."""
     (only,) = group(facts, [FailedTest("t[external]", "external", (), passed_on=frozenset({"internal"}))])
 
     assert only.hops == ("edge",)
 
 
 def test_on_one_route(facts: Facts) -> None:
-    """A test that was run on one route alone may fail because of any hop on it."""
+    """A test that ran on a single route may fail because of any hop on it."""
     (only,) = group(facts, [FailedTest("t[external]", "external", ())])
 
     assert only.hops == ("edge", "proxy", "auth", "mlflow")
 
 
 def test_behind_the_edge(facts: Facts) -> None:
-    """A test that fails on the route that does not cross the edge does not fail because of it."""
+    """A test that also fails on the route that does not cross the edge does not fail because of the edge."""
     (only,) = group(facts, [FailedTest(f"t[{name}]", name, ()) for name in ("external", "internal")])
 
     assert only.hops == ("proxy", "auth", "mlflow")
 
 
 def test_alike(facts: Facts) -> None:
-    """Tests that got the same and expected the same are one group, whatever they had sent; the largest group comes first."""
+    """Tests with the same answer and the same expectation form one group, whatever they sent; the largest group comes first."""
     messages = ["AssertionError: 1 != 2", *(f"sent      GET /{number}\n{CAME}\n{EXPECTED}" for number in range(2))]
     largest, other = group(facts, [FailedTest(f"t{n}[internal]", "internal", (), message=each) for n, each in enumerate(messages)])
 
@@ -60,5 +60,5 @@ def test_alike(facts: Facts) -> None:
     ],
 )
 def test_same_test_on_another_route(test: str, elsewhere: str) -> None:
-    """The id of a test on another route differs in the route's name alone."""
+    """The id of the same test on another route differs only in the route's name."""
     assert same_test_on(test, "external", "internal") == elsewhere

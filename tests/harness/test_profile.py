@@ -184,7 +184,7 @@ def test_password_that_no_header_carries(file: Path, monkeypatch: pytest.MonkeyP
         (
             '"x-api-key", "bearer"',
             '"cookie"',
-            "carriers has unknown values, at position 1: valid are bearer, apikey, x-api-key, basic, and headers by their names",
+            "carriers has unknown values, at position 1: valid are bearer, apikey, x-api-key, basic, and headers by name",
         ),
         ('"x-api-key", "bearer"', "", "carriers should have at least one of bearer, apikey, x-api-key, basic, and"),
         ('"x-api-key", "bearer"', '"basic", "bearer"', "carriers has 'basic' among others:"),
@@ -218,15 +218,15 @@ def test_password_that_no_header_carries(file: Path, monkeypatch: pytest.MonkeyP
         ("env:E2E_KEY_READER", "env:E2E_KEY_PLATFORM", "identities.reader.key is the key of identities.platform, which has other"),
         ("[identities.reader]", "[identities.Platform]", "identities.Platform is too similar to identities.platform"),
         ("[identities.reader]\n", "[identities.reader]\nuser = 'r'\n", 'identities.reader.user is for carriers = ["basic"] only.'),
-        ("until 2027-03-01", "until 2027-02-30", "accept.key-echoed ends with a date that is none: it should be as in"),
+        ("until 2027-03-01", "until 2027-02-30", "accept.key-echoed ends with an invalid date: it should look like"),
         ('"no pages here yet"', '" "', "accept.tests/e2e/test_ui.py::* should say why it is accepted."),
         ('"no pages here yet"', "1", "accept.tests/e2e/test_ui.py::* should be a string in quotes."),
         (
             '["/health"]',
             '["/health?x"]',
-            'expect.open_paths should have paths below the routes or on their servers, such as "/health":',
+            'expect.open_paths should have paths below the routes or on their servers, such as "/health",',
         ),
-        ('["/health"]', '["/api/2.0/mlflow/experiments/search"]', "expect.open_paths has /api/2.0/mlflow/experiments/search, by"),
+        ('["/health"]', '["/api/2.0/mlflow/experiments/search"]', "expect.open_paths has /api/2.0/mlflow/experiments/search,"),
         ('policy = "method"', 'policy = "path"', "scopes.policy should be one of endpoint, method."),
         (
             '"read"\n"GET',
@@ -242,7 +242,7 @@ def test_password_that_no_header_carries(file: Path, monkeypatch: pytest.MonkeyP
         (
             'GET /{api}/2.0/mlflow-artifacts/presigned/**" =',
             'GET /{api}/2.0/mlflow/experiments/*" =',
-            "scopes.GET /{api}/2.0/mlflow/experiments/* is 'denied' and includes GET /api/2.0/mlflow/experiments/search, by which",
+            "scopes.GET /{api}/2.0/mlflow/experiments/* is 'denied' and includes GET /api/2.0/mlflow/experiments/search, which",
         ),
         ('scopes = ["read"]', "", 'identities.reader.scopes is missing: ["read"], or ["read", "write"], or denied ='),
         ('scopes = ["read"]', 'scopes = ["write"]', 'identities.reader.scopes should be ["read", "write"]:'),

@@ -46,7 +46,7 @@ def test_right_system(name: str, recordings: Mapping[str, Path]) -> None:
 
 @pytest.mark.parametrize("cause", ["read-key-denied-read", "get-taken-for-read"])
 def test_decision_that_is_the_deployments_own(cause: str, recordings: Mapping[str, Path]) -> None:
-    """Where the profile says that the method decides, what follows from that is no fault."""
+    """If the profile says that the method decides, the consequences are not a fault."""
     recording = Recording.read(recordings[cause])
     target = replace(recording.target, policy=Policy("method"))
 

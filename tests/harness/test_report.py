@@ -188,7 +188,7 @@ def test_github_annotations_are_one_line_each_and_few() -> None:
 
 
 def test_github_is_warned_of_what_does_not_fail_a_run() -> None:
-    """What is worst comes first; what --fail-on does not name is a warning."""
+    """The worst comes first; a severity that ``--fail-on`` does not name is a warning."""
     bad = check("runs", "failed", severity="hardening"), check("denials", "failed", severity="open")
 
     commands = list(github.commands(result(*bad, fail_on=("open", "loss"))))
@@ -197,7 +197,7 @@ def test_github_is_warned_of_what_does_not_fail_a_run() -> None:
 
 
 def test_failures_by_severity() -> None:
-    """The worst failure counts for its cell, and what is worst comes first."""
+    """A cell has the severity of its worst failure, and the worst cell comes first."""
     of = result(
         check("runs", "failed", severity="hardening"),
         check("runs", "failed", severity="contract"),
@@ -425,7 +425,7 @@ def test_no_output_has_a_key_in_it(
 
 @pytest.mark.parametrize(("reason", "ends"), [("ticket 123", 0), ("ticket 123; until 2020-01-01", BadProfileError.exit_code)])
 def test_failures_that_are_accepted(reason: str, ends: int, start_run: StartRun, given: Path, tmp_path: Path) -> None:
-    """Where all failures are accepted, a run does not fail, and reports them as that: unless they are no longer to be accepted."""
+    """A run whose failures are all accepted reports them as accepted and does not fail, unless an entry's date has passed."""
     entry = {"what": "tests/e2e/test_smoke.py::*", "reason": reason, "until": "2020-01-01" if ends else None}
     given.write_text(json.dumps({**json.loads(given.read_text()), "accepted": [entry]}))
 

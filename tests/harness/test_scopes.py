@@ -40,7 +40,7 @@ def test_every_endpoint_is_classified(endpoints: set[tuple[str, str]]) -> None:
 
 
 def test_every_rule_is_of_an_endpoint(endpoints: set[tuple[str, str]]) -> None:
-    """No line of the table is stale or misspelt: it would permit something that nobody has looked at."""
+    """No line of the table is stale or misspelt: it would permit calls that were never reviewed."""
     assert sorted({(rule.method, rule.template) for rule in TABLE.rules} - endpoints) == []
 
 
@@ -156,7 +156,7 @@ def test_a_table_may_have_comments_and_blank_lines(tmp_path: Path) -> None:
     ["reed GET /x", "admin GET /x", "READ GET /x", "GET /x", "read GET", "read GET /x /y", "read GET /x # why"],
 )
 def test_a_line_that_is_no_rule_is_an_error(tmp_path: Path, line: str) -> None:
-    """An error in the table is not ignored: an endpoint would be denied, or permitted, without anybody knowing."""
+    """An error in the table is not ignored: an endpoint would silently be denied or permitted."""
     with pytest.raises(ValueError):  # noqa: PT011 - the message is for the table's editor
         Scopes(written(tmp_path, f"read GET /fine\n{line}\n"))
 
@@ -201,13 +201,13 @@ REVOKED = Identity("revoked", refused="unauthenticated", key=Secret("key-of-nobo
     ],
 )
 def test_policy_by_method(method: str, path: str, access: Access) -> None:
-    """A policy that goes by the method does so for every path."""
+    """A policy by method applies to every path."""
     assert Scopes(policy=Policy("method")).required(method, path) == access
 
 
 @pytest.mark.parametrize("kind", ["endpoint", "method"])
 def test_override_counts_before_everything_else(kind: PolicyKind) -> None:
-    """An override decides about the calls that match it, with a policy of either kind, and about no others. The first counts."""
+    """An override decides the calls that match it, and no others, with either kind of policy. The first match counts."""
     decided: tuple[tuple[str, Access], ...] = (("POST /{api}/2.0/mlflow/runs/search", "denied"), (f"POST {RUNS}/*", "read"))
     scopes = Scopes(policy=Policy(kind, decided))
 
@@ -222,7 +222,7 @@ def test_override_counts_before_everything_else(kind: PolicyKind) -> None:
 
 
 def test_who_may_make_a_call() -> None:
-    """What is open anybody may call; what is said to a bad key there is the deployment's to decide. What is denied nobody may."""
+    """Every caller may call an open path, though a bad key may be refused there. No caller may call a denied one."""
     health, get, create, search = "/health", f"{RUNS}/get", f"{RUNS}/create", f"{RUNS}/search"
     scopes = Scopes(policy=Policy(overrides=(("GET /health", "open"), (f"POST {search}", "denied"))))
 
@@ -236,7 +236,7 @@ def test_who_may_make_a_call() -> None:
 
 
 def test_what_a_policy_decides_otherwise() -> None:
-    """A call is decided otherwise for those alone for whom the outcome differs, and never if it is of no endpoint."""
+    """A call is decided differently only for callers for whom the outcome differs, and never if it matches no endpoint."""
     by_method = Policy("method")
 
     def otherwise(who: Identity | None, method: str, path: str) -> bool:

@@ -1,4 +1,4 @@
-"""How bad failures are, and which of them make a run fail."""
+"""Severities of failures, and which of them make a run fail."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ OF_SMOKE = {"denied-read", "denied-write"}  # subjects of single tests
 
 
 def finding(severity: Severity, *tests: str) -> Finding:
-    """Return something that was found."""
+    """Return a finding with that severity, which accounts for these tests."""
     return Finding(("proxy",), ("key-echoed",), severity, ("x",), ("y",), (), tests)
 
 
 def exit_code(severity: Severity, *findings: Finding, fail_on: tuple[Severity, ...] = FAIL_ON) -> int:
-    """Return how a run ends in which a test of that severity has failed, and something was found."""
+    """Return the exit code of a run in which a test of that severity failed, and a diagnosis had these findings."""
     recorder = Recorder(Target("staging", (Route("external", "http://x"),), (), frozenset()), fail_on)
     report = pytest.TestReport(TEST, ("", 0, ""), {}, "failed", None, "call", user_properties=[(SEVERITY, severity)])
     recorder.pytest_runtest_logreport(report)
@@ -41,7 +41,7 @@ def test_table_is_of_subjects_that_there_are() -> None:
 
 
 def test_severity_of_a_subject() -> None:
-    """That of a subject that the table does not have is that of something that does not work."""
+    """A subject that is not in the table has the severity of something that does not work."""
     assert [of_subject(subject) for subject in ("denials", "duplicate-writes", "runs")] == ["open", "loss", "down"]
     assert worst(["contract", "loss"]) == "loss"
 
@@ -50,19 +50,19 @@ def test_severity_of_a_subject() -> None:
     ("text", "severities"), [("open", ("open",)), ("contract, open", ("open", "contract")), (",".join(FAIL_ON), FAIL_ON)]
 )
 def test_severities_that_are_chosen(text: str, severities: tuple[Severity, ...]) -> None:
-    """They are separated by commas, in any order."""
+    """``--fail-on`` takes severities separated by commas, in any order."""
     assert chosen(text) == severities
 
 
 @pytest.mark.parametrize("text", ["opne", "", "open,", "Open"])
 def test_severity_that_there_is_not(text: str) -> None:
-    """The message says which there are."""
-    with pytest.raises(BadOptionError, match=r"there is no severity '.*'\. There are open, loss, down, contract, hardening\."):
+    """The message lists the valid severities."""
+    with pytest.raises(BadOptionError, match=r"there is no severity '.*'\. Valid are open, loss, down, contract, hardening\."):
         chosen(text)
 
 
 def test_exit_code_by_severity() -> None:
-    """Failures whose severity is not to fail a run do not; what accounts for one says how bad it is."""
+    """A failure fails a run only if ``--fail-on`` names its severity, which a finding that accounts for it decides."""
     assert exit_code("down") == pytest.ExitCode.TESTS_FAILED
     assert exit_code("hardening") == pytest.ExitCode.OK
     assert exit_code("hardening", fail_on=("hardening",)) == pytest.ExitCode.TESTS_FAILED
@@ -72,7 +72,7 @@ def test_exit_code_by_severity() -> None:
 
 
 def test_check_by_severity(recordings: dict[str, Path]) -> None:
-    """What was found counts as wrong if its severity is one of those named, and is reported in any case."""
+    """A finding fails ``check`` only if ``--fail-on`` names its severity, but is reported in any case."""
     facts = f"--facts={recordings['internal-leak']}"
 
     ends = [CliRunner().invoke(cli.main, ["check", facts, *options]) for options in ((), ("--fail-on=open,hardening",))]
@@ -82,7 +82,7 @@ def test_check_by_severity(recordings: dict[str, Path]) -> None:
 
 
 def test_severity_that_check_does_not_know() -> None:
-    """It is told before anything is read."""
+    """The error is reported before any file is read."""
     ended = CliRunner().invoke(cli.main, ["check", "--facts=missing", "--fail-on=nits"])
 
     assert ended.exit_code == BadOptionError.exit_code
@@ -90,9 +90,9 @@ def test_severity_that_check_does_not_know() -> None:
 
 
 def test_severity_that_a_run_does_not_know(start_run: StartRun) -> None:
-    """It is told before anything is started."""
+    """The error is reported before anything is started."""
     run = start_run("tests/e2e/test_runs.py", "--fail-on=nits")
 
     assert run.wait() == BadOptionError.exit_code, run.output
-    assert "--fail-on=nits: there is no severity 'nits'. There are open," in run.output
+    assert "--fail-on=nits: there is no severity 'nits'. Valid are open," in run.output
     assert "Traceback" not in run.output

@@ -43,7 +43,7 @@ UNLISTED = post("runs/no-such-endpoint", {})
 # A GET with a side effect: it makes MLflow call another service.
 ACTING_READ = Request("GET", "/ajax-api/2.0/mlflow/gateway-proxy?gateway_path=api/2.0/endpoints")
 SCHEME = "Bearer"
-FIRST_CALLS = 2  # of each kind: one may be spelled as somebody has spelled it before
+FIRST_CALLS = 2  # of each kind: one of the spellings may have been sent before
 
 
 def _of_readers(test: Callable[[Facts, Route, Identity], Reply | None]) -> Sign:
@@ -82,21 +82,21 @@ def _let_write(facts: Facts, route: Route, reader: Identity) -> Reply | None:
 
 
 def _spellings(facts: Facts) -> Iterator[str]:
-    """Return ``Bearer`` in letters in which nobody is likely to have sent it: their case does not count (RFC 9110, 11.1)."""
-    odd = 2 ** len(SCHEME) - 2  # spellings beside the usual one and its opposite
+    """Return ``Bearer`` in unusual upper and lower case, which hardly any client sends: case does not count (RFC 9110, 11.1)."""
+    odd = 2 ** len(SCHEME) - 2  # spellings besides the usual one and its opposite
     for chosen in list(dict.fromkeys(1 + byte % odd for byte in bytes.fromhex(facts.token())))[: 2 * FIRST_CALLS]:
         yield "".join(letter.swapcase() if chosen >> place & 1 else letter for place, letter in enumerate(SCHEME))
 
 
 def _spelled(route: Route, request: Request, reader: Identity, scheme: str, when: str) -> Question:
-    """Return a question of a read-only identity that whoever knows keys by their header takes for somebody else's."""
+    """Return a read-only identity's question, which a cache by header takes for the first with a new key."""
     key = reader.key.reveal() if reader.key else ""
     headers = (*request.headers, ("Authorization", f"{scheme} {key}"))
     return Question(route, replace(request, headers=headers), Identity(f"{reader} {when}"))
 
 
 def _writes_first_and_after_a_read(facts: Facts, route: Route) -> tuple[list[Reply], list[Reply]]:
-    """Return the replies to a write that is a read-only key's first call, and to the same after a read that works."""
+    """Return the replies to a write as a read-only key's first call, and to the same write after a read that works."""
     if "bearer" not in facts.target.carriers or not readers(facts):
         return [], []
     reader, spellings = readers(facts)[0], list(_spellings(facts))
@@ -112,7 +112,7 @@ def _is_forbidden(facts: Facts, reply: Reply) -> bool:
 
 
 def _let_after_read(facts: Facts, route: Route) -> Reply | None:
-    """A write by a read-only key that is let in after a read, and refused as the key's first call."""
+    """Return a write with a read-only key that is let in after a read, but refused as the key's first call."""
     if is_open_to_everybody(facts):
         return None
     firsts, afters = _writes_first_and_after_a_read(facts, route)
@@ -123,7 +123,7 @@ def _let_after_read(facts: Facts, route: Route) -> Reply | None:
 
 
 def _is_let_at_first(facts: Facts) -> bool | None:
-    """Tell whether a read-only key may write with its first call, too. UNKNOWN where nothing shows that calls are told apart."""
+    """Tell whether a read-only key's first call may be a write, too. UNKNOWN unless something shows that calls are told apart."""
     return facts.once(_let_at_first)
 
 
@@ -132,7 +132,7 @@ def _let_at_first(facts: Facts) -> bool | None:
     firsts, _ = _writes_first_and_after_a_read(facts, route)
     if any(_is_forbidden(facts, reply) for reply in firsts):
         return False
-    # A key of which every call is permitted may be remembered by itself, however it is spelled: its first call cannot be repeated.
+    # If every call of the key is permitted, its decision may be cached whatever the spelling: its first call cannot be repeated.
     return True if any(_is_forbidden(facts, facts.ask(route, UNLISTED, reader)) for reader in readers(facts)) else None
 
 
@@ -204,8 +204,8 @@ CAUSES = (
         hop="auth",
         severity="open",
         symptom="a read-only key can write once it has read, or cannot read once it was refused a write",
-        what="the decision about the first call of a key is cached for the key alone, and stands for all of its calls",
-        remedy="cache decisions for a key, a method and a path together, or do not cache them",
+        what="the decision about a key's first call is cached under the key alone, and reused for all of its calls",
+        remedy="cache decisions under the key, method and path together, or not at all",
         reports=("https://docs.aws.amazon.com/apigateway/latest/developerguide/configure-api-gateway-lambda-authorization.html",),
         shows=decided_by(on_routes(_let_after_read, "auth")) | (let_write & ~holds(_is_let_at_first)),
         explains=tuple(map(CauseId, ("scope-not-checked", "read-key-denied-read", "revocation-lag"))),

@@ -1,4 +1,4 @@
-"""Files that a content delivery network keeps by how their names end, in front of whoever checks keys."""
+"""Files that a content delivery network caches by their extension, in front of the service that checks keys."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from mlflow_proxy_e2e.facts.sign import NO, Reading, Shows, Sign, needing, share
 from mlflow_proxy_e2e.target import Route
 from mlflow_proxy_e2e.wire import Request
 
-ENDINGS = (".png", ".zip")  # that every such network has on its list of files which rarely change
+ENDINGS = (".png", ".zip")  # every such network treats these as files that rarely change
 OLD, NEW = b"old", b"new"
 
 
 def _kept_file(facts: Facts, route: Route, own: Sandbox) -> Reply | None:
-    """A file that is given to a caller without a key, since another has read it; or else one that was overwritten, as it was."""
+    """Return a file served without a key after a caller with one has read it; or else an overwritten file's old content."""
     names = [f"{own.artifacts}/{facts.token()}{ending}" for ending in ENDINGS]
     reads = [facts.question(route, Request("GET", name)) for name in names]
 
@@ -40,7 +40,7 @@ def _old(replies: Iterable[Reply]) -> Reply | None:
 
 
 def _is_closed(facts: Facts, route: Route, own: Sandbox) -> bool:
-    """Tell whether a caller without a key is refused a file that nobody has read."""
+    """Tell whether a caller without a key is refused a file that has not been read yet."""
     unread = Request("GET", f"{own.artifacts}/{facts.token()}{ENDINGS[0]}")
     return facts.reply(Question(route, unread)).status == facts.target.contract.unauthenticated
 
@@ -49,7 +49,7 @@ kept_files = shared("kept files", needing("artifacts") & in_sandbox(_kept_file))
 
 
 def _kept(*, without_key: bool) -> Sign:
-    """Return the sign that files are kept, and are given to callers without a key or only to others."""
+    """Return the sign that files are cached, and served to callers without a key or only to callers with one."""
 
     def read(facts: Facts) -> Reading:
         reading = kept_files(facts)
@@ -66,8 +66,8 @@ CAUSES = (
         id=CauseId("files-cached-for-all"),
         hop="edge",
         severity="open",
-        symptom="artifacts that somebody has downloaded can be downloaded without a key, and old contents come after an overwrite",
-        what="a content delivery network keeps files by their URL, and serves them before anybody checks the key",
+        symptom="artifacts that were downloaded once can be downloaded without a key, and overwritten ones keep their old content",
+        what="a content delivery network caches files by their URL, and serves them without a check of the key",
         remedy="do not cache below the public prefix",
         shows=_kept(without_key=True),
         reddens=(external(r"test_artifacts\.py::test_(overwrite|download_without_key)"),),
@@ -77,7 +77,7 @@ CAUSES = (
         hop="edge",
         severity="loss",
         symptom="an artifact that was overwritten is downloaded with its old content",
-        what="files are kept on the way, by how their names end, although MLflow does not declare them cacheable",
+        what="a hop caches files by their extension, although MLflow does not declare them cacheable",
         remedy="do not cache below the public prefix",
         shows=_kept(without_key=False),
         reddens=(external(r"test_artifacts\.py::test_overwrite"),),

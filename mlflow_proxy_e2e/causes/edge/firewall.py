@@ -1,7 +1,7 @@
-"""What a firewall refuses although MLflow would take it, by what a request looks like: its text, type, size, names, or sender.
+"""Requests that a firewall refuses because of what they look like: their text, type, size, names or sender.
 
-Each sign holds a call against one that differs in nothing else, so that a refusal has to be about the difference. Firewalls that
-stand at the proxy show in the same way: the routes on which calls are refused tell where that is.
+Each sign compares a call with another that differs in one thing only, so that a refusal must be about the difference. A firewall
+at the proxy shows in the same way: the routes on which calls are refused tell where it is.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ from mlflow_proxy_e2e.target import Route
 from mlflow_proxy_e2e.wire import JSON, Request
 
 ANY_EXPERIMENT = post("experiments/search", {"max_results": 1})
-# An ordinary filter, and texts that firewalls take for an injection of SQL, for scripting and for a path that leaves its folder.
+# An ordinary filter, and texts that firewalls take for SQL injection, cross-site scripting and path traversal.
 TEXTS = ("x' OR 1=1; DROP TABLE runs --", "<script>alert(1)</script>", "../../etc/passwd")
 FILTERS = ("name = 'x'", *(f'name = "{text}"' for text in TEXTS))
 SEARCHES = tuple(post("experiments/search", {"filter": each, "max_results": 1}) for each in FILTERS)
-TYPES = ("text/plain", "application/octet-stream", "application/x-protobuf")  # of files, and of what OpenTelemetry sends
+TYPES = ("text/plain", "application/octet-stream", "application/x-protobuf")  # of files, and of OpenTelemetry's spans
 FOLDER = "/api/2.0/mlflow-artifacts/artifacts/no-such-folder"
 ENDINGS = (".log", ".db", ".conf", ".key", ".bak")
 ENCODED = ("%2F", "%25", "%3B")
-HEADER_BYTES = (1 << 10, 1 << 11, 1 << 12, 7000)  # most servers take 8 kB of a header, name included
-CLIENTS = ("mlflow-python-client/3.17.2", "python-requests/2.32.5")  # as they name themselves
+HEADER_BYTES = (1 << 10, 1 << 11, 1 << 12, 7000)  # most servers accept headers of up to 8 kB, name included
+CLIENTS = ("mlflow-python-client/3.17.2", "python-requests/2.32.5")  # as they identify themselves
 BROWSER = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
-# Tests that send exact bytes, neither by MLflow's client nor by requests.
+# Tests that send exact bytes, without MLflow's client or requests.
 BY_WIRE = r"test_(bypass_\w+|duplicate_writes|every_endpoint|fidelity_\w+|health|key_lifetime|same_answers|secrets|slow_calls)\.py"
 GRAPHQL = Request("POST", "/graphql", JSON, b'{"query": "{ __typename }"}')
 
 
 def _file(name: str) -> Request:
-    """Return the download of a file that is not there, as MLflow says in its own words."""
+    """Return the download of a file that does not exist, which MLflow itself answers with an error."""
     return Request("GET", f"{FOLDER}/{name}")
 
 
@@ -65,7 +65,7 @@ def _typed_upload(facts: Facts, route: Route, own: Sandbox) -> Reply | None:
 
 
 def _is_let_in_as_browser(facts: Facts, seen: Stopped) -> bool:
-    """Tell whether a good key that is forbidden everything gets through as soon as its caller looks like a browser."""
+    """Tell whether a good key that is forbidden every call gets through when its caller looks like a browser."""
     return is_forbidden(facts, seen) and facts.ask(seen.route, _by(BROWSER)).works
 
 
@@ -78,9 +78,9 @@ CAUSES = (
         id=CauseId("waf-blocks"),
         hop="edge",
         severity="down",
-        symptom="403 in HTML on searches with a filter, or on notes and parameters with markup, while others work",
-        what="a web application firewall takes text for attacks: MLflow's filters for SQL injection, markup for scripting",
-        remedy="exempt MLflow's API from the rules that look into bodies",
+        symptom="403 with an HTML page on searches with a filter, or on notes and parameters with markup, while other calls work",
+        what="a web application firewall mistakes text for attacks: MLflow's filters for SQL injection, markup for scripting",
+        remedy="exempt MLflow's API from the rules that inspect bodies",
         shows=on_routes(first_turned_away(ANY_EXPERIMENT, *SEARCHES)).noting(lambda request: f"sent: {request.body.decode()}"),
         reddens=(external(r"::test_(search|page)_", CONVERSATIONS, r"test_fidelity_(names|json)\.py", r"like_an_attack"),),
     ),
@@ -88,8 +88,8 @@ CAUSES = (
         id=CauseId("waf-body-size"),
         hop="edge",
         severity="down",
-        symptom="403 in HTML on uploads and on batches of parameters, while small calls work",
-        what="a web application firewall refuses bodies above a size that it is willing to look into",
+        symptom="403 with an HTML page on uploads and on batches of parameters, while small calls work",
+        what="a web application firewall refuses bodies that are too large for it to inspect",
         remedy="exempt MLflow's API and artifact paths from that rule",
         explains=(CauseId("trace-size-limit"),),
         shows=limited(padded_search, BODY_BYTES),
@@ -99,9 +99,9 @@ CAUSES = (
         id=CauseId("waf-content-type"),
         hop="edge",
         severity="down",
-        symptom="403 on uploads of files, or on traces, while calls with JSON work",
+        symptom="403 on file uploads or traces, while calls with JSON work",
         what="a web application firewall refuses content types that MLflow's clients send",
-        remedy="allow every content type, or at least application/octet-stream, application/x-protobuf and those of text",
+        remedy="allow every content type, or at least application/octet-stream, application/x-protobuf and text/*",
         shows=(needing("artifacts", scope="write") & in_sandbox(_typed_upload)).noting(
             lambda request: f"sent with Content-Type: {request.header('Content-Type')}"
         ),
@@ -112,7 +112,7 @@ CAUSES = (
         hop="edge",
         severity="down",
         symptom="403 on artifacts with names such as train.log or model.bak, while others work",
-        what="a web application firewall refuses paths that end like files it takes for secrets or backups",
+        what="a web application firewall refuses paths with the extensions of logs, backups or secrets",
         remedy="exempt MLflow's artifact paths from that rule",
         shows=needing("artifacts") & on_routes(first_turned_away(_file("x.txt"), *(_file(f"x{ending}") for ending in ENDINGS))),
         reddens=(external(r"test_smoke\.py::test_upload_artifacts"),),
@@ -123,7 +123,7 @@ CAUSES = (
         severity="down",
         symptom="403 for MLflow's client or for scripts, while browsers and curl get through",
         what="a web application firewall refuses callers by their User-Agent",
-        remedy="exempt the public prefix from that rule: whoever has a good key may be a program",
+        remedy="exempt the public prefix from that rule: MLflow's callers are programs, and the proxy checks their keys",
         shows=(on_routes(first_turned_away(READ, *map(_by, CLIENTS))) | stops(_is_let_in_as_browser)).noting(
             lambda request: f"sent with User-Agent: {request.header('User-Agent') or 'that of this suite'}"
         ),
@@ -133,8 +133,8 @@ CAUSES = (
         id=CauseId("graphql-blocked"),
         hop="edge",
         severity="down",
-        symptom="403 or 404 on what MLflow's pages query, so that they show nothing of a run",
-        what="/graphql is blocked, as firewalls do for APIs that have none",
+        symptom="403 or 404 on the queries of MLflow's pages, so that they show nothing about a run",
+        what="/graphql is blocked, as firewalls do for applications without GraphQL",
         remedy="forward /graphql like every other path below the prefix: the proxy checks the key",
         shows=needing("graphql") & (on_routes(unless(GRAPHQL, passes)) | on_routes(unrouted(GRAPHQL))),
         reddens=(external(r"test_graphql\.py", r"-query-graphql", rf"{ENDPOINTS}.*-pages"),),
@@ -143,7 +143,7 @@ CAUSES = (
         id=CauseId("encoded-path-refused"),
         hop="edge",
         severity="down",
-        symptom="400 on artifacts whose names have a slash, a percent sign or a semicolon in them",
+        symptom="400 on artifacts whose names contain a slash, a percent sign or a semicolon",
         what="escaped characters in paths are refused",
         remedy="allow escaped characters in paths, and forward them unchanged",
         shows=needing("artifacts") & on_routes(first_turned_away(_file("xy"), *(_file(f"x{code}y") for code in ENCODED))),
@@ -160,8 +160,8 @@ CAUSES = (
         hop="edge",
         severity="down",
         symptom="431 when a client sends a long header, such as a token or a cookie",
-        what="single headers are limited to less than the 8 kB that most servers take",
-        remedy="allow at least 8 kB for a header",
+        what="a hop limits each header to less than the 8 kB that most servers accept",
+        remedy="allow at least 8 kB per header",
         shows=limited(_with_long_header, HEADER_BYTES, _takes_header),
         reddens=(external(r"test_fidelity_requests\.py::test_(header_value|long_header)"),),
     ),

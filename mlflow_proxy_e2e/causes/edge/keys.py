@@ -1,4 +1,4 @@
-"""Keys that the edge loses, or turns down by itself."""
+"""Edges that lose keys, or refuse them without asking the proxy."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ OF_BEARERS = rf"^(?!.*x-api-key).*{EXTERNAL}"
 
 
 def _is_bearer_refused(facts: Facts, seen: Stopped) -> bool:
-    """Tell whether a good key is taken for none as a bearer token, and accepted when it is sent in another way."""
+    """Tell whether a good key gets 401 as a bearer token, and is accepted with another carrier."""
     refused = not seen.by_every_carrier and seen.status == facts.target.contract.unauthenticated
     return refused and seen.reply.question.carrier == "bearer"
 
 
 def _has_words_of_its_own(facts: Facts, seen: Stopped) -> bool:
-    """Tell whether a bearer token is refused neither as a missing key is nor as an unknown one that is sent in the other way."""
+    """Tell whether a bearer token's refusal is neither that of a missing key nor that of an unknown key with the other carrier."""
     accepted = next(reply for reply in seen.replies if reply.works)
     unknown = [facts.reply(Question(seen.route, READ, facts.stranger, accepted.question.carrier))] if facts.stranger else []
     return refusal(seen.reply) not in map(refusal, (seen.nobody, *unknown))
 
 
 def _is_lost(facts: Facts, seen: Stopped) -> bool | None:
-    """Tell whether keys are lost on their way however they are sent. UNKNOWN where the edge may know other keys instead."""
+    """Tell whether keys get lost with every carrier. UNKNOWN if the edge may have a different list of keys instead."""
     if not is_unauthenticated(facts, seen):
         return False
     if not seen.at_edge:
@@ -45,7 +45,7 @@ def _is_lost(facts: Facts, seen: Stopped) -> bool | None:
 
 
 def _is_unknown_at_edge(facts: Facts, seen: Stopped) -> bool | None:
-    """Tell whether the edge knows other keys: it accepts another good one, or it refuses this one without asking the proxy."""
+    """Tell whether the edge has its own list of keys: it accepts another good key, or refuses this one without asking the proxy."""
     if not is_unauthenticated(facts, seen) or not seen.at_edge:
         return False
     if accepted_key(facts):
@@ -60,7 +60,7 @@ def _refused_to(facts: Facts, who: Identity, route: Route) -> Reply | None:
 
 
 def _other_key_refused(facts: Facts) -> Reading:
-    """Another good key than the one by which everything is asked: refused on one route, and accepted on the next."""
+    """Look for a good key, besides the one that asks everything, that one route refuses and the next accepts."""
     for who in facts.target.who_may("read"):
         wrong = facts.wrong(partial(_refused_to, facts, who), on_each=True)
         accepted = (facts.ask(route, READ, who) for route in facts.open_routes if wrong)
@@ -99,8 +99,8 @@ CAUSES = (
         id=CauseId("token-filter"),
         hop="edge",
         severity="down",
-        symptom="401 for good keys sent as a bearer token, in other words than other bad keys get",
-        what="a filter for tokens of another kind, such as the JWT check of a mesh, refuses API keys sent as bearer tokens",
+        symptom="401 for good keys sent as a bearer token, worded differently from the 401 for bad keys",
+        what="a filter for another kind of token, such as a service mesh's JWT check, refuses API keys sent as bearer tokens",
         remedy="exempt MLflow's paths from the filter, since the proxy checks their keys, or send keys as X-API-Key",
         shows=bearer_refused & words_of_its_own,
         reddens=(OF_BEARERS,),
@@ -110,8 +110,8 @@ CAUSES = (
         hop="edge",
         severity="down",
         symptom="a good key is refused through one URL and accepted through another",
-        what="the routes do not know the same keys: one of them has a list, or an auth service, of its own",
-        remedy="have the same auth service decide about keys on every route",
+        what="the routes do not accept the same keys: one of them has its own list of keys, or its own auth service",
+        remedy="have the same auth service check keys on every route",
         shows=stops(_is_unknown_at_edge) | Sign(_other_key_refused),
         reddens=(EXTERNAL,),
     ),

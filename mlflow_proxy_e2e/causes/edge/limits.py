@@ -17,7 +17,7 @@ from mlflow_proxy_e2e.facts.sign import NO, Reading, Shows, Sign, needing
 from mlflow_proxy_e2e.facts.slow_calls import download_ended, upload_ended
 from mlflow_proxy_e2e.facts.stopped import slow, stops
 
-# Calls on the two paths of traces, which MLflow refuses in its own words, since one has no spans and the other no experiment.
+# Calls on the two paths of traces. MLflow itself refuses both: one has no spans, and the other no experiment.
 _padded_spans = partial(padded, "/v1/traces", b'{"resourceSpans": []')
 _padded_search = partial(padded, "/api/3.0/mlflow/traces/search", b'{"max_results": 1')
 
@@ -30,7 +30,7 @@ def _burst_refused(facts: Facts) -> Reading:
     if not (refused := facts.burst_refusals):
         return NO
     routes = [reply.question.route for reply in refused]
-    because = f"refused when it was one of many at once; {SINGLE_CALLS} times alone, it was answered"
+    because = f"refused as one of many calls at once; sent alone, it was answered {SINGLE_CALLS} times"
     return Reading(Shows.YES, (refused[0], because), facts.behind(routes), frozenset(map(str, routes)))
 
 
@@ -81,8 +81,8 @@ CAUSES = (
         hop="edge",
         severity="down",
         symptom="traces with long inputs or outputs are missing, while small ones are there",
-        what="the size of request bodies is limited on the paths of traces alone",
-        remedy="allow as much on /v1/traces and /api/3.0/mlflow/traces as on other paths: prompts with documents in them are large",
+        what="the size of request bodies is limited on the paths of traces only",
+        remedy="allow as large bodies on /v1/traces and /api/3.0/mlflow/traces as elsewhere: prompts may contain whole documents",
         shows=(needing("otlp", scope="write") & limited(_padded_spans, BODY_BYTES, _is_let_through))
         | (needing("traces") & limited(_padded_search, BODY_BYTES, _is_let_through)),
         reddens=(external(r"large_trace"),),
@@ -91,9 +91,9 @@ CAUSES = (
         id=CauseId("burst-refused"),
         hop="edge",
         severity="down",
-        symptom="503 or 429 on some of many calls at once, as on uploads of folders, while each succeeds by itself",
-        what="calls of one address are limited, in number or at once, to less than a single client makes",
-        remedy="limit calls by key instead, or allow a hundred at once; answer 429 with Retry-After, which clients wait for",
+        symptom="503 or 429 on some of many concurrent calls, as when a folder is uploaded, while each succeeds by itself",
+        what="the limit on calls from one address, by rate or concurrency, is lower than what a single client needs",
+        remedy="limit calls by key instead, or allow a hundred at once; answer 429 with Retry-After, which clients respect",
         shows=Sign(_burst_refused),
         reddens=(external(r"test_\w+_in_flight", ENDPOINTS),),
     ),

@@ -43,7 +43,7 @@ def _redirected(how: str) -> Sign:
 
 
 def _page(facts: Facts, route: Route, own: Sandbox) -> Reply | None:
-    """A page that is downloaded otherwise than it was uploaded."""
+    """Return a page that is downloaded with different content than was uploaded."""
     upload = Request("PUT", f"{own.artifacts}/{route}-page.html", body=HTML)
     if (facts.ask_directly(upload) or facts.ask(route, upload)).status != 200:
         return None
@@ -51,7 +51,7 @@ def _page(facts: Facts, route: Route, own: Sandbox) -> Reply | None:
 
 
 def _folder_like_prefix(facts: Facts, route: Route, own: Sandbox) -> Reply | None:
-    """A file in a folder named like the route's prefix, that is taken, and leaves no such folder."""
+    """Return an upload to a folder named like the route's prefix that is accepted, but creates no such folder."""
     if not (prefix := urlsplit(route.url).path):
         return None
     upload = facts.ask(route, Request("PUT", f"{own.artifacts}{prefix}/x.txt", body=b"x"))
@@ -128,9 +128,9 @@ CAUSES = (
         id=CauseId("html-rewritten"),
         hop="edge",
         severity="loss",
-        symptom="reports and plots in HTML are downloaded changed, with hidden e-mail addresses or other scripts",
-        what="HTML is rewritten on the way, as content delivery networks do to hide addresses or to add scripts",
-        remedy="switch such features off below the public prefix",
+        symptom="HTML reports and plots change between upload and download: e-mail addresses are hidden, or scripts are added",
+        what="a hop rewrites HTML, as content delivery networks do to hide e-mail addresses or add scripts",
+        remedy="switch these features off below the public prefix",
         shows=needing("artifacts") & in_sandbox(_page),
         reddens=(external(r"test_artifacts\.py::test_page"),),
     ),
@@ -139,8 +139,8 @@ CAUSES = (
         hop="edge",
         severity="loss",
         symptom="artifacts in a folder named like the public prefix end up elsewhere",
-        what="the prefix is removed wherever it is in a path",
-        remedy="remove the prefix at the beginning of the path alone",
+        what="the prefix is removed wherever it occurs in a path",
+        remedy="remove the prefix only at the beginning of the path",
         shows=needing("artifacts") & in_sandbox(_folder_like_prefix),
         reddens=(external(r"test_artifacts\.py::test_folder_named_like_prefix"),),
     ),

@@ -108,7 +108,7 @@ def strip_none(seen: NoRule) -> bool | None:
 
 
 def _spans_unrouted(facts: Facts, route: Route) -> Reply | None:
-    """Spans that no rule covers: where MLflow itself knows no such path, one did."""
+    """Return a refusal of spans by a hop that has no rule for their path. MLflow's own 404 shows that there is a rule."""
     reply = unrouted(SPANS)(facts, route)
     return reply if reply and not by_mlflow(reply) else None
 

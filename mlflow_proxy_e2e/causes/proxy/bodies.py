@@ -67,7 +67,7 @@ def _is_plain(reply: Reply) -> bool:
 
 
 def _is_undone(reply: Reply, plain: Reply) -> bool:
-    """Tell whether an answer has the length or the label of a compressed one that it is no longer: it breaks off, or is plain."""
+    """Tell whether a decompressed answer still has a compressed one's length or coding: it breaks off, or is plain."""
     if plain.status != 200:
         return False
     if reply.failure:
@@ -79,7 +79,7 @@ def _is_undone(reply: Reply, plain: Reply) -> bool:
 
 
 def _undone(facts: Facts, route: Route) -> Reply | None:
-    """An answer that cannot be read by a client that accepts compression, and can be by one that does not."""
+    """Return an answer that clients can read only if they do not accept compression."""
     reply, plain = facts.ask(route, ASKS_FOR_GZIP), facts.ask(route, UNCODED)
     if not _is_undone(reply, plain):
         return None
@@ -93,7 +93,7 @@ def _is_undone_unasked(facts: Facts, seen: Stopped) -> bool:
 
 
 def _lost_download(facts: Facts, route: Route, own: Sandbox) -> Reply | None:
-    """A download that succeeds without a body, where MLflow sends one."""
+    """Return a download that succeeds without a body, although MLflow sends one."""
     upload = own.plain_file(f"{route}-kept")
     if facts.direct is None or (put := facts.ask_directly(upload)) is None or put.status != 200:
         return None
@@ -102,7 +102,7 @@ def _lost_download(facts: Facts, route: Route, own: Sandbox) -> Reply | None:
 
 
 def _tag_kept(facts: Facts, route: Route) -> Reply | None:
-    """A page that was compressed on its way, under the same strong ETag as the page that was not."""
+    """Return a page that was compressed on its way and has the same strong ETag as the plain page."""
     reply, plain, direct = facts.ask(route, PAGE_ZIPPED), facts.ask(route, PAGE_PLAIN), facts.ask_directly(PAGE_ZIPPED)
     if direct and _coding(direct):
         return None  # MLflow itself compresses it
@@ -263,8 +263,8 @@ CAUSES = (
         hop="proxy",
         severity="hardening",
         symptom="resumed downloads and caches may mix compressed and plain content",
-        what="the proxy compresses an answer and keeps its strong ETag, which promises the very same bytes",
-        remedy="make the ETag of what is compressed a weak one (W/), or drop it",
+        what="the proxy compresses an answer and keeps its strong ETag, which promises identical bytes",
+        remedy="make the ETag of compressed answers weak (W/), or drop it",
         reports=("https://www.rfc-editor.org/rfc/rfc9110.html#section-8.8.3.3",),
         shows=needing("ui") & on_routes(_tag_kept),
         reddens=(r"test_coded_answer\[\w+-(\*|gzip|identity)",),
@@ -273,8 +273,8 @@ CAUSES = (
         id=CauseId("coding-headers-kept"),
         hop="proxy",
         severity="down",
-        symptom="answers break off or cannot be decoded at clients that accept compression, as most do",
-        what="the proxy decompresses answers, and keeps the Content-Length or Content-Encoding that they had before",
+        symptom="answers break off or cannot be decoded by clients that accept compression, as most do",
+        what="the proxy decompresses answers, but keeps their Content-Length or Content-Encoding",
         remedy="remove both headers wherever a body is decompressed, or pass compressed answers on as they are",
         shows=on_routes(_undone) | stops(_is_undone_unasked),
         explains=tuple(map(CauseId, ("content-recoded", "route-closed", "answer-body-lost"))),

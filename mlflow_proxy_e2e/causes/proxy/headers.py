@@ -53,7 +53,7 @@ def _downloaded(content: bytes, headers: Headers, of: Callable[[Reply], object])
 
 
 def _experiment_unnamed(facts: Facts, route: Route) -> Reply | None:
-    """Spans whose experiment is named in a header, and MLflow's answer that the header is missing."""
+    """Return MLflow's answer that the header is missing, to spans that name their experiment in it."""
     reply, direct = facts.ask(route, SPANS), facts.ask_directly(SPANS)
     return reply if _misses_header(reply) and not (direct and _misses_header(direct)) else None
 
@@ -63,7 +63,7 @@ def _misses_header(reply: Reply) -> bool:
 
 
 def _workspace_unnamed(facts: Facts, route: Route) -> Reply | None:
-    """A read in a workspace that does not exist, answered as if none had been named, by an MLflow that knows workspaces."""
+    """Return a read in a workspace that does not exist, answered as if none was named, by an MLflow that supports workspaces."""
     info = facts.ask(route, SERVER_INFO)
     if not info.works or "workspaces_enabled" not in info.json():
         return None
@@ -73,17 +73,17 @@ def _workspace_unnamed(facts: Facts, route: Route) -> Reply | None:
 
 
 def _lost_protection(facts: Facts, route: Route) -> list[str]:
-    """Return the headers that MLflow's own answer has and the answer on a route does not."""
+    """Return the protective headers that MLflow's own answer has and the answer on a route lacks."""
     reply, direct = facts.ask(route, READ), facts.ask_directly(READ)
     if not direct or not reply.works:
         return []
-    framed = reply.header("Content-Security-Policy") is not None  # which takes the place of X-Frame-Options
+    framed = reply.header("Content-Security-Policy") is not None  # which replaces X-Frame-Options
     asked = (name for name in PROTECTION if not (framed and name == "X-Frame-Options"))
     return [name for name in asked if direct.header(name) and not reply.header(name)]
 
 
 def _unprotected(facts: Facts) -> Reading:
-    """Say whether headers that protect browsers are lost, and with the evidence which."""
+    """Return whether headers that protect browsers are lost, with their names as evidence."""
     lost = on_routes(lambda facts, route: facts.ask(route, READ) if _lost_protection(facts, route) else None)(facts)
     if lost.shows is not Shows.YES:
         return lost
@@ -155,7 +155,7 @@ CAUSES = (
         id=CauseId("workspace-dropped"),
         hop="proxy",
         severity="loss",
-        symptom="what is written in a workspace ends up in the default one",
+        symptom="data written in a workspace ends up in the default one",
         what="the proxy does not forward X-MLFLOW-WORKSPACE",
         remedy=FORWARD_ALL,
         shows=on_routes(_workspace_unnamed),
@@ -165,7 +165,7 @@ CAUSES = (
         id=CauseId("security-headers-dropped"),
         hop="proxy",
         severity="hardening",
-        symptom="browsers guess the type of what they download, or show MLflow within other sites' pages",
+        symptom="browsers guess the type of downloads, or show MLflow in frames on other sites",
         what="the proxy drops X-Content-Type-Options or X-Frame-Options from MLflow's answers",
         remedy="pass all response headers through",
         shows=Sign(_unprotected),

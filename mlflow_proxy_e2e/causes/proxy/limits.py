@@ -30,7 +30,7 @@ SPANS_ZIPPED = Request(
     (*JSON, ("X-Mlflow-Experiment-Id", "0"), ("Content-Encoding", "gzip")),
     gzip.compress(b'{"resourceSpans": []}', mtime=0),
 )
-# A call of each of MLflow's families of paths, by the capability that promises it: a key that may read gets there, or is forbidden.
+# A call on each of MLflow's families of paths, with the capability that promises it: a read-only key gets there, or is forbidden.
 PATHS = (
     ("otlp", SPANS),
     ("graphql", Request("POST", "/graphql", JSON, b'{"query": "{ __typename }"}')),
@@ -68,7 +68,7 @@ def _chunked(own: Sandbox, by: object) -> Request:
 
 
 def _asks_for_others(facts: Facts, route: Route) -> Reply | None:
-    """A good key that is taken for none on one path, and for what it is on all others."""
+    """Return a 401 to a good key on one of MLflow's paths, where MLflow itself does not answer 401."""
     promised = (request for capability, request in PATHS if capability in facts.target.capabilities)
     replies = facts.replies(facts.question(route, request) for request in promised)
     refused = [reply for reply in replies if reply.status == 401 != facts.target.contract.forbidden]
@@ -145,8 +145,8 @@ CAUSES = (
         hop="proxy",
         severity="down",
         symptom="401 on some paths with a good key, such as on traces sent by OpenTelemetry, while others work",
-        what="these paths are behind another gate, which asks for other credentials",
-        remedy="have the same check decide about every path of MLflow's",
+        what="these paths are behind another gate, which requires different credentials",
+        remedy="have the same gate check every path of MLflow",
         shows=on_routes(_asks_for_others),
         explains=(CauseId("compressed-refused"),),
         reddens=(

@@ -1,4 +1,4 @@
-"""What paths say that need no key by intent, such as those for health checks and metrics."""
+"""Paths that are meant to need no key, such as for health checks and metrics, and reveal too much."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mlflow_proxy_e2e.target import Route
 
 
 def _says(test: Callable[[Facts, Reply], bool]) -> Sign:
-    """Return the sign that an open path says what it must not, below a route or on its server."""
+    """Return the sign that an open path, below a route or at the root of its server, has an answer that passes ``test``."""
 
     def wrong(facts: Facts, route: Route) -> Reply | None:
         replies = (facts.read_open(at, path) for path in facts.target.contract.open_paths for at in _places(route))
@@ -51,9 +51,9 @@ CAUSES = (
         id=CauseId("open-path-tells-key"),
         hop="proxy",
         severity="open",
-        symptom="a path that needs no key shows somebody's key",
-        what="a path that is open by intent has a key in its answer, such as in the labels of metrics or in a dump of settings",
-        remedy="take keys out of what the path says, revoke those that it has shown, and have the path require a key until then",
+        symptom="a path that needs no key shows a user's key",
+        what="the answer of a path that is meant to be open contains a key, such as in metric labels or a dump of settings",
+        remedy="remove keys from the answer, revoke those that it has shown, and require a key for the path until then",
         shows=_says(_a_key),
         reddens=(r"test_secrets\.py::test_open_path",),
     ),
@@ -62,8 +62,8 @@ CAUSES = (
         hop="proxy",
         severity="hardening",
         symptom="a path that needs no key shows internal addresses",
-        what="a path that is open by intent names services that only the inside of the network can reach",
-        remedy="have the path say no more than whether the service works, or answer on a port that is not public",
+        what="the answer of a path that is meant to be open contains the addresses of internal services",
+        remedy="have the path only say whether the service works, or serve it on a port that is not public",
         shows=_says(_an_address),
         reddens=(r"test_secrets\.py::test_open_path",),
     ),

@@ -101,19 +101,19 @@ def _stored_elsewhere(cause: str) -> Sign:
 
 
 def _ends_in_slash(facts: Facts, seen: Stopped) -> bool:
-    """Tell whether MLflow got a path with a slash at its end: those of artifacts may have one, and it repeats them."""
+    """Tell whether MLflow got a path with a trailing slash: it accepts one in artifact paths, and repeats it in its message."""
     artifact = facts.ask(seen.route, Request("GET", f"{ARTIFACTS}/no-such"))
     return bool(artifact.error_code) and "no-such/" in str(artifact.json()["message"])
 
 
 def _unknown_spans(facts: Facts, route: Route) -> Reply | None:
-    """MLflow's own 404 to spans: of its two web frameworks, the one that takes them has another path for what begins with //."""
+    """Return MLflow's own 404 to spans: of its two web frameworks, the one that takes them does not match paths with //."""
     reply, direct = facts.ask(route, SPANS), facts.ask_directly(SPANS)
     return reply if by_mlflow(reply) and not (direct and direct.status == 404) else None
 
 
 def _begins_with_two_slashes(facts: Facts) -> bool | None:
-    """Tell whether MLflow gets such paths: its log has them, or without the first slash of a path it is as it should be."""
+    """Tell whether MLflow gets paths that begin with //: its log has them, or a path sent without its first slash works."""
     route = facts.open_routes[0]
     if facts.has_logs:
         mark = facts.token()
@@ -159,9 +159,9 @@ CAUSES = (
         id=CauseId("path-lost"),
         hop="proxy",
         severity="down",
-        symptom="MLflow's start page in answer to every call, and the client complains that it is not JSON",
-        what="the proxy forwards every call to /, as a rewrite does that loses what it should keep of the path",
-        remedy="put the rest of the path into the rewritten one",
+        symptom="every call is answered with MLflow's start page, and the client complains that it is not JSON",
+        what="the proxy forwards every call to /, as with a rewrite that loses the rest of the path",
+        remedy="keep the rest of the path in the rewrite",
         shows=start_page,
         reddens=(ALL,),
     ),
@@ -169,8 +169,8 @@ CAUSES = (
         id=CauseId("slash-appended"),
         hop="proxy",
         severity="down",
-        symptom="404 in MLflow's HTML on every call of its API, while its start page is shown",
-        what="the proxy appends a slash to paths, and MLflow has none at the end of its own",
+        symptom="404 with MLflow's HTML on every API call, while its start page is shown",
+        what="the proxy appends a slash to paths, but MLflow's paths have no trailing slash",
         remedy="forward the path unchanged",
         shows=slash_appended,
         reddens=(ALL,),
@@ -179,16 +179,16 @@ CAUSES = (
         id=CauseId("double-slash"),
         hop="proxy",
         severity="down",
-        symptom="404 in MLflow's HTML on traces sent by OpenTelemetry, while MLflow's API works",
-        what="the proxy replaces its prefix by a slash and keeps the one that follows, so that paths begin with two",
-        remedy="replace the prefix and the slash that follows it by one slash",
+        symptom="404 with MLflow's HTML on traces sent by OpenTelemetry, while MLflow's API works",
+        what="the proxy replaces its prefix with a slash and keeps the slash after it, so that paths begin with two",
+        remedy="replace the prefix and the slash after it with a single slash",
         shows=needing("otlp", scope="write") & on_routes(_unknown_spans) & holds(_begins_with_two_slashes),
         explains=tuple(map(CauseId, ("compressed-refused", "native-routes-missing", "http10-downgrade"))),
         reddens=(
             OTLP,
             r"test_fidelity_(requests\.py::test_header_value|transfer\.py::test_coded_request)",
             r"test_ui\.py::test_search_jobs|test_gateway\.py",
-            r"test_chunked_upload|test_odd_upload\[.*(chunk|trailers)",  # what takes them is not asked either
+            r"test_chunked_upload|test_odd_upload\[.*(chunk|trailers)",  # the same framework takes them
             ENDPOINTS,
         ),
     ),

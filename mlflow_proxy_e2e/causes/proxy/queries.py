@@ -91,8 +91,8 @@ CAUSES = (
         id=CauseId("query-encoded-twice"),
         hop="proxy",
         severity="loss",
-        symptom="names with a space or any other escaped character are not found, or are stored with %20 in them",
-        what="the proxy takes the query as it was sent for a decoded one, and encodes it once more",
+        symptom="names with a space or another escaped character are not found, or are stored with %20 in them",
+        what="the proxy treats the query string as decoded, and encodes it a second time",
         remedy="forward the query string unchanged",
         shows=on_routes(unless(get("experiments/get-by-name?experiment_name=no-such-x%20y"), lacks("x%20y"))),
         reddens=(

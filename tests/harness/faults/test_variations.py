@@ -25,7 +25,7 @@ def test_variation(name: str, start_front: StartFront, assert_right: AssertRight
 
 
 def test_policy_that_is_not_kept(start_front: StartFront, run_on: RunOn) -> None:
-    """A target whose profile names another policy than it has fails: it is held to that for every endpoint."""
+    """A target fails if its policy differs from the one in its profile: every endpoint is tested against that."""
     front = start_front(None)
     assert front.target
     target = replace(front.target, policy=Policy("method"))
