@@ -55,7 +55,7 @@ def test_severities_that_are_chosen(text: str, severities: tuple[Severity, ...])
 
 
 @pytest.mark.parametrize("text", ["opne", "", "open,", "Open"])
-def test_severity_that_there_is_not(text: str) -> None:
+def test_unknown_severity(text: str) -> None:
     """The message lists the valid severities."""
     with pytest.raises(BadOptionError, match=r"there is no severity '.*'\. Valid are open, loss, down, contract, hardening\."):
         chosen(text)
