@@ -5,15 +5,17 @@ from __future__ import annotations
 import shlex
 import socket
 import ssl
+import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from fixtures.services.edge.certificates import Authority
-from mlflow_proxy_e2e import timeouts
+from mlflow_proxy_e2e import exchanges, timeouts
 from mlflow_proxy_e2e.checks.oracle import assert_none_wrong
 from mlflow_proxy_e2e.exchanges import EXCHANGES, REQUEST_ID, last_call
 from mlflow_proxy_e2e.target import Identity, Route, Secret
@@ -22,6 +24,7 @@ from mlflow_proxy_e2e.wire import Answer, Request, Wire, describe
 KEY = "hk_test_" + "k" * 32
 READER = Identity("reader", frozenset({"read"}), key=Secret(KEY))
 TOO_LARGE = b"HTTP/1.1 413 Payload Too Large\r\nContent-Length: 0\r\n\r\n"
+THOUSAND = 1000
 NOTHING = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
 
@@ -170,6 +173,25 @@ def test_queries_of_last_requests() -> None:
         (last,) = EXCHANGES.last
 
     assert last.url == f"http://localhost/mlflow/get?run_id={0:032x}&max_results=1&key=…"
+
+
+def test_last_requests_of_several_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads record requests and errors at the same time, and each error stays with its request."""
+    monkeypatch.setattr(exchanges, "KEPT", THOUSAND)
+    sent, interval = exchanges.Exchanges(), sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+
+    def send(number: int) -> None:
+        sent.note(str(number), "GET", "http://localhost/mlflow", 400)
+        sent.quote(str(number), str(number).encode())
+
+    try:
+        with ThreadPoolExecutor(8) as threads:
+            list(threads.map(send, range(THOUSAND)))
+    finally:
+        sys.setswitchinterval(interval)
+
+    assert {exchange.request_id: exchange.said for exchange in sent.last} == {str(n): f"'{n}'" for n in range(THOUSAND)}
 
 
 def test_errors_of_last_requests() -> None:
