@@ -11,6 +11,7 @@ from mlflow_proxy_e2e import timeouts
 from mlflow_proxy_e2e.facts.facts import READ, Facts, together
 from mlflow_proxy_e2e.facts.outage import decision, health, only_without_logs
 from mlflow_proxy_e2e.facts.question import Question, Reply
+from mlflow_proxy_e2e.facts.sandbox import HARMLESS_WRITE
 from mlflow_proxy_e2e.facts.sign import NO, Reading, Shows, Sign
 from mlflow_proxy_e2e.target import Identity, Route
 from mlflow_proxy_e2e.wire import Request
@@ -74,8 +75,9 @@ def is_kept_for_others(facts: Facts) -> bool:
 
 
 def is_open_in_part(facts: Facts) -> bool:
-    """Tell whether another path is refused, one that nobody can have called before."""
-    return _is_refused(facts, Request("GET", f"/api/2.0/mlflow-artifacts/artifacts/{facts.token()}"))
+    """Tell whether another path is refused, one that nobody can have called before, or another method."""
+    others = (Request("GET", f"/api/2.0/mlflow-artifacts/artifacts/{facts.token()}"), HARMLESS_WRITE)
+    return any(_is_refused(facts, request) for request in others)
 
 
 def wholly_open(test: Callable[[Facts, tuple[str, ...]], bool | None]) -> Sign:

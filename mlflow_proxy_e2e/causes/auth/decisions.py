@@ -14,7 +14,7 @@ from mlflow_proxy_e2e.facts.outage import opinion
 from mlflow_proxy_e2e.facts.question import Question, Reply
 from mlflow_proxy_e2e.facts.refused import forbidden_in_contract_words
 from mlflow_proxy_e2e.facts.sandbox import API, HARMLESS_WRITE, Sandbox, post
-from mlflow_proxy_e2e.facts.sign import Sign, holds, needing, on_each_route, on_routes
+from mlflow_proxy_e2e.facts.sign import Sign, holds, needing, on_each_route, on_routes, shared
 from mlflow_proxy_e2e.facts.stopped import stops
 from mlflow_proxy_e2e.target import Identity, Route
 from mlflow_proxy_e2e.wire import JSON, Request
@@ -151,6 +151,12 @@ def _let_upload(facts: Facts, route: Route, own: Sandbox) -> Reply | None:
     return None
 
 
+def _refused_post(facts: Facts, route: Route) -> Reply | None:
+    """A write with POST that is forbidden even to a key that is allowed everything."""
+    reply = facts.ask(route, HARMLESS_WRITE)
+    return reply if reply.status == facts.target.contract.forbidden else None
+
+
 def _let_behind_read(facts: Facts, route: Route, reader: Identity) -> Reply | None:
     """A write whose path starts like a search but resolves to something else once its dot segments are followed."""
     if _let_write(facts, route, reader):
@@ -183,6 +189,10 @@ def _not_in_table(facts: Facts, route: Route) -> Reply | None:
 
 
 let_write = _of_readers(_let_write)
+by_other_method = (needing("registry") & _of_readers(_let_by_other_method)) | (
+    needing("artifacts") & decided_by(in_sandbox(_let_upload, "auth"))
+)
+posts_refused = shared("writes with POST are refused", on_each_route(_refused_post, "auth"))
 
 
 CAUSES = (
@@ -224,8 +234,7 @@ CAUSES = (
         symptom="read-only keys can update, delete and upload, though they cannot create",
         what="only POST counts as a write, but MLflow writes with PATCH, DELETE and PUT as well",
         remedy=BY_METHOD_AND_PATH,
-        shows=(needing("registry") & _of_readers(_let_by_other_method))
-        | (needing("artifacts") & decided_by(in_sandbox(_let_upload, "auth"))),
+        shows=by_other_method & ~posts_refused,
         reddens=(
             rf"{denied_to('reader')}.*-({OTHER_METHODS})",
             r"of_denied_delete",
@@ -241,6 +250,17 @@ CAUSES = (
         remedy="decide on the path as it will be forwarded: normalize it first, or refuse paths that are not normalized",
         shows=_of_readers(_let_behind_read),
         reddens=(r"test_bypass_paths\.py::test_odd_path_of_denied_write\[.*looks-like-a-read",),
+    ),
+    Cause(
+        id=CauseId("method-ignored"),
+        hop="auth",
+        severity="open",
+        symptom="read-only keys can upload and delete artifacts, while nobody can create anything",
+        what="the scope is decided as if every call were a GET: the proxy does not pass the method on, or it is ignored",
+        remedy="ask about the call's own method (in nginx, proxy_method $request_method), and decide by method and path",
+        shows=by_other_method & posts_refused,
+        explains=(CauseId("scopes-table-old"),),
+        reddens=(r"::test_(?!get_|list_|search_|read)",),
     ),
     Cause(
         id=CauseId("unlisted-endpoint-open"),

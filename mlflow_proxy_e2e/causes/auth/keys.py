@@ -26,7 +26,7 @@ PLAIN_KEY = Identity("a key of nobody's", key=Secret("no-such-key"))
 # Values that cannot be keys, but that anybody can send. Most servers accept a header of 8 kB.
 ODD = tuple(
     Identity(f"a key {what}", key=Secret(key))
-    for what, key in {"with an accent": "cl\xe9", "with %00": "key%00", "of 8 kB": "x" * 8000}.items()
+    for what, key in {"with an accent": "cl\xe9", "with a null byte": "key\0", "with %00": "key%00", "of 8 kB": "x" * 8000}.items()
 )
 
 
@@ -82,13 +82,17 @@ def _accepted(change: Callable[[str], str], name: str) -> Sign:
     return on_each_route(wrong, "auth")
 
 
-def _crashes(facts: Facts, route: Route) -> Reply | None:
-    """A server error in reply to an odd key, where any other bad key is refused without an error."""
-    carriers = [carrier for carrier in facts.target.carriers if carrier != "basic"]
-    if _is_error(facts.ask(route, READ, PLAIN_KEY)):
-        return None
-    odd = [facts.question(route, READ, who, carrier) for carrier in carriers for who in ODD]
-    return next((reply for reply in facts.replies(odd) if _is_error(reply)), None)
+def _odd_key(wrong: Callable[[Reply], bool]) -> Sign:
+    """Return the sign that the reply to an odd key is wrong, where that to any other bad key is not."""
+
+    def first(facts: Facts, route: Route) -> Reply | None:
+        carriers = [carrier for carrier in facts.target.carriers if carrier != "basic"]
+        if wrong(facts.ask(route, READ, PLAIN_KEY)):
+            return None
+        odd = [facts.question(route, READ, who, carrier) for carrier in carriers for who in ODD]
+        return next((reply for reply in facts.replies(odd) if wrong(reply)), None)
+
+    return decided_by(on_each_route(first, "auth"))
 
 
 def _is_error(reply: Reply) -> bool:
@@ -184,7 +188,17 @@ CAUSES = (
         symptom="5xx for a key with odd characters, or a very long one, which clients retry for minutes",
         what="the key check crashes on unexpected characters or lengths instead of refusing the key",
         remedy="refuse every unknown key, whatever it contains",
-        shows=decided_by(on_each_route(_crashes, "auth")),
+        shows=_odd_key(_is_error),
+        reddens=(rf"{ODD_KEYS}::test_odd_key",),
+    ),
+    Cause(
+        id=CauseId("odd-key-let-in"),
+        hop="auth",
+        severity="open",
+        symptom="a key with odd characters, or a very long one, works though it was never issued",
+        what="the key check fails on unexpected characters or lengths, and its failure counts as a yes",
+        remedy="refuse every call that cannot be decided",
+        shows=_odd_key(lambda reply: reply.works),
         reddens=(rf"{ODD_KEYS}::test_odd_key",),
     ),
     Cause(

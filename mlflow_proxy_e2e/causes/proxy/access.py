@@ -56,6 +56,12 @@ OPEN_BESIDE_USERS = ("/static-files/",)  # if MLflow has its own users: browsers
 # Headers by which a read-only key would write: its permitted read is then answered as a different call.
 URL_HEADERS, METHOD_HEADERS = ("X-Original-URL", "X-Rewrite-URL"), ("X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override")
 OWN_HEADERS = ("X-MLflow-Proxy-Hop", "X-Internal-Request", "X-Envoy-Internal", "X-Proxy-Authenticated")
+# What clients can say about where a call comes from, or who makes it. Some proxies let in what they take for their own side.
+CLAIMS = (
+    *(("X-Forwarded-For", address) for address in ("127.0.0.1", "10.0.0.1")),
+    *(("X-Real-IP", "127.0.0.1"), ("Forwarded", "for=127.0.0.1"), ("Cookie", "session=x")),
+    *(("User-Agent", f"{checker}/1.0") for checker in ("ELB-HealthChecker", "kube-probe", "GoogleHC")),
+)
 USER_HEADERS = (*("X-Auth-Key-Id", "X-Auth-User", "X_Auth_Key_Id", "X-Forwarded-User", "X-Remote-User", "Remote-User", "X-User"),)
 # Hosts that a server that builds the URL from Host takes for another path, one that needs no key.
 HOSTS_WITH_A_PATH = ("x/health?", "x/health#", "x{base}/health?", "x/static-files/?", "x/#", "x?")
@@ -116,6 +122,12 @@ def _read_without_key(requests: Callable[[Route], Iterable[Request]]) -> Sign:
         return next((reply for reply in replies if reply.works and FOUND in reply.json()), None)
 
     return on_each_route(wrong)
+
+
+def _believed(facts: Facts, route: Route) -> Reply | None:
+    """A read without a key that is let in because of a claim."""
+    facts.replies(Question(route, _with(*claim)) for claim in CLAIMS)
+    return next((reply for claim in CLAIMS if (reply := _keyless(_with(*claim))(facts, route))), None)
 
 
 def _with_path_in_host(route: Route) -> Iterable[Request]:
@@ -223,9 +235,9 @@ CAUSES = (
         id=CauseId("gate-open-in-part"),
         hop="proxy",
         severity="open",
-        symptom="some paths of the API need no key, while others do",
+        symptom="some calls of the API need no key, while others do",
         what="the rule that requires a key does not cover the whole API",
-        remedy=CHECK_EVERY_PATH,
+        remedy="require a key on every path, for every method",
         shows=open_gate(lambda facts, _: not is_kept_for_others(facts) and is_open_in_part(facts)),
         reddens=(
             rf"{DENIALS}\w+\[.*-experiment",
@@ -395,6 +407,16 @@ CAUSES = (
         remedy="remove these headers before anything else is decided",
         shows=_without_key(*(_with(name, "admin") for name in USER_HEADERS)),
         reddens=(r"test_bypass_headers\.py::test_named_caller",),
+    ),
+    Cause(
+        id=CauseId("claim-trusted"),
+        hop="proxy",
+        severity="open",
+        symptom="a request that claims to come from inside, such as from a health checker, needs no key",
+        what="the proxy lets requests in because of a header that any client can send",
+        remedy="require a key on every path, and take a client's address only from the connection",
+        shows=on_each_route(_believed),
+        reddens=(r"test_bypass_headers\.py::test_",),
     ),
     Cause(
         id=CauseId("path-from-host"),

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
 from mlflow_proxy_e2e.causes.patterns import COMPARED, CONVERSATIONS, ENDPOINTS, OPEN_CONNECTIONS, OTLP
-from mlflow_proxy_e2e.facts.comparisons import differs, in_sandbox, status_differs
+from mlflow_proxy_e2e.facts.comparisons import differs, in_sandbox, status_differs, unless
 from mlflow_proxy_e2e.facts.facts import READ, Facts
 from mlflow_proxy_e2e.facts.question import Reply
 from mlflow_proxy_e2e.facts.sandbox import Sandbox, get, post
@@ -22,6 +22,8 @@ FORWARD_ALL = "forward all request headers except the proxy's own"
 
 PAGE = Request("GET", "/")
 SEARCH = post("runs/search", {"experiment_ids": [], "max_results": 1})
+OTHER_ORIGIN = "https://elsewhere.example"
+READ_BY_OTHERS = replace(READ, headers=(("Origin", OTHER_ORIGIN),))  # as by a page of another site: many allow an origin only then
 DIGITS = b"0123456789"
 PART: Headers = (("Range", "bytes=1-2"),)
 EXPERIMENT_ID = "X-MLflow-Experiment-Id"
@@ -97,6 +99,11 @@ def _own_origin(facts: Facts, route: Route) -> Reply | None:
     own = (("Origin", f"{url.scheme}://{url.netloc}"),)
     reply = facts.ask(route, replace(SEARCH, headers=(*SEARCH.headers, *own)))
     return reply if reply.status == 403 and facts.ask(route, SEARCH).status == 200 else None
+
+
+def _is_kept_from_others(reply: Reply) -> bool:
+    """Tell whether pages of other sites cannot read an answer."""
+    return reply.header("Access-Control-Allow-Origin") not in ("*", OTHER_ORIGIN)
 
 
 def _closes_each_time(facts: Facts, route: Route) -> Reply | None:
@@ -209,7 +216,7 @@ CAUSES = (
         symptom="any web page can read MLflow's answers to calls from its visitors' browsers",
         what="the proxy allows every origin",
         remedy="leave MLflow's CORS headers unchanged",
-        shows=on_routes(differs(READ, lambda reply: reply.header("Access-Control-Allow-Origin"))),
+        shows=on_routes(unless(READ_BY_OTHERS, _is_kept_from_others)),
         reddens=(
             *COMPARED,
             r"test_no_answer_is_for_others_pages",

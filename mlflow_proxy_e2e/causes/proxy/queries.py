@@ -30,8 +30,13 @@ def _history(facts: Facts, route: Route, own: Sandbox) -> Reply | None:
 def _blank(facts: Facts, route: Route) -> Reply | None:
     """A parameter that is sent twice, once without a value: MLflow's error message shows which one it used."""
     request = get("experiments/get-by-name?experiment_name=&experiment_name=no")
-    reply = facts.difference(request, None, lambda reply: (reply.status, reply.body), route)
+    reply = facts.difference(request, None, _error, route)
     return reply if reply and reply.status in (400, 404) and reply.error_code in MLFLOWS_CODES else None
+
+
+def _error(reply: Reply) -> object:
+    """Return what an error says, however its JSON is written."""
+    return (reply.status, reply.json() if reply.error_code else reply.body)
 
 
 fails_with_query = status(400) & stops(lambda facts, seen: facts.ask(seen.route, SEARCH).works)

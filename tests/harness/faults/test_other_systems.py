@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from fixtures.faults.suite import E2E, HEADERS, TRANSFER
 from fixtures.services.proxy.image import load
 from fixtures.stack import engine
 from fixtures.stack.choices import Choices
@@ -15,12 +17,16 @@ from fixtures.stack.container import ContainerStack
 from fixtures.stack.owned import OwnedStack
 from fixtures.stack.process import ProcessStack
 from fixtures.stack.reaper import ROOT
+from mlflow_proxy_e2e.diagnosis import diagnose
 from mlflow_proxy_e2e.target import Target
 from tests.harness.conftest import StartRun
 from tests.harness.faults.conftest import AssertRight
+from tests.harness.faults.gateways import GATEWAYS, BehindGateway
 
 EXAMPLES = ROOT / "examples" / "proxies"
 TARGETS = ROOT / "targets"
+# What gateways do in their own way: compression, headers, origins, odd keys.
+CONCERNED = (TRANSFER, HEADERS, f"{E2E}/test_bypass_keys.py", f"{E2E}/test_ui.py")
 PUBLISHED = "https://mlflow.example.com/mlflow"  # replaced with the route's URL
 
 
@@ -30,6 +36,19 @@ def test_mlflow_of_another_version(version: str, assert_right: AssertRight) -> N
     """An older MLflow's differences and missing features are not faults."""
     with _up(ProcessStack(mlflow_version=version)) as target:
         assert_right(target)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("name", sorted(GATEWAYS))
+def test_gateway(name: str, trunk: ProcessStack, assert_right: AssertRight) -> None:
+    """A gateway that others might write keeps the contract in its own way, as its profile says, with a direct route or without."""
+    if not GATEWAYS[name].is_installed:
+        pytest.skip(f"{GATEWAYS[name].program} is not installed")
+    stack = BehindGateway(trunk, GATEWAYS[name])
+    with _up(stack):
+        target = stack.as_deployed()
+        assert_right(target, *CONCERNED)
+        assert not diagnose(replace(target, direct=None)).findings
 
 
 @pytest.fixture(scope="module", params=["caddy", "nginx"])
