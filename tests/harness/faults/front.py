@@ -30,7 +30,7 @@ class Front(ProcessStack):
 
     def addresses(self) -> Mapping[str, Address]:
         """Return new addresses, and that of the other stack's MLflow."""
-        return {name: self._held.take(name) for name in ("auth", "proxy", "edge")} | {SHARED: self._shared.reach}
+        return {**super().addresses(), SHARED: self._shared.reach}
 
     def run(self, services: Iterable[Service]) -> Iterator[ServiceProcess]:
         """Start all services but MLflow."""
