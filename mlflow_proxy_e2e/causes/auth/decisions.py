@@ -119,6 +119,8 @@ def _let_after_read(facts: Facts, route: Route) -> Reply | None:
     if not any(_is_forbidden(facts, reply) for reply in firsts):
         return None
     taken = facts.ask(route, HARMLESS_WRITE)
+    if taken.status in (401, 403) or _is_forbidden(facts, taken):
+        return None
     return next((reply for reply in afters if (reply.status, reply.body) == (taken.status, taken.body)), None)
 
 
