@@ -172,7 +172,9 @@ def failure(report: pytest.TestReport) -> str:
     """Return the same for a test of the target, with its last request and the answer unless the message already has them."""
     message = reason(report)
     sent_last = dict(report.sections).get(SENT_LAST)
-    return f"{message}\n{last_call(sent_last)}" if sent_last and not described(message) else message
+    if report.when != "call" or sent_last is None or described(message):
+        return message
+    return f"{message}\n{last_call(sent_last)}"
 
 
 def severity_of(report: pytest.TestReport) -> Severity:

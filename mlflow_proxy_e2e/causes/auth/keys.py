@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from functools import partial
 
 import requests
 
@@ -16,7 +15,7 @@ from mlflow_proxy_e2e.causes.proxy.refusals import refused_with
 from mlflow_proxy_e2e.facts.admission import accepted_by_auth, clock_behind, decided_by, is_open_to_everybody, wrongly_let_in
 from mlflow_proxy_e2e.facts.facts import READ, Facts
 from mlflow_proxy_e2e.facts.prober import NotAskedError
-from mlflow_proxy_e2e.facts.question import Question, Reply
+from mlflow_proxy_e2e.facts.question import Reply
 from mlflow_proxy_e2e.facts.sign import NO, Reading, Shows, Sign, holds, on_each_route
 from mlflow_proxy_e2e.keys import IssuedKey, Keys
 from mlflow_proxy_e2e.redaction import INSTEAD
@@ -24,14 +23,6 @@ from mlflow_proxy_e2e.run import PREFIX
 from mlflow_proxy_e2e.target import Identity, Route, Secret
 
 PLAIN_KEY = Identity("a key of nobody's", key=Secret("no-such-key"))
-# What a call that is let in or refused by chance looks like.
-BY_CHANCE = (
-    *("refused-key-let-in", "decided-without-asking", "ratelimit-as-401", "odd-key-let-in", "last-key-counts", "response-cached"),
-    *("claim-trusted", "hop-header-trusted", "identity-header-trusted", "path-from-host", "path-differential", "exempt-path-left"),
-    "gate-open-in-part",
-)
-KEYLESS, AMONG = 2, 8  # calls at the same time: without a key, and with a good one
-BURSTS = 4  # where good calls are refused by chance, since those without a key are let in by chance
 # Values that cannot be keys, but that anybody can send. Most servers accept a header of 8 kB.
 ODD = tuple(
     Identity(f"a key {what}", key=Secret(key))
@@ -96,34 +87,12 @@ def _odd_key(wrong: Callable[[Reply], bool]) -> Sign:
 
     def first(facts: Facts, route: Route) -> Reply | None:
         carriers = [carrier for carrier in facts.target.carriers if carrier != "basic"]
-        plain = facts.replies(facts.question(route, READ, PLAIN_KEY, carrier) for carrier in carriers)
-        if any(map(wrong, plain)):
+        if wrong(facts.ask(route, READ, PLAIN_KEY)):
             return None
         odd = [facts.question(route, READ, who, carrier) for carrier in carriers for who in ODD]
         return next((reply for reply in facts.replies(odd) if wrong(reply)), None)
 
     return decided_by(on_each_route(first, "auth"))
-
-
-def _mixed_up(facts: Facts) -> Reading:
-    """Ask with a good key and without at the same time, on every route: some good calls may be refused for the same reason."""
-    found = next(filter(None, (facts.reproduced(partial(_let_in_among_others, facts), route) for route in facts.routes)), None)
-    # Whether it happens on a route is a matter of chance: it says nothing about where the problem is.
-    return Reading(Shows.YES, (found,), ("auth",), frozenset(map(str, facts.routes))) if found else NO
-
-
-def _let_in_among_others(facts: Facts, route: Route) -> Reply | None:
-    """A call without a key that is let in while others with a good key are under way, although some are refused."""
-    for _ in range(BURSTS):
-        keyless = [Question(route, READ.marked(facts.token())) for _ in range(KEYLESS)]
-        good = [facts.question(route, READ.marked(facts.token())) for _ in range(AMONG)]
-        replies = facts.replies([*keyless, *good])
-        if found := next((reply for reply in replies[:KEYLESS] if reply.works), None):
-            alone = facts.replies(Question(route, READ.marked(facts.token())) for _ in range(AMONG))
-            return None if all(reply.works for reply in alone) else found  # everybody is let in, which is something else
-        if all(reply.works for reply in replies[KEYLESS:]):
-            return None
-    return None
 
 
 def _is_error(reply: Reply) -> bool:
@@ -231,17 +200,6 @@ CAUSES = (
         remedy="refuse every call that cannot be decided",
         shows=_odd_key(lambda reply: reply.works),
         reddens=(rf"{ODD_KEYS}::test_odd_key",),
-    ),
-    Cause(
-        id=CauseId("callers-mixed-up"),
-        hop="auth",
-        severity="open",
-        symptom="under load, calls without a key are let in now and then, and calls with a good one are refused",
-        what="what is decided about one call is kept where a concurrent call finds it",
-        remedy="keep the decision with the request, in no variable that requests share",
-        shows=decided_by(Sign(_mixed_up)),
-        explains=(*OF_ANY_KEY, *map(CauseId, BY_CHANCE)),
-        reddens=(r"test_writes_in_flight",),
     ),
     Cause(
         id=CauseId("rate-limit-not-enforced"),
