@@ -62,7 +62,8 @@ def open_gate(test: Callable[[Facts, tuple[str, ...]], bool | None]) -> Sign:
 def _is_refused(facts: Facts, request: Request) -> bool:
     """Tell whether a call without a key is refused, on the first route that is open to everybody."""
     wrong = next(iter(let_in(facts).values()))
-    return facts.reply(Question(wrong[0].question.route, request)).status == facts.target.contract.unauthenticated
+    status = facts.reply(Question(wrong[0].question.route, request)).status or 0
+    return status in (401, 403, facts.target.contract.unauthenticated) or 300 <= status < 400  # to a login page
 
 
 def _fresh_read(facts: Facts) -> Request:

@@ -34,6 +34,17 @@ CHECK_EVERY_PATH = "require a key on every path"
 CHECK_EVERY_METHOD = "require a key for every method"
 # A proxy that accepts keys that were never issued also accepts revoked, expired and altered ones.
 OF_ANY_KEY = tuple(map(CauseId, ("revocation-ignored", "revocation-lag", "expiry-ignored", "key-prefix-match", "key-case-ignored")))
+# Holes for callers without a key, which do not show where there is no key check at all.
+HOLES_FOR_ALL = tuple(
+    map(
+        CauseId,
+        (
+            *("graphql-hole", "path-differential", "ajax-api-unguarded", "family-hole", "health-unguarded-anywhere"),
+            *("exempt-path-left", "head-unguarded", "options-for-all", "preflight-forwarded", "other-verbs-unguarded"),
+            *("hop-header-trusted", "identity-header-trusted", "claim-trusted", "path-from-host"),
+        ),
+    )
+)
 EXEMPT_PATHS = r"test_bypass_paths\.py::test_odd_path_\w+\[.*-exempt"
 OPTIONS_TESTS = (r"test_denied_options", rf"{ENDPOINTS}::test_verbs", r"test_bypass_framing\.py::test_odd_method")
 
@@ -229,6 +240,7 @@ CAUSES = (
         what="the proxy forwards requests without asking the auth service",
         remedy="put the authorization check back in front of every route",
         shows=straight_to_mlflow | wholly_open(_key_check_off),
+        explains=HOLES_FOR_ALL,
         reddens=(*WITHOUT_KEY,),
     ),
     Cause(

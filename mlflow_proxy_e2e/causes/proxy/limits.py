@@ -176,7 +176,7 @@ CAUSES = (
         symptom="431 for clients that send many headers, as browsers and tracing do",
         what="the proxy limits the number of headers",
         remedy="allow at least 100 headers",
-        shows=on_routes(unless(replace(READ, headers=MANY_HEADERS), status_is_not(400, 431))),
+        shows=on_routes(unless(replace(READ, headers=MANY_HEADERS), status_is_not(400, 431, 500))),
         reddens=(r"test_many_headers",),
     ),
     Cause(

@@ -11,14 +11,16 @@ from mlflow_proxy_e2e.facts.comparisons import unless
 from mlflow_proxy_e2e.facts.facts import READ, Facts
 from mlflow_proxy_e2e.facts.intermittent import differs_when_repeated, where_intermittent
 from mlflow_proxy_e2e.facts.question import Reply
-from mlflow_proxy_e2e.facts.sandbox import UNKNOWN_RUN
+from mlflow_proxy_e2e.facts.sandbox import NO_SUCH_RUN, UNKNOWN_RUN
 from mlflow_proxy_e2e.facts.sign import NO, Reading, Shows, Sign, holds, on_routes
 from mlflow_proxy_e2e.target import Identity
+from mlflow_proxy_e2e.wire import Request
 
 MLFLOWS_SHAPE = "answer in MLflow's format, with error_code and message"
 
 
 NO_SUCH = "RESOURCE_DOES_NOT_EXIST"
+ARTIFACT = Request("GET", f"/api/2.0/mlflow-artifacts/artifacts/{NO_SUCH_RUN}")
 Kind = Literal["login", "limit", "status", "detail", "html", "challenge", "retry"]
 
 
@@ -30,9 +32,18 @@ def _wrong_in_refusals(facts: Facts) -> Mapping[Kind, list[Reply]]:
         carriers = [reply.question.carrier for reply in facts.good(route) if reply.works]
         for who in denied:
             for reply in facts.replies(facts.question(route, READ, who, carrier) for carrier in carriers):
-                for kind in _wrong_in_refusal(facts, who, reply):
+                for kind in _wrong_in_refusal(facts, who, _refusal_beside(facts, reply) if reply.works else reply):
                     wrong.setdefault(kind, []).append(reply)
     return wrong
+
+
+def _refusal_beside(facts: Facts, let_in: Reply) -> Reply:
+    """Return how an identity that may read wrongly is refused elsewhere, or else the read."""
+    question = let_in.question
+    beside = facts.ask(question.route, ARTIFACT, question.who, question.carrier)
+    status = beside.status or 0
+    is_refusal = status in facts.refusals or 300 <= status < 400  # to a login page
+    return beside if is_refusal else let_in
 
 
 def _wrong_in_refusal(facts: Facts, who: Identity, reply: Reply) -> Iterator[Kind]:
