@@ -29,7 +29,7 @@ HEAD = """\
 How many of the known faults are caught by exactly the tests that they concern, and named by the verdict, exactly or as
 one of two.
 
-`tox -e faults -- --score=docs/score.md` writes this page.
+`tox -e faults -- --score=FILE` writes this page.
 """
 EVERY = 3  # one fault in this many is tested for every change
 
