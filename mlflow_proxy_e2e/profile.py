@@ -114,7 +114,7 @@ class _Reader:
             places = ", ".join(str(said.index(word) + 1) for word in unknown)
             self.table.note("carriers", f"has unknown values, at position {places}: valid are {VALID}")
         if len({word.lower() for word in said}) != len(said):
-            self.table.note("carriers", "has something twice")
+            self.table.note("carriers", "has repeated values")
         if not said:
             self.table.note("carriers", f"should have at least one of {VALID}")
         return tuple(written.get(word.lower(), word) for word in said if word not in unknown)

@@ -1,4 +1,4 @@
-"""The end of the terminal's output: who can do what and where, what was exercised, and the services' logs if something failed."""
+"""The end of the terminal's output: the matrix of results, what was exercised, and the services' logs if something failed."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ PAGE = answer("200 OK", "Content-Type: text/html", body=b"<html><h1>Sign in</h1>
 
 
 def to_key(good: bytes) -> Behaviour:
-    """Give this answer to the good key, and refuse everybody else in the contract's words."""
+    """Give this answer to requests with the good key, and refuse all others as the contract says."""
 
     def behave(connection: socket.socket, request: bytes) -> None:
         connection.sendall(good if KEY.reveal().encode() in request else UNAUTHENTICATED)
@@ -56,7 +56,7 @@ def to_key(good: bytes) -> Behaviour:
 
 
 def with_metrics(said: bytes) -> Behaviour:
-    """Answer the good key's reads, and give this text to every caller who asks for metrics."""
+    """Serve reads to the good key only, and metrics with this text to everybody."""
     metrics = answer("200 OK", "Content-Type: text/plain", body=said)
     good = f"\r\nAuthorization: Bearer {KEY.reveal()}\r\n".encode()
 
