@@ -37,8 +37,8 @@ HEADERS_THAT_MATTER = (
 
 DESCRIBED = ("sent", "came", "expected", "wrong", "again")  # the parts of a message, by the first word of their line
 SHOWN_OF_PART = 120  # characters of a part that are compared
-# What differs between messages of one kind: ids, numbers, and what is quoted.
-VARYING = re.compile(r"[0-9a-f]{8,}|\d+|'[^']*'|\"[^\"]*\"")
+# What may differ between messages of one kind: ids, quoted text, and numbers, except the status at the beginning of a part.
+VARYING = re.compile(r"[0-9a-f]{8,}|(?!\A)(?<!\d)\d+|'[^']*'|\"[^\"]*\"")
 
 FORBIDS_STORING = {"no-store", "no-cache", "private", "max-age=0", "must-revalidate"}
 

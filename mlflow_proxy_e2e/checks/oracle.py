@@ -111,7 +111,8 @@ def assert_none_wrong(outcomes: Sequence[str | None]) -> None:
         kinds.setdefault(kind_of(message), []).append(message)
     most = sorted(kinds.values(), key=len, reverse=True)[:SHOWN]
     shown = "\n\n".join(f"{len(messages)} like this:\n{messages[0]}" for messages in most)
-    assert not wrong, f"{len(wrong)} of {len(outcomes)} calls went wrong, in {len(kinds)} way{'s'[: len(kinds) != 1]}.\n\n{shown}"
+    ways = "one way" if len(kinds) == 1 else f"{len(kinds)} ways"
+    assert not wrong, f"{len(wrong)} of {len(outcomes)} calls went wrong, in {ways}.\n\n{shown}"
 
 
 class Oracle:

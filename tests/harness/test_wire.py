@@ -158,7 +158,7 @@ def test_kinds_of_messages() -> None:
     messages = [f"sent      GET /{n} as reader (bearer) on internal\ncame      500 after {n} s\nexpected  200" for n in range(3)]
 
     with pytest.raises(AssertionError) as failure:
-        assert_none_wrong([None, *messages, "sent      GET /x\ncame      200\nexpected  404"])
+        assert_none_wrong([None, *messages, "sent      GET /x\ncame      503 after 1 s\nexpected  200"])
 
     said = str(failure.value)
     assert said.startswith("4 of 5 calls went wrong, in 2 ways.\n\n3 like this:\nsent      GET /0 as reader")
