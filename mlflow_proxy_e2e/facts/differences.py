@@ -8,7 +8,7 @@ from functools import partial
 
 from mlflow_proxy_e2e.facts.facts import READ, Facts, together
 from mlflow_proxy_e2e.facts.question import Reply
-from mlflow_proxy_e2e.facts.sandbox import Sandbox, get, post, sandbox
+from mlflow_proxy_e2e.facts.sandbox import GRAPHQL, Sandbox, get, post, sandbox
 from mlflow_proxy_e2e.facts.sign import NO, Reading, Shows, Sign
 from mlflow_proxy_e2e.target import Identity
 from mlflow_proxy_e2e.wire import JSON, Request, matters
@@ -27,7 +27,7 @@ READS = (
     Request("GET", "/api/2.0/mlflow-artifacts/artifacts?path=no-such"),
     Request("GET", "/api/3.0/mlflow/server-info"),
     Request("POST", "/api/3.0/mlflow/traces/search", JSON, b"{}"),
-    Request("POST", "/graphql", JSON, b'{"query": "{ __typename }"}'),
+    GRAPHQL,
     replace(READ, headers=(("Accept", "text/html"), ("Accept-Language", "de"), ("Cookie", "a=b"))),
 )
 # Headers that each hop sets itself, or that are relative to the time of the answer.

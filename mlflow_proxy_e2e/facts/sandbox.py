@@ -128,6 +128,9 @@ def get(path: str, headers: Headers = ()) -> Request:
 
 NO_SUCH_RUN = f"{0:032x}"
 UNKNOWN_RUN = get(f"runs/get?run_id={NO_SUCH_RUN}")
+DEFAULT_EXPERIMENT = get("experiments/get?experiment_id=0")  # not changed by anything that is created in the meantime
+GRAPHQL = Request("POST", "/graphql", JSON, b'{"query": "{ __typename }"}')
+SPANS = Request("POST", "/v1/traces", JSON, b"{}")  # MLflow answers 422: there are none
 HARMLESS_WRITE = post("runs/delete", {"run_id": NO_SUCH_RUN})  # MLflow answers 404: the run does not exist
 
 

@@ -21,11 +21,11 @@ from mlflow_proxy_e2e.facts.comparisons import (
 from mlflow_proxy_e2e.facts.facts import READ, Facts
 from mlflow_proxy_e2e.facts.question import Reply
 from mlflow_proxy_e2e.facts.refused import is_forbidden
-from mlflow_proxy_e2e.facts.sandbox import BODY_BYTES, Sandbox, padded_search, post
+from mlflow_proxy_e2e.facts.sandbox import BODY_BYTES, GRAPHQL, Sandbox, padded_search, post
 from mlflow_proxy_e2e.facts.sign import needing, on_routes
 from mlflow_proxy_e2e.facts.stopped import Stopped, stops
 from mlflow_proxy_e2e.target import Route
-from mlflow_proxy_e2e.wire import JSON, Request
+from mlflow_proxy_e2e.wire import Request
 
 ANY_EXPERIMENT = post("experiments/search", {"max_results": 1})
 # An ordinary filter, and texts that firewalls take for SQL injection, cross-site scripting and path traversal.
@@ -41,7 +41,6 @@ CLIENTS = ("mlflow-python-client/3.17.2", "python-requests/2.32.5")  # as they i
 BROWSER = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 # Tests that send exact bytes, without MLflow's client or requests.
 BY_WIRE = r"test_(bypass_\w+|duplicate_writes|every_endpoint|fidelity_\w+|health|key_lifetime|same_answers|secrets|slow_calls)\.py"
-GRAPHQL = Request("POST", "/graphql", JSON, b'{"query": "{ __typename }"}')
 
 
 def _file(name: str) -> Request:

@@ -14,6 +14,7 @@ from mlflow_proxy_e2e.facts.comparisons import by_mlflow, unrouted
 from mlflow_proxy_e2e.facts.facts import EDGE_ROUTE, READ, Facts
 from mlflow_proxy_e2e.facts.outage import health
 from mlflow_proxy_e2e.facts.question import Question, Reply
+from mlflow_proxy_e2e.facts.sandbox import SPANS
 from mlflow_proxy_e2e.facts.sign import NO, UNTOLD, Reading, Shows, Sign, any_of, needing, on_routes
 from mlflow_proxy_e2e.facts.stopped import SPLIT_TWIN, page_in_its_place, status, stopped, stops, twin_works, unrouted_path
 from mlflow_proxy_e2e.target import Route
@@ -135,7 +136,6 @@ def _edge_health(facts: Facts) -> Reading:
 
 straight_to_mlflow = unrouted_path & stops(lambda _, seen: by_mlflow(seen.reply) and by_mlflow(seen.nobody))
 crosses_edge = stops(lambda _, seen: "edge" in seen.hops)
-SPANS = Request("POST", "/v1/traces", JSON, b"{}")
 V3_CALLS = (Request("GET", "/api/3.0/mlflow/server-info"), TRACES_SEARCH)
 
 

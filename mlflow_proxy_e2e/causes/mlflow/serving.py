@@ -15,14 +15,13 @@ from mlflow_proxy_e2e.facts.comparisons import by_mlflow
 from mlflow_proxy_e2e.facts.facts import READ, Facts
 from mlflow_proxy_e2e.facts.outage import mlflow_away, only_without_logs, unanswered_by_mlflow
 from mlflow_proxy_e2e.facts.question import Reply
-from mlflow_proxy_e2e.facts.sandbox import sandbox
+from mlflow_proxy_e2e.facts.sandbox import SPANS, sandbox
 from mlflow_proxy_e2e.facts.sign import NO, Reading, Shows, Sign
 from mlflow_proxy_e2e.facts.stopped import failing_mlflow, mlflow_unknown, own_words, slow, status
 from mlflow_proxy_e2e.target import Route
 from mlflow_proxy_e2e.version import NUMBER, VERSION, installed
-from mlflow_proxy_e2e.wire import JSON, Request, Wire
+from mlflow_proxy_e2e.wire import Request, Wire
 
-SPANS = Request("POST", "/v1/traces", JSON, b"{}")
 SMALL = b"x"
 
 

@@ -24,7 +24,7 @@ from mlflow_proxy_e2e.facts.facts import READ, Facts
 from mlflow_proxy_e2e.facts.outage import opinion
 from mlflow_proxy_e2e.facts.question import Question, Reply
 from mlflow_proxy_e2e.facts.refused import forbidden_in_contract_words
-from mlflow_proxy_e2e.facts.sandbox import HARMLESS_WRITE, NO_SUCH_RUN
+from mlflow_proxy_e2e.facts.sandbox import GRAPHQL, HARMLESS_WRITE, NO_SUCH_RUN
 from mlflow_proxy_e2e.facts.sign import Reading, Shows, Sign, holds, on_each_route, shared
 from mlflow_proxy_e2e.facts.stopped import stops, unrouted_path
 from mlflow_proxy_e2e.target import Route
@@ -287,7 +287,7 @@ CAUSES = (
         what="the rule that requires a key does not cover /graphql",
         remedy=CHECK_EVERY_PATH,
         reports=("mlflow#25676", "mlflow#19278"),
-        shows=_without_key(Request("POST", "/graphql", JSON, b'{"query": "{ __typename }"}')),
+        shows=_without_key(GRAPHQL),
         reddens=(
             rf"{DENIALS}\w+\[.*-query-graphql",
             rf"{ENDPOINTS}.*-pages",

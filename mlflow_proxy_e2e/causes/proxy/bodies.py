@@ -11,7 +11,7 @@ from mlflow_proxy_e2e.causes.patterns import ALL, CONVERSATIONS, DENIALS, ENDPOI
 from mlflow_proxy_e2e.facts.comparisons import differs, in_sandbox, repeats, unless
 from mlflow_proxy_e2e.facts.facts import READ, Facts
 from mlflow_proxy_e2e.facts.question import Reply
-from mlflow_proxy_e2e.facts.sandbox import API, BIG, LARGE, Sandbox, get
+from mlflow_proxy_e2e.facts.sandbox import API, BIG, DEFAULT_EXPERIMENT, LARGE, Sandbox, get
 from mlflow_proxy_e2e.facts.sign import Sign, holds, needing, on_routes
 from mlflow_proxy_e2e.facts.slow_calls import download_cut
 from mlflow_proxy_e2e.facts.stopped import Stopped, status, stops
@@ -26,7 +26,6 @@ SOME = b"x" * 300_000  # bytes: more than is sent at once, but below any common 
 REFUSED_VALUE = "INVALID_PARAMETER_VALUE"  # MLflow's error code
 NO_MODEL = f"{PREFIX}-no-such-model"
 DELETE = Request("DELETE", f"{API}/registered-models/delete", JSON, f'{{"name": "{NO_MODEL}"}}'.encode())
-DEFAULT_EXPERIMENT = get("experiments/get?experiment_id=0")  # not changed by anything that is created in the meantime
 PLAIN: Headers = (("Accept-Encoding", "identity"),)
 UNCODED = replace(DEFAULT_EXPERIMENT, headers=PLAIN)
 ASKS_FOR_GZIP = replace(DEFAULT_EXPERIMENT, headers=(("Accept-Encoding", "gzip"),))

@@ -11,7 +11,7 @@ from mlflow_proxy_e2e.causes.patterns import COMPARED, CONVERSATIONS, ENDPOINTS,
 from mlflow_proxy_e2e.facts.comparisons import differs, in_sandbox, status_differs, unless
 from mlflow_proxy_e2e.facts.facts import READ, Facts
 from mlflow_proxy_e2e.facts.question import Reply
-from mlflow_proxy_e2e.facts.sandbox import Sandbox, get, post
+from mlflow_proxy_e2e.facts.sandbox import DEFAULT_EXPERIMENT, Sandbox, post
 from mlflow_proxy_e2e.facts.sign import Reading, Shows, Sign, needing, on_each_route, on_routes, shared
 from mlflow_proxy_e2e.run import PREFIX
 from mlflow_proxy_e2e.target import Route
@@ -27,9 +27,8 @@ READ_BY_OTHERS = replace(READ, headers=(("Origin", OTHER_ORIGIN),))  # as by a p
 DIGITS = b"0123456789"
 PART: Headers = (("Range", "bytes=1-2"),)
 EXPERIMENT_ID = "X-MLflow-Experiment-Id"
-SPANS = Request("POST", "/v1/traces", (*JSON, (EXPERIMENT_ID, "0")), b'{"resourceSpans": []}')
+SPANS_OF_EXPERIMENT = Request("POST", "/v1/traces", (*JSON, (EXPERIMENT_ID, "0")), b'{"resourceSpans": []}')
 SERVER_INFO = Request("GET", "/api/3.0/mlflow/server-info")
-DEFAULT_EXPERIMENT = get("experiments/get?experiment_id=0")
 IN_WORKSPACE = replace(DEFAULT_EXPERIMENT, headers=(("X-MLFLOW-WORKSPACE", f"{PREFIX}-no-such-workspace"),))
 PROTECTION = ("X-Content-Type-Options", "X-Frame-Options")  # MLflow tells browsers not to guess types, and not to frame pages
 TIMES = 2  # to rule out that it happened by chance
@@ -56,7 +55,7 @@ def _downloaded(content: bytes, headers: Headers, of: Callable[[Reply], object])
 
 def _experiment_unnamed(facts: Facts, route: Route) -> Reply | None:
     """Return MLflow's answer that the header is missing, to spans that name their experiment in it."""
-    reply, direct = facts.ask(route, SPANS), facts.ask_directly(SPANS)
+    reply, direct = facts.ask(route, SPANS_OF_EXPERIMENT), facts.ask_directly(SPANS_OF_EXPERIMENT)
     return reply if _misses_header(reply) and not (direct and _misses_header(direct)) else None
 
 

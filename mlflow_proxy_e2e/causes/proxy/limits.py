@@ -8,11 +8,11 @@ from dataclasses import replace
 
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
 from mlflow_proxy_e2e.causes.patterns import ENDPOINTS, LARGE_UPLOADS, OTLP
-from mlflow_proxy_e2e.causes.proxy.headers import SPANS
+from mlflow_proxy_e2e.causes.proxy.headers import SPANS_OF_EXPERIMENT
 from mlflow_proxy_e2e.facts.comparisons import in_sandbox, limited, method_blocked, status_differs, status_is_not, unless
 from mlflow_proxy_e2e.facts.facts import READ, Facts
 from mlflow_proxy_e2e.facts.question import Reply
-from mlflow_proxy_e2e.facts.sandbox import API, BODY_BYTES, Sandbox, get, padded_search
+from mlflow_proxy_e2e.facts.sandbox import API, BODY_BYTES, GRAPHQL, Sandbox, get, padded_search
 from mlflow_proxy_e2e.facts.sign import Sign, needing, on_routes, shared
 from mlflow_proxy_e2e.target import Route
 from mlflow_proxy_e2e.wire import JSON, Headers, Request
@@ -32,8 +32,8 @@ SPANS_ZIPPED = Request(
 )
 # A call on each of MLflow's families of paths, with the capability that promises it: a read-only key gets there, or is forbidden.
 PATHS = (
-    ("otlp", SPANS),
-    ("graphql", Request("POST", "/graphql", JSON, b'{"query": "{ __typename }"}')),
+    ("otlp", SPANS_OF_EXPERIMENT),
+    ("graphql", GRAPHQL),
     ("artifacts", Request("GET", "/api/2.0/mlflow-artifacts/artifacts?path=no-such")),
     ("traces", Request("GET", "/api/3.0/mlflow/server-info")),
     ("ui", Request("GET", "/ajax-api/2.0/mlflow/experiments/search?max_results=1")),

@@ -13,7 +13,7 @@ from mlflow_proxy_e2e.facts.facts import EDGE_ROUTE, READ, Facts
 from mlflow_proxy_e2e.facts.outage import fails_at_once, only_without_logs, waited_in_vain, with_logs
 from mlflow_proxy_e2e.facts.question import Reply
 from mlflow_proxy_e2e.facts.refused import refused_like_nobody
-from mlflow_proxy_e2e.facts.sandbox import Sandbox, get
+from mlflow_proxy_e2e.facts.sandbox import SPANS, Sandbox, get
 from mlflow_proxy_e2e.facts.sign import NO, Reading, Shows, Sign, holds, needing, on_routes
 from mlflow_proxy_e2e.facts.stopped import (
     Stopped,
@@ -26,14 +26,13 @@ from mlflow_proxy_e2e.facts.stopped import (
     unrouted_path,
 )
 from mlflow_proxy_e2e.target import Route
-from mlflow_proxy_e2e.wire import JSON, Request
+from mlflow_proxy_e2e.wire import Request
 
 LOOP = "508, or a timeout, on every call"
 
 
 # The part that a mount at an API path may have cut off: sending it twice makes the path whole again.
 CUT_OFF = ("/api", "/api/2.0", "/api/2.0/mlflow")
-SPANS = Request("POST", "/v1/traces", JSON, b"{}")
 ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
 NAMES = {"slash-decode": "x%5Cy", "path-lowercased": "xYz", "path-cut-at-semicolon": "x;y"}  # of artifacts, as they are sent
 
