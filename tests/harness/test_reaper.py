@@ -22,7 +22,7 @@ for _ in range(2):
     folder = RunFolder.create()
     Reaper(folder)
     folder.adopt_children()
-    subprocess.Popen(["sleep", "1000"], start_new_session=True)
+    subprocess.Popen(["sleep", "60"], start_new_session=True)
     print(folder.path, flush=True)
 sys.stdin.read()
 """
@@ -35,7 +35,7 @@ signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 folder = RunFolder.create()
 folder.adopt_children()
 read, write = os.pipe()
-subprocess.Popen(["sleep", "1000"], pass_fds=[write])
+subprocess.Popen(["sleep", "60"], pass_fds=[write])
 for _ in range(50):
     subprocess.Popen(["cat"], stdin=read)
 os.close(write)
