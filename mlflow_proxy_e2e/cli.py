@@ -104,13 +104,14 @@ def check(target: Path | None, facts: Path | None, fail_on: str, *, as_json: boo
 
 
 def _observed(target: Target) -> Facts:
+    from mlflow_proxy_e2e import timeouts
     from mlflow_proxy_e2e.deployed import DeployedStack
     from mlflow_proxy_e2e.diagnosis import observed
     from mlflow_proxy_e2e.traffic import TRAFFIC
 
     TRAFFIC.limit(target, 1)
     try:
-        facts = observed(target)
+        facts = observed(target, seconds=timeouts.CHECK)
     finally:
         for what in DeployedStack(target).clean_up():
             click.echo(f"left behind on the target: {what}", err=True)

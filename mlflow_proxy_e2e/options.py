@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import TypeVar
 
 import pytest
 
-from mlflow_proxy_e2e import profile
+from mlflow_proxy_e2e import profile, timeouts
 from mlflow_proxy_e2e.deployed import DeployedStack
 from mlflow_proxy_e2e.errors import BadOptionError
 from mlflow_proxy_e2e.severity import FAIL_ON, SEVERITIES
 from mlflow_proxy_e2e.target import Identity, Route, Target
 
 Named = TypeVar("Named", Route, Identity)
+SECONDS_OF_A_DAY = 86400
 GROUP = "mlflow-proxy-e2e"  # the heading of the suite's options in pytest's --help
 
 
@@ -30,6 +32,12 @@ def declare(parser: pytest.Parser) -> None:
         default=",".join(FAIL_ON),
         help=f"what makes the run fail, separated by commas: {', '.join(SEVERITIES)} (default: %(default)s)",
     )
+    group.addoption(
+        "--diagnosis-time",
+        metavar="SECONDS",
+        default=timeouts.DIAGNOSIS,
+        help=f"for finding out why tests have failed: distant or slow targets need more (default: {timeouts.DIAGNOSIS:g})",
+    )
     group.addoption("--endpoints", metavar="FILE", help="write which endpoints of MLflow were exercised, and by what (Markdown)")
     group.addoption("--report-json", metavar="FILE", help="write the result as JSON (docs/report.schema.json)")
     group.addoption("--report-prometheus", metavar="FILE", help="write the result for node_exporter's textfile collector")
@@ -43,6 +51,19 @@ def deployed(config: pytest.Config) -> DeployedStack:
     if not file:
         raise BadOptionError("There is nothing to run against. Give the profile of a deployed target: --target=FILE.")
     return DeployedStack(profile.load(config.invocation_params.dir / file))
+
+
+def seconds(option: str, given: object) -> float:
+    """Return the value of an option with a number of seconds. Raises BadOptionError."""
+    with suppress(ValueError):
+        if 0 < (number := float(str(given))) < SECONDS_OF_A_DAY:
+            return number
+    raise BadOptionError(f"{option} {given}: expected a number of seconds above 0.")
+
+
+def diagnosis_time(config: pytest.Config) -> float:
+    """Return how many seconds a diagnosis may take. Raises BadOptionError."""
+    return seconds("--diagnosis-time", config.getoption("--diagnosis-time"))
 
 
 def check_selection(config: pytest.Config, target: Target) -> None:

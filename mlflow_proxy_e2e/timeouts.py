@@ -87,7 +87,14 @@ PROBE = Timeout(
     "for the answer to one question of a diagnosis",
     "longer than the reference proxy waits for the auth service",
 )
-DIAGNOSIS = Timeout(9, "for all questions of a diagnosis together", "the verdict is printed within 10 s of the last test")
+DIAGNOSIS = Timeout(
+    9, "for all questions of a diagnosis after tests (--diagnosis-time)", "the verdict is printed within 10 s of the last test"
+)
+CHECK = Timeout(
+    30,
+    "for all questions of the command check",
+    "about 450 requests, at the 50 a second that a profile allows by default, and as long again for slow answers",
+)
 UNNAMED = Timeout(
     1.5,
     "of that, kept for problems without a name, if no known cause was found",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mlflow_proxy_e2e import timeouts
 from mlflow_proxy_e2e.causes.catalogue import CATALOGUE, UNNAMED
@@ -30,21 +30,24 @@ class Found:
     what: str = ""  # what is wrong, if no cause has a name for it
 
 
-def diagnose(target: Target, failed: Sequence[FailedTest] = ()) -> Verdict:
-    """Diagnose a target. Takes up to 10 s.
+def diagnose(target: Target, failed: Sequence[FailedTest] = (), *, seconds: float = timeouts.DIAGNOSIS) -> Verdict:
+    """Diagnose a target.
 
     Args:
         target: the target to diagnose.
         failed: the failed tests, if any.
+        seconds: for all questions together.
     """
-    return conclude(observed(target, failed), failed)
+    return conclude(observed(target, failed, seconds=seconds), failed)
 
 
-def observed(target: Target, failed: Sequence[FailedTest] = ()) -> Facts:
+def observed(
+    target: Target, failed: Sequence[FailedTest] = (), *, may_create: bool = True, seconds: float = timeouts.DIAGNOSIS
+) -> Facts:
     """Return everything that the signs of all causes observe of a target. What was created for it is removed."""
     routes = {test.route for test in failed}
     suspected = routes.pop() if len(routes) == 1 else None
-    facts = Facts(target, suspected, (test.about for test in failed))
+    facts = Facts(target, suspected, (test.about for test in failed), may_create=may_create, seconds=seconds)
     try:
         read(facts)
         conclude(facts, failed)
@@ -63,8 +66,9 @@ def read(facts: Facts) -> Mapping[CauseId, Reading]:
     causes = sorted(CATALOGUE.values(), key=lambda cause: (-cause.shows.seconds, rank(cause.severity)))
 
     def reading(cause: Cause) -> Reading:
-        with facts.within(cause.id):
-            return cause.shows(facts)
+        with facts.within(cause.id) as lacks:
+            read = cause.shows(facts)
+        return replace(read, lacks=tuple(sorted(lacks)))
 
     with facts.keeping(timeouts.UNNAMED):
         slower_than_mlflow(facts)  # before all others, whose many calls at once would be slow by themselves

@@ -24,6 +24,8 @@ def let_in(facts: Facts) -> Mapping[str, Sequence[Reply]]:
 
 def _let_in(facts: Facts) -> Mapping[str, Sequence[Reply]]:
     denied = [identity for identity in facts.target.identities if identity.refused]
+    if not denied:
+        facts.lack("needs a key that must be refused")
     routes = facts.open_routes
     facts.replies(
         facts.question(route, READ, who, carrier) for route in routes for who in denied for carrier in facts.target.carriers
@@ -189,4 +191,7 @@ clock_ahead = clock_is_off(lambda seconds: seconds > timeouts.SKEW)
 
 def readers(facts: Facts) -> list[Identity]:
     """Return the identities that are allowed to read but not to write."""
-    return [identity for identity in facts.target.who_may("read") if not identity.may("write")]
+    found = [identity for identity in facts.target.who_may("read") if not identity.may("write")]
+    if not found:
+        facts.lack("needs a key that can read but not write")
+    return found

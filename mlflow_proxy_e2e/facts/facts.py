@@ -39,16 +39,18 @@ BURST = 24  # calls, as many at a time as a diagnosis makes
 SINGLE_CALLS = 6  # all must be answered: if one of two servers fails, that happens once in 64 times
 LIMIT_STATUSES = (429, 503)  # nginx and Envoy answer 503 by default or in older configurations
 READ = Request("GET", "/api/2.0/mlflow/experiments/search?max_results=1")
-FAILED = "what has failed"  # the name under which a recording has what was known at the start
+NEEDS_ADMISSION = "no good key gets through"  # why something cannot be asked
+NEEDS_DIRECT = "needs a direct route to MLflow"
+FAILED = "what has failed"  # the name under which a recording has the arguments of the diagnosis
 TOKENS = uuid.UUID("3f0d7c1e-9a53-4c6f-8f8e-2d1b6a7c5e90")  # the namespace of unique tokens
 
 
 class _Context(threading.local):
-    """The scope of this thread's observations, and how often it has looked."""
+    """The scope of this thread's observations, how often it has looked, and what it could not ask for lack of."""
 
-    scope = ""
-    look = 0
-    count = 0
+    def __init__(self) -> None:
+        self.scope, self.look, self.count = "", 0, 0
+        self.lacks: set[str] = set()
 
 
 class Facts:
@@ -59,15 +61,25 @@ class Facts:
         suspected: the route on which all failed tests failed, if there is one.
         about: the subjects of the failed tests.
         recording: earlier observations. Nothing is asked then, and what the recording lacks is unknown.
+        may_create: whether an experiment may be created, with an identity that is allowed to write.
+        seconds: for all questions together.
     """
 
     def __init__(
-        self, target: Target, suspected: str | None = None, about: Iterable[str] = (), recording: Recording | None = None
+        self,
+        target: Target,
+        suspected: str | None = None,
+        about: Iterable[str] = (),
+        recording: Recording | None = None,
+        *,
+        may_create: bool = True,
+        seconds: float = timeouts.DIAGNOSIS,
     ) -> None:
         self.target = target
         # A problem on any route shows on the one with the most hops, unless the failed tests say otherwise.
         self.routes = tuple(sorted(target.routes, key=lambda route: (route.name != suspected, route.name != EDGE_ROUTE)))
         self.about = frozenset(about)
+        self.may_create = may_create
         self.control = target.insider
         self.stranger = _stranger(self.control)
         contract = target.contract
@@ -75,21 +87,22 @@ class Facts:
         self.is_live = recording is None
         self.recording = recording or Recording(target)
         self.secrets: list[Secret] = list(target.secrets)
-        self._prober = Prober()
+        self._prober = Prober(seconds)
         self._lock = threading.Lock()
         self._observed: dict[str, Future[Any]] = {}
+        self._lacking: dict[str, set[str]] = {}  # by the name of a conclusion
         self._context = _Context()
         self._seed = self.observe("seed", lambda: uuid.uuid4().hex)
         self.limit_statuses: frozenset[int | None] = frozenset()  # of refusals that only happen in bursts
         self._at_end: list[Callable[[], None]] = []
         if self.is_live:
-            self.recording.observations[FAILED] = {"route": suspected, "about": sorted(self.about)}
+            self.recording.observations[FAILED] = {"route": suspected, "about": sorted(self.about), "may_create": may_create}
 
     @classmethod
     def recorded(cls, recording: Recording) -> Facts:
         """Return the facts in a recording: nothing is asked."""
         said = recording.observations[FAILED]
-        return cls(recording.target, said["route"], said["about"], recording)
+        return cls(recording.target, said["route"], said["about"], recording, may_create=said.get("may_create", True))
 
     # Observations and their names.
 
@@ -111,12 +124,20 @@ class Facts:
         """Return the same for a function that has no name of its own."""
         future, is_mine = self._claim(f"concluded {name}")
         if is_mine:
-            with self.within(name):
+            with self.within(name) as lacks:
+                self._lacking[name] = lacks
                 try:
                     future.set_result(conclusion(self))
                 except BaseException as error:
                     future.set_exception(error)
-        return cast(T, future.result())
+        try:
+            return cast(T, future.result())
+        finally:
+            self._context.lacks |= self._lacking[name]
+
+    def lack(self, why: str) -> None:
+        """Note why something cannot be asked. The cause that is being read is then not ruled out."""
+        self._context.lacks.add(why)
 
     def _claim(self, name: str) -> tuple[Future[Any], bool]:
         with self._lock:
@@ -135,15 +156,18 @@ class Facts:
         return seen
 
     @contextmanager
-    def within(self, scope: str) -> Iterator[None]:
-        """Within the block, this thread's repeated observations are kept apart from those of others."""
+    def within(self, scope: str) -> Iterator[set[str]]:
+        """Within the block, this thread's repeated observations are kept apart from those of others.
+
+        Yields a set that then gets what could not be asked for lack of.
+        """
         context = self._context
-        before = context.scope, context.count, context.look
-        context.scope, context.count, context.look = scope, 0, 0
+        before = context.scope, context.count, context.look, context.lacks
+        context.scope, context.count, context.look, context.lacks = scope, 0, 0, set()
         try:
-            yield
+            yield context.lacks
         finally:
-            context.scope, context.count, context.look = before
+            context.scope, context.count, context.look, context.lacks = before
 
     @contextmanager
     def looking_again(self) -> Iterator[None]:
@@ -238,7 +262,14 @@ class Facts:
 
     def ask_directly(self, request: Request) -> Reply | None:
         """Ask MLflow itself, if it can be reached. Raises NotAskedError."""
-        return self.reply(Question(self.direct, request)) if self.direct else None
+        if self.direct:
+            return self.reply(Question(self.direct, request))
+        self.lack(NEEDS_DIRECT)
+        return None
+
+    def ask_mlflow(self, route: Route, request: Request) -> Reply:
+        """Ask MLflow itself or, if it cannot be reached, on a route. Raises NotAskedError."""
+        return self.reply(Question(self.direct, request) if self.direct else self.question(route, request))
 
     def ask_hop(self, name: str, request: Request | None = None, who: Identity | None = None) -> Reply | None:
         """Ask a hop directly, by default for its health, if its address is known. Raises NotAskedError."""
@@ -327,6 +358,8 @@ class Facts:
         may close a hole on one of them.
         """
         shown: list[Reply] = []
+        if not self.open_routes:
+            self.lack(NEEDS_ADMISSION)
         for route in self.open_routes:
             if reply := self.reproduced(test, route):
                 shown.append(reply)

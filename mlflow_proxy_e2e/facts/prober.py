@@ -45,7 +45,7 @@ class DecidedOtherwiseError(NotAskedError):
 class Prober:
     """Sends questions until the time is up. Safe to use from several threads."""
 
-    def __init__(self, seconds: float = timeouts.DIAGNOSIS) -> None:
+    def __init__(self, seconds: float) -> None:
         self._end, self._kept = time.monotonic() + seconds, 0.0
         self._slots = threading.BoundedSemaphore(AT_ONCE)
 

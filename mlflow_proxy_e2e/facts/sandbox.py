@@ -52,8 +52,17 @@ class Sandbox:
 
 
 def sandbox(facts: Facts) -> Sandbox | None:
-    """Return the sandbox, or None where no identity can write. Raises NotAskedError."""
-    return facts.once(_created) if facts.target.who_may("write") else None
+    """Return the sandbox, or None where nothing can be created. Raises NotAskedError."""
+    if not facts.target.who_may("write"):
+        facts.lack("needs a key that can write")
+        return None
+    if not facts.may_create:
+        facts.lack("asked only with --write, as it creates something")
+        return None
+    own = facts.once(_created)
+    if not own.is_there:
+        facts.lack("the experiment that it needs could not be created")
+    return own
 
 
 def _created(facts: Facts) -> Sandbox:

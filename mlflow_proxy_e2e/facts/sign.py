@@ -12,7 +12,7 @@ from functools import partial
 from mlflow_proxy_e2e.facts.facts import Facts
 from mlflow_proxy_e2e.facts.prober import DecidedOtherwiseError, NotAskedError
 from mlflow_proxy_e2e.facts.question import Reply
-from mlflow_proxy_e2e.target import Route
+from mlflow_proxy_e2e.target import Route, Scope
 from mlflow_proxy_e2e.wire import Request
 
 
@@ -35,6 +35,7 @@ class Reading:
         hops: where the problem is. Several if the facts do not tell; none if the sign does not say.
         routes: the names of the affected routes. Empty: all of them.
         was_asked: whether there was time to ask.
+        lacks: why some of it could not be asked. Filled in once the whole sign has been read.
     """
 
     shows: Shows
@@ -42,6 +43,7 @@ class Reading:
     hops: tuple[str, ...] = ()
     routes: frozenset[str] = frozenset()
     was_asked: bool = True
+    lacks: tuple[str, ...] = ()
 
     @property
     def is_suspicion(self) -> bool:
@@ -69,6 +71,7 @@ class Sign:
         try:
             return self._read(facts)
         except DecidedOtherwiseError:
+            facts.lack("decided by the deployment's own policy")
             return UNKNOWN
         except NotAskedError:
             return NOT_ASKED
@@ -190,6 +193,15 @@ def on_each_route(test: Test, hop: str = "proxy") -> Sign:
     return on_routes(test, hop, on_each=True)
 
 
-def needing(*capabilities: str, scope: str = "read") -> Sign:
+def needing(*capabilities: str, scope: Scope = "read") -> Sign:
     """Return the sign that shows if the target promises these capabilities, and the diagnosis's identity has the scope for them."""
-    return holds(lambda facts: set(capabilities) <= facts.target.capabilities and facts.control.may(scope))  # type: ignore[arg-type]
+
+    def read(facts: Facts) -> Reading:
+        missing = sorted(set(capabilities) - facts.target.capabilities)
+        for name in missing:
+            facts.lack(f"{name} is not among the target's capabilities")
+        if not facts.control.may(scope):
+            facts.lack(f"needs a key that can {scope}")
+        return NO if missing or not facts.control.may(scope) else Reading(Shows.YES)
+
+    return Sign(read)

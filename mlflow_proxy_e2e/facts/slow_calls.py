@@ -12,7 +12,7 @@ from mlflow_proxy_e2e.facts.facts import READ, Facts, together
 from mlflow_proxy_e2e.facts.outage import decision
 from mlflow_proxy_e2e.facts.question import Question, Reply
 from mlflow_proxy_e2e.facts.sandbox import sandbox
-from mlflow_proxy_e2e.facts.sign import NO, Reading, Shows, Sign
+from mlflow_proxy_e2e.facts.sign import NO, Reading, Shows, Sign, needing
 from mlflow_proxy_e2e.target import Identity, Route
 from mlflow_proxy_e2e.wire import Request, Wire
 
@@ -45,7 +45,7 @@ def _download(facts: Facts, route: Route) -> str:
     own = sandbox(facts)
     assert own
     upload = own.large_file(f"{route}-paused")  # a file of its own, as others are written at the same time
-    if (facts.ask_directly(upload) or facts.ask(route, upload)).status != 200:
+    if facts.ask_mlflow(route, upload).status != 200:
         return ""
 
     def received(wire: Wire) -> str:
@@ -83,7 +83,8 @@ def _ended(call: Outcome, what: str, test: Callable[[str], bool]) -> Sign:
     """Return the sign that a hop ends such a call, and that its outcome is such."""
 
     def read(facts: Facts) -> Reading:
-        if not facts.target.capabilities >= NEEDED or not (own := sandbox(facts)) or not own.is_there:
+        promised = needing(*NEEDED, scope="write")(facts).shows is Shows.YES
+        if not promised or not (own := sandbox(facts)) or not own.is_there:
             return NO
         routes = facts.open_routes
         outcomes = dict(zip(routes, facts.at_once(partial(call, facts), routes, len(routes)), strict=True))

@@ -10,6 +10,7 @@ import pytest
 
 from mlflow_proxy_e2e.acceptance import accepted_tests, unmatched
 from mlflow_proxy_e2e.exchanges import REQUESTS
+from mlflow_proxy_e2e.options import diagnosis_time
 from mlflow_proxy_e2e.redaction import without
 from mlflow_proxy_e2e.report.recorder import CAPABILITY, ROUTE, failure, severity_of
 from mlflow_proxy_e2e.target import Target
@@ -36,7 +37,7 @@ class Judged(NamedTuple):
 
 
 def judge(reporter: pytest.TerminalReporter, target: Target, *, is_full: bool) -> Judged:
-    """Diagnose the target if tests have failed, and sort out which failures its profile accepts. Takes up to 10 s.
+    """Diagnose the target if tests have failed, and sort out which failures its profile accepts.
 
     Args:
         reporter: knows the failed tests.
@@ -75,7 +76,8 @@ def _diagnosed(reporter: pytest.TerminalReporter, target: Target, failed: Iterab
 
         routes = [route.name for route in target.routes]
         passed = {report.nodeid for report in reporter.stats.get("passed", ())}
-        return diagnose(target, [_failed(report, routes, passed) for report in failed])
+        seconds = diagnosis_time(reporter.config)
+        return diagnose(target, [_failed(report, routes, passed) for report in failed], seconds=seconds)
     except Exception as error:  # a bug in the diagnosis must not suppress the run's report
         said = without(target.secrets, repr(error))
         reporter.write_line(f"The diagnosis itself has failed, which says nothing about the target: {said}")

@@ -44,6 +44,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         config.stash[TARGET] = stack.outline()
         config.stash[RUN] = Run.begin()
         options.check_selection(config, config.stash[TARGET])
+        options.diagnosis_time(config)
         if _asks_for_stack(config):
             _start(config, stack)
     except SuiteError as error:

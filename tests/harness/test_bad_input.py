@@ -82,6 +82,7 @@ from tests.harness.conftest import ONE_TEST, StartRun
             "--port cache=80: expected SERVICE=PORT, with one of mlflow, auth, proxy, edge",
         ),
         (["--ready-timeout", "soon"], errors.BadOptionError, "--ready-timeout soon: expected a number of seconds above 0."),
+        (["--diagnosis-time", "-1"], errors.BadOptionError, "--diagnosis-time -1: expected a number of seconds above 0."),
         (["--ready-timeout", "0.1"], errors.ServiceNotReadyError, "was not ready within 0.1 s"),
         (["--fault", "database-missing"], errors.ServiceDiedError, "The service 'mlflow' ended at start with exit code 1."),
     ],

@@ -116,7 +116,7 @@ def _spans_unrouted(facts: Facts, route: Route) -> Reply | None:
 
 def _asset(facts: Facts, route: Route) -> Reply | None:
     """A script of MLflow's pages, by the name that the page itself uses."""
-    page = facts.ask_directly(PAGE) or facts.ask(route, PAGE)
+    page = facts.ask_mlflow(route, PAGE)
     found = re.search(rb'(?:src|href)="\.?/?(static-files/[^"]+)"', page.body)
     return unrouted(Request("GET", f"/{found[1].decode()}"))(facts, route) if found else None
 

@@ -82,13 +82,13 @@ def _too_old(facts: Facts) -> Reading:
     if not facts.open_routes:
         return NO
     client = facts.observe("version of the client", installed)
-    version = facts.ask_directly(VERSION) or facts.ask(facts.open_routes[0], VERSION)
+    version = facts.ask_mlflow(facts.open_routes[0], VERSION)
     number = number_in(version)
     if number is None or Version(number) >= Version(client):
         return NO
     promised = (name for name in NEEDED if name in facts.once(served_capabilities))
     calls = (endpoint.call() for name in promised for endpoint in NEEDED[name])
-    replies = (facts.ask_directly(call) or facts.ask(facts.open_routes[0], call) for call in calls)
+    replies = (facts.ask_mlflow(facts.open_routes[0], call) for call in calls)
     if not (lacking := next((reply for reply in replies if by_mlflow(reply)), None)):
         return NO
     return Reading(Shows.YES, (version, lacking, f"MLflow's client here is of version {client}"), ("mlflow",))

@@ -21,7 +21,7 @@ def _created_more_than_once(facts: Facts, route: Route, own: Sandbox) -> Reply |
     )
     replies = facts.replies(facts.question(route, creation) for creation in creations)
     search = post("runs/search", {"experiment_ids": [own.experiment_id], "filter": f"tags.once = '{tag['value']}'"})
-    held = (facts.ask_directly(search) or facts.ask(route, search)).json()
+    held = facts.ask_mlflow(route, search).json()
     return replies[0] if isinstance(held, dict) and len(held.get("runs", ())) > CREATED else None
 
 

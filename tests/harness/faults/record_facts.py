@@ -17,6 +17,7 @@ import pytest
 from fixtures.stack.process import ProcessStack
 from mlflow_proxy_e2e.diagnosis import conclude, observed
 from tests.harness.conftest import RECORDINGS, ROOT
+from tests.harness.faults.conftest import PATIENT
 from tests.harness.faults.systems import SYSTEMS, up
 
 FOLDER = "FACTS_FOLDER"  # the environment variable with the folder that all workers write to
@@ -26,7 +27,7 @@ FOLDER = "FACTS_FOLDER"  # the environment variable with the folder that all wor
 def test_record(name: str, trunk: ProcessStack) -> None:
     """The facts of a system are recorded."""
     with up(name, trunk) as target:
-        facts = observed(target)
+        facts = observed(target, seconds=PATIENT)
     assert not conclude(facts).not_asked, "out of time: record this system again, on a quieter machine"
     facts.write(Path(os.environ[FOLDER], f"{name}.json"))
 

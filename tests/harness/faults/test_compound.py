@@ -15,7 +15,7 @@ from fixtures.faults.system import System
 from mlflow_proxy_e2e.causes.catalogue import CATALOGUE
 from mlflow_proxy_e2e.causes.cause import CauseId
 from mlflow_proxy_e2e.diagnosis import diagnose
-from tests.harness.faults.conftest import SCORE, StartFront
+from tests.harness.faults.conftest import PATIENT, SCORE, StartFront
 
 SEED, PAIRS, TRIPLES = 14, 40, 10
 # Families with which good keys still get through. The auth service runs one program, so it can have one fault at a time.
@@ -55,7 +55,7 @@ def test_compound(compound: tuple[str, ...], start_front: StartFront, record_pro
     front = start_front(_injected(compound))
     assert front.target
 
-    findings = diagnose(front.target).findings
+    findings = diagnose(front.target, seconds=PATIENT).findings
 
     named = {cause for finding in findings for cause in finding.causes}
     explained = {consequence for fault in compound for consequence in CATALOGUE[CauseId(fault)].explains}

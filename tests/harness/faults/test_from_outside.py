@@ -6,7 +6,7 @@ import pytest
 
 from fixtures.faults.catalogue import FAULTS
 from mlflow_proxy_e2e.diagnosis import diagnose
-from tests.harness.faults.conftest import StartFront
+from tests.harness.faults.conftest import PATIENT, StartFront
 from tests.harness.faults.front import WITH_A_SHARED_MLFLOW
 from tests.harness.faults.variations import as_deployed, with_one_route
 
@@ -22,6 +22,6 @@ def test_nothing_wrong_is_said(fault: str, start_front: StartFront) -> None:
     assert front.target
 
     for view in (as_deployed, lambda target: with_one_route(as_deployed(target))):
-        for finding in diagnose(view(front.target)).findings:
+        for finding in diagnose(view(front.target), seconds=PATIENT).findings:
             assert FAULTS[fault].hop in finding.hops, str(finding)
             assert not finding.causes or fault in finding.causes, str(finding)

@@ -20,7 +20,7 @@ from fixtures.stack.reaper import ROOT
 from mlflow_proxy_e2e.diagnosis import diagnose
 from mlflow_proxy_e2e.target import Target
 from tests.harness.conftest import StartRun
-from tests.harness.faults.conftest import AssertRight
+from tests.harness.faults.conftest import PATIENT, AssertRight
 from tests.harness.faults.gateways import GATEWAYS, BehindGateway
 
 EXAMPLES = ROOT / "examples" / "proxies"
@@ -47,7 +47,7 @@ def test_gateway(name: str, trunk: ProcessStack, assert_right: AssertRight) -> N
     with _up(stack):
         target = stack.as_deployed()
         assert_right(target, *CONCERNED)
-        assert not diagnose(replace(target, direct=None)).findings
+        assert not diagnose(replace(target, direct=None), seconds=PATIENT).findings
 
 
 @pytest.fixture(scope="module", params=["caddy", "nginx"])
