@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -18,6 +20,8 @@ from mlflow_proxy_e2e.severity import FAIL_ON, SEVERITIES, chosen
 from mlflow_proxy_e2e.suite_folder import CONFIG, ROOT, TESTS
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from mlflow_proxy_e2e.facts.facts import Facts
     from mlflow_proxy_e2e.target import Target
 
@@ -27,6 +31,7 @@ DISTRIBUTION = "mlflow-proxy-e2e"
 EXTRA = "suite"
 OWN_TESTS = "tests/e2e"  # the folder in the ids of tests
 WELL, WRONG, UNKNOWN = 0, 1, 3  # exit codes of check: nothing found, known cause, unknown cause
+NOTHING_TO_CHECK = "check needs a URL, --target=FILE with the profile of a target, or --facts=FILE with earlier observations."
 OTHERS = "Others are listed in README.md: 11 a bad option, 12 missing packages, 23 a bad profile, 24 an unreachable target."
 
 
@@ -61,15 +66,40 @@ def main() -> None:
     """Test MLflow behind a proxy that checks API keys, and name what is wrong."""
 
 
+def _way_in(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that say how to get to a target at a URL."""
+    for option in (
+        click.option("--proxy", metavar="URL", help="The URL of an HTTP proxy on the way."),
+        click.option("--ca", metavar="FILE", help="The file of the authority that the target's certificate is checked against."),
+        click.option(
+            "--key",
+            "variable",
+            metavar="VARIABLE",
+            default="E2E_KEY_PLATFORM",
+            show_default=True,
+            help="The environment variable with a key, or with user:password.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 @main.command(epilog=f"Exit codes: 0 no problem that --fail-on names, 1 the cause is known, 3 the cause is unknown. {OTHERS}")
-@click.option("--target", metavar="FILE", type=click.Path(path_type=Path), help="The profile of the target (TOML).")
-@click.option("--json", "as_json", is_flag=True, help="Print the verdict as JSON.")
+@click.argument("url", required=False)
+@_way_in
+@click.option("--key-stdin", is_flag=True, help="Read the key from standard input instead.")
+@click.option(
+    "--write", "may_create", is_flag=True, help="With URL: also ask what needs an experiment, which is removed afterwards."
+)
+@click.option("--target", "profile", metavar="FILE", type=click.Path(path_type=Path), help="Instead of URL: the target's profile.")
 @click.option(
     "--facts",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Write all observations to FILE, without keys. Without --target: read them from FILE, without a network.",
+    help="Write all observations to FILE, without keys. Without URL and --target: read them from FILE, without a network.",
 )
+@click.option("--wait", metavar="DURATION", default="0", help="Check again until nothing is wrong, for up to 90s, 5m or the like.")
+@click.option("--skip", "skipped", metavar="ID", multiple=True, help="Accept a cause. May be repeated.")
 @click.option(
     "--fail-on",
     metavar="SEVERITIES",
@@ -77,25 +107,26 @@ def main() -> None:
     show_default=True,
     help=f"The severities that count as wrong, separated by commas: {', '.join(SEVERITIES)}.",
 )
-def check(target: Path | None, facts: Path | None, fail_on: str, *, as_json: bool) -> None:
-    """Say what is wrong with a deployed target, without running any test."""
-    from mlflow_proxy_e2e import acceptance, profile
+@click.option("--short", "is_short", is_flag=True, help="Print only what is wrong.")
+@click.option("--json", "as_json", is_flag=True, help="Print the verdict as JSON.")
+def check(facts: Path | None, fail_on: str, *, is_short: bool, as_json: bool, **where: Any) -> None:
+    """Say what works and what is wrong, without running any test.
+
+    The target is at URL, given as in MLFLOW_TRACKING_URI, or described by a profile. At a URL, nothing is created or changed unless
+    --write is given.
+    """
+    from mlflow_proxy_e2e import acceptance
     from mlflow_proxy_e2e.diagnosis import conclude
-    from mlflow_proxy_e2e.facts.facts import Facts
-    from mlflow_proxy_e2e.facts.recording import Recording
+    from mlflow_proxy_e2e.report import checklist
 
     severities = chosen(fail_on)
-    if target is None and facts is None:
-        raise BadOptionError("check needs --target=FILE, the profile of the target, or --facts=FILE, earlier observations.")
-    if target is None:
-        assert facts
-        observed = Facts.recorded(Recording.read(facts))
-    else:
-        observed = _observed(profile.load(target))
-        if facts:
-            observed.write(facts)
+    console = checklist.console(is_quiet=as_json or is_short)
+    observed = _observed(console, facts, severities, **where)
     verdict = conclude(observed)
-    click.echo(json.dumps(verdict.to_data(), indent=2) if as_json else verdict)
+    if as_json:
+        click.echo(json.dumps(verdict.to_data(), indent=2))
+    else:
+        checklist.write(checklist.console(), verdict, severities, is_short=is_short)
     if error := acceptance.error(acceptance.outdated(observed.target)):
         click.echo(error, err=True)
     if wrong := verdict.fails(severities):
@@ -103,21 +134,47 @@ def check(target: Path | None, facts: Path | None, fail_on: str, *, as_json: boo
     sys.exit(error.exit_code if error else WELL)
 
 
-def _observed(target: Target) -> Facts:
-    from mlflow_proxy_e2e import timeouts
-    from mlflow_proxy_e2e.deployed import DeployedStack
-    from mlflow_proxy_e2e.diagnosis import observed
-    from mlflow_proxy_e2e.traffic import TRAFFIC
+def _observed(
+    console: Console,
+    facts: Path | None,
+    fail_on: Sequence[str],
+    *,
+    wait: str,
+    skipped: Sequence[str],
+    may_create: bool,
+    **where: Any,
+) -> Facts:
+    """Return the facts about the target at a URL or in a profile, or those in a file."""
+    from mlflow_proxy_e2e import checking
 
-    TRAFFIC.limit(target, 1)
-    try:
-        facts = observed(target, seconds=timeouts.CHECK)
-    finally:
-        for what in DeployedStack(target).clean_up():
-            click.echo(f"left behind on the target: {what}", err=True)
-    if TRAFFIC.is_exhausted:
-        raise TRAFFIC.exhaustion
-    return facts
+    find = _target_to_check(**where)
+    seconds = checking.duration("--wait", wait)
+    if find is None:
+        if facts is None:
+            raise BadOptionError(NOTHING_TO_CHECK)
+        return checking.recorded(facts, skipped)
+    once = partial(checking.check, find, console, skipped, may_create=may_create or where["profile"] is not None)
+    observed = checking.check_until_well(once, console, fail_on, seconds)
+    if facts:
+        observed.write(facts)
+    return observed
+
+
+def _target_to_check(
+    *, url: str | None, profile: Path | None, variable: str, key_stdin: bool, ca: str | None, proxy: str | None
+) -> Callable[[], Target] | None:
+    """Return a function that returns the target at a URL or in a profile, or None if neither is given."""
+    from mlflow_proxy_e2e import init
+    from mlflow_proxy_e2e.profile import load
+
+    if url and profile:
+        raise BadOptionError("check takes a URL or --target=FILE, not both.")
+    if profile:
+        return partial(load, profile)
+    if not url:
+        return None
+    key = init.key_from(sys.stdin.readline()) if key_stdin else init.key_in(variable)
+    return partial(init.target_at, url, key, None if key_stdin else variable, ca, proxy)
 
 
 def _runs_tests(command: Callable[..., None]) -> Callable[..., None]:
@@ -194,16 +251,7 @@ def sweep(target: str) -> None:
 
 @main.command(epilog=f"Exit codes: 0 the profile is printed. {OTHERS}")
 @click.argument("url")
-@click.option(
-    "--key",
-    "variable",
-    metavar="VARIABLE",
-    default="E2E_KEY_PLATFORM",
-    show_default=True,
-    help="The environment variable with a key, or with user:password.",
-)
-@click.option("--ca", metavar="FILE", help="The file of the authority that the target's certificate is checked against.")
-@click.option("--proxy", metavar="URL", help="The URL of an HTTP proxy on the way.")
+@_way_in
 def init(url: str, variable: str, ca: str | None, proxy: str | None) -> None:
     """Print a first profile for the target at URL, given as in MLFLOW_TRACKING_URI.
 
@@ -212,3 +260,17 @@ def init(url: str, variable: str, ca: str | None, proxy: str | None) -> None:
     from mlflow_proxy_e2e.init import first_profile
 
     click.echo(first_profile(url, variable, ca, proxy), nl=False)
+
+
+@main.command(epilog=f"Exit codes: 0 the page is printed. {OTHERS}")
+@click.argument("cause", metavar="ID")
+def explain(cause: str) -> None:
+    """Print what is known about a cause: symptom, fix, and how it is recognised. IDs are those that verdicts have."""
+    from mlflow_proxy_e2e.causes.catalogue import CATALOGUE
+    from mlflow_proxy_e2e.causes.cause import CauseId
+    from mlflow_proxy_e2e.causes.page import page
+
+    if (known := CATALOGUE.get(CauseId(cause))) is None:
+        similar = difflib.get_close_matches(cause, CATALOGUE, n=3)
+        raise BadOptionError(f"There is no cause {cause!r}." + (f" Similar are: {', '.join(similar)}." if similar else ""))
+    click.echo(page(known))

@@ -1,16 +1,13 @@
-"""Clients of a target: an HTTP session or an MLflow client, for one identity on one route."""
+"""MLflow's client, for one identity on one route."""
 
 from __future__ import annotations
 
-import base64
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NamedTuple, cast
-from weakref import WeakKeyDictionary
+from typing import Any, cast
 
 import mlflow
-import requests
 from mlflow import MlflowClient
 from mlflow.tracking._tracking_service import utils as tracking
 
@@ -34,56 +31,6 @@ VARIABLE: dict[Carrier, str] = {"bearer": "MLFLOW_TRACKING_TOKEN", "x-api-key": 
 HEADER_VARIABLE = "MLFLOW_TRACKING_API_KEY_HEADER"  # has the plug-in send the key in another header
 ON_THE_WAY = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")  # both spellings are used
 NOT_ON_THE_WAY = ("NO_PROXY", "no_proxy")
-
-
-class Sender(NamedTuple):
-    """The route and the identity of a request, and how the key was sent. ``identity`` is None if there was no key."""
-
-    route: Route
-    identity: Identity | None = None
-    carrier: Carrier | None = None
-
-
-_SENDERS: WeakKeyDictionary[requests.Response, Sender] = WeakKeyDictionary()
-
-
-class Rest(requests.Session):
-    """An HTTP session of one identity on one route. Paths are MLflow's own, such as ``/api/2.0/mlflow/runs/create``."""
-
-    def __init__(self, route: Route, identity: Identity | None = None, carrier: Carrier | None = None) -> None:
-        super().__init__()
-        self._base, self._sender = route.url, Sender(route, identity, carrier)
-        self.trust_env = False  # no .netrc, proxy variable or CA bundle of this machine may change what is sent
-        self.verify = route.ca or True
-        if route.proxy:
-            self.proxies = dict.fromkeys(("http", "https"), route.proxy)
-        self.headers.update(key_headers(identity, carrier))
-
-    def request(self, method: str | bytes, url: str | bytes, *args: Any, **options: Any) -> requests.Response:
-        """Send a request to ``url``, a path within MLflow. Redirects are returned, not followed."""
-        path = url.decode() if isinstance(url, bytes) else url
-        options.setdefault("timeout", timeouts.ANSWER)
-        options["allow_redirects"] = False  # requests' own get() would follow redirects
-        answer = super().request(method, self._base + path, *args, **options)
-        _SENDERS[answer] = self._sender
-        return answer
-
-
-def sender_of(answer: requests.Response) -> Sender:
-    """Return the sender of the request that a ``Rest`` got this answer to."""
-    return _SENDERS[answer]
-
-
-def key_headers(identity: Identity | None, carrier: Carrier | None = None) -> dict[str, str]:
-    """Return the header with the identity's key, or none for a caller without one. By default, the identity's carrier is used."""
-    if identity is None or identity.key is None:
-        return {}
-    key = identity.key.reveal()
-    carrier = carrier or identity.carrier
-    if carrier == "basic":
-        return {"Authorization": f"Basic {base64.b64encode(key.encode()).decode()}"}
-    header, before = header_of(carrier)
-    return {header: f"{before}{key}"}
 
 
 @contextmanager

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import http.client
-import socket
-import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import MappingProxyType
 
-from mlflow_proxy_e2e import timeouts
 from mlflow_proxy_e2e.errors import BadOptionError, UnreachableError
+from mlflow_proxy_e2e.reach import why_unreachable
 from mlflow_proxy_e2e.run import Run, state_folder
 from mlflow_proxy_e2e.stack import ReadyService
 from mlflow_proxy_e2e.sweep import Swept, left_by_dead_runs, sweep, sweep_dead_runs
-from mlflow_proxy_e2e.target import Identity, Route, Target
-from mlflow_proxy_e2e.traffic import TRAFFIC, EndlessAnswerError
-from mlflow_proxy_e2e.wire import Request, UnfinishedError, Wire
-
-READ = Request("GET", "/api/2.0/mlflow/experiments/search?max_results=1")  # any answer shows that the target can be reached
+from mlflow_proxy_e2e.target import Route, Target
+from mlflow_proxy_e2e.traffic import TRAFFIC
 
 
 class DeployedStack:
@@ -111,25 +105,3 @@ class DeployedStack:
 
     def stop(self) -> None:
         """Do nothing."""
-
-
-def why_unreachable(route: Route, who: Identity | None = None) -> str | None:
-    """Return why a read on a route gets no answer, not even a refusal, or None if it gets one."""
-    try:
-        with Wire(route, who, timeout=timeouts.REACH, whole=timeouts.REACH) as wire:
-            wire.ask(READ)
-    except socket.gaierror:
-        return "its host name does not resolve"
-    except ssl.SSLCertVerificationError as error:
-        return f"its certificate is not accepted: {error.verify_message}"
-    except ssl.SSLError as error:
-        return f"no TLS connection can be established: {error.reason or 'no reason given'}"
-    except TimeoutError:
-        return f"there is no answer within {timeouts.REACH:g} s"
-    except (UnfinishedError, EndlessAnswerError) as error:
-        return f"its answer does not end: {error}"
-    except OSError as error:
-        return f"{error.strerror or error}"
-    except http.client.HTTPException:
-        return "the server does not speak HTTP"
-    return None

@@ -1,4 +1,4 @@
-"""Makes a first profile of a deployed target, by asking the target, for a person to review.
+"""Finds out about a deployed target by asking it: for a first profile, which a person reviews, or for a check without one.
 
 Nothing is created or changed: the calls are reads, and writes to nothing.
 """
@@ -15,13 +15,13 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from mlflow_proxy_e2e import profile as profiles
-from mlflow_proxy_e2e.deployed import READ, why_unreachable
 from mlflow_proxy_e2e.endpoints.served import NEEDED
 from mlflow_proxy_e2e.endpoints.table import is_missing
 from mlflow_proxy_e2e.errors import BadOptionError, UnreachableError
-from mlflow_proxy_e2e.profile import TEXT, VISIBLE
+from mlflow_proxy_e2e.profile import ANONYMOUS, REQUESTS_PER_SECOND, TEXT, VISIBLE
+from mlflow_proxy_e2e.reach import READ, why_unreachable
 from mlflow_proxy_e2e.redaction import without
-from mlflow_proxy_e2e.target import CAPABILITIES, PERMISSIONS, Carrier, Contract, Identity, Route, Secret
+from mlflow_proxy_e2e.target import CAPABILITIES, PERMISSIONS, Carrier, Contract, Identity, Limits, Route, Scope, Secret, Target
 from mlflow_proxy_e2e.toml import Table
 from mlflow_proxy_e2e.wire import JSON, Answer, Request, Wire
 
@@ -29,7 +29,7 @@ WRITE = Request("POST", "/api/2.0/mlflow/runs/set-tag", JSON, b"{}")  # a caller
 VERSION = Request("GET", "/version")
 PREFLIGHT = replace(READ, method="OPTIONS", headers=(("Origin", "https://example.com"), ("Access-Control-Request-Method", "GET")))
 NUMBER = re.compile(r"\d+\.[\w.+-]{1,30}")
-MADE_UP = Secret("e2e-no-such-key")
+MADE_UP, MADE_UP_USER = Secret("e2e-no-such-key"), Secret("e2e-no-such-user:e2e-no-such-password")
 UNKNOWN = "It is not known whether the key can write: a write was neither refused nor answered by MLflow."
 
 
@@ -72,17 +72,26 @@ class Seen:
     remarks: tuple[str, ...]
 
 
+class KeyRefusedError(BadOptionError):
+    """The target does not answer a read with the key as MLflow does."""
+
+
+def ways_to_send(key: Secret) -> tuple[Carrier, ...]:
+    """Return the carriers that are tried for a key, or for a pair of user and password."""
+    return ("basic",) if ":" in key.reveal() else ("bearer", "x-api-key")
+
+
 def look(route: Route, key: Secret) -> Seen:
-    """Return what a target shows to a caller with that key. Raises UnreachableError, BadOptionError if the key does not work."""
+    """Return what a target shows to a caller with that key. Raises UnreachableError, KeyRefusedError."""
     if reason := why_unreachable(route):
         raise UnreachableError(f"{route.url} cannot be reached: {reason}.")
     nobody = _ask(route, None, READ)
-    tried: tuple[Carrier, ...] = ("basic",) if ":" in key.reveal() else ("bearer", "x-api-key")
+    tried = ways_to_send(key)
     carriers = tuple(way for way in tried if _is_mlflows(_ask(route, Identity("key", key=key, carrier=way), READ)))
     who = Identity("key", key=key, carrier=(*carriers, *tried)[0])
     if not carriers:
         shown = without(who.secrets, str(_ask(route, who, READ)))
-        raise BadOptionError(f"{route.url}: with the key as {' or '.join(tried)}, a search for experiments was answered {shown}.")
+        raise KeyRefusedError(f"{route.url}: with the key as {' or '.join(tried)}, a search for experiments was answered {shown}.")
     made_up = _ask(route, replace(who, key=MADE_UP), READ)
     version = _ask(route, who, VERSION)
     told = version.body.decode(errors="replace").strip() if version and version.status == 200 else ""
@@ -243,8 +252,60 @@ def first_profile(url: str, variable: str, ca: str | None = None, proxy: str | N
 
     Raises BadOptionError, UnreachableError.
     """
+    route, key = _route({"url": url, "ca": ca, "proxy": proxy}), key_in(variable)
+    return profile(route, look(route, key), variable)
+
+
+def key_in(variable: str) -> Secret:
+    """Return the key in an environment variable. Raises BadOptionError."""
+    return _key(os.environ.get(variable, ""), f"The environment variable {variable}")
+
+
+def key_from(line: str) -> Secret:
+    """Return the key in a line of standard input. Raises BadOptionError."""
+    return _key(line.rstrip("\r\n"), "Standard input")
+
+
+def _key(value: str, place: str) -> Secret:
+    if not (TEXT if ":" in value else VISIBLE).fullmatch(value):
+        raise BadOptionError(f"{place} must contain a key without white space, or user:password.")
+    return Secret(value)
+
+
+def target_at(url: str, key: Secret, variable: str | None, ca: str | None = None, proxy: str | None = None) -> Target:
+    """Return the target at a URL, with what it shows to a caller with that key. Nothing is created or changed there.
+
+    If it cannot be reached, or refuses the key, it promises nothing, and a diagnosis says why.
+
+    Args:
+        url: the base URL, as in MLFLOW_TRACKING_URI.
+        key: a key, or user:password.
+        variable: the environment variable that has it, if one does.
+        ca: the file of the authority that the target's certificate is checked against.
+        proxy: the URL of an HTTP proxy on the way.
+
+    Raises BadOptionError.
+    """
     route = _route({"url": url, "ca": ca, "proxy": proxy})
-    key = os.environ.get(variable, "")
-    if not (TEXT if ":" in key else VISIBLE).fullmatch(key):
-        raise BadOptionError(f"The environment variable {variable} must contain a key without white space, or user:password.")
-    return profile(route, look(route, Secret(key)), variable)
+    try:
+        seen = look(route, key)
+    except (UnreachableError, KeyRefusedError):
+        seen = Seen(ways_to_send(key), None, (), Contract(), may_write=False, remarks=())
+    carrier = seen.carriers[0]
+    scopes: frozenset[Scope] = frozenset({"read", "write"} if seen.may_write else {"read"})
+    return Target(
+        name=urlsplit(route.url).hostname or "target",
+        routes=(route,),
+        identities=(
+            Identity("platform", scopes, key=key, carrier=carrier, source=variable),
+            ANONYMOUS,
+            Identity(
+                "unknown-key", refused="unauthenticated", key=MADE_UP_USER if carrier == "basic" else MADE_UP, carrier=carrier
+            ),
+        ),
+        capabilities=frozenset(seen.capabilities),
+        carriers=seen.carriers,
+        contract=seen.contract,
+        limits=Limits(requests_per_second=REQUESTS_PER_SECOND),
+        mlflow_version=seen.version,
+    )

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import requests
 
 from mlflow_proxy_e2e import timeouts
-from mlflow_proxy_e2e.clients import Rest
+from mlflow_proxy_e2e.rest import Rest
 from mlflow_proxy_e2e.target import Identity, KeyService, Route, Scope, Secret
 
 KEYS = "/api/v1/keys"

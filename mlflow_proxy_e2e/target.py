@@ -150,6 +150,18 @@ class Identity:
         return self.refused is None and scope in self.scopes
 
 
+def key_headers(identity: Identity | None, carrier: Carrier | None = None) -> dict[str, str]:
+    """Return the header with the identity's key, or none for a caller without one. By default, the identity's carrier is used."""
+    if identity is None or identity.key is None:
+        return {}
+    key = identity.key.reveal()
+    carrier = carrier or identity.carrier
+    if carrier == "basic":
+        return {"Authorization": f"Basic {base64.b64encode(key.encode()).decode()}"}
+    header, before = header_of(carrier)
+    return {header: f"{before}{key}"}
+
+
 class Caller(NamedTuple):
     """An identity, or nobody, on a route: the arguments of ``Rest`` and ``signed_in``."""
 

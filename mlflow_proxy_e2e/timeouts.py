@@ -95,6 +95,7 @@ CHECK = Timeout(
     "for all questions of the command check",
     "about 450 requests, at the 50 a second that a profile allows by default, and as long again for slow answers",
 )
+BETWEEN_CHECKS = Timeout(2, "between two checks with --wait", "chosen: what is being deployed changes in seconds, not faster")
 UNNAMED = Timeout(
     1.5,
     "of that, kept for problems without a name, if no known cause was found",

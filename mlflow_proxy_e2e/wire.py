@@ -19,9 +19,8 @@ from typing import Any, cast
 from urllib.parse import urlsplit
 
 from mlflow_proxy_e2e import timeouts
-from mlflow_proxy_e2e.clients import key_headers
 from mlflow_proxy_e2e.exchanges import EXCHANGES, REQUEST_ID, USER_AGENT
-from mlflow_proxy_e2e.target import Carrier, Identity, Route, header_of
+from mlflow_proxy_e2e.target import Carrier, Identity, Route, header_of, key_headers
 from mlflow_proxy_e2e.traffic import TRAFFIC, Incoming
 
 Headers = tuple[tuple[str, str], ...]

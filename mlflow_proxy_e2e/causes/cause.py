@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal, NewType
 
 from mlflow_proxy_e2e.facts.sign import Sign
 from mlflow_proxy_e2e.severity import Severity
 
 CauseId = NewType("CauseId", str)
+Product = Literal["Envoy", "nginx", "AWS"]
 Hop = Literal["client", "edge", "proxy", "auth", "mlflow"]  # in the order in which a request crosses them
 
 
@@ -25,6 +27,7 @@ class Cause:
         symptom: what users see.
         what: what is wrong.
         remedy: how to fix it.
+        fixes: the same in the configuration of products where that helps: only the lines that matter.
         shows: the sign by which it is recognised.
         reports: public reports of it: URLs, or issues such as ``mlflow#22095``.
         explains: causes that also show as a consequence of this one: they are not reported next to it.
@@ -41,3 +44,4 @@ class Cause:
     reports: tuple[str, ...] = ()
     explains: tuple[CauseId, ...] = ()
     reddens: tuple[str, ...] = ()
+    fixes: Mapping[Product, str] = field(default_factory=dict)

@@ -10,7 +10,7 @@ from mlflow.exceptions import MlflowException
 from urllib3.exceptions import InvalidHeader, ResponseError
 from urllib3.util import Retry
 
-from mlflow_proxy_e2e.clients import Rest, sender_of
+from mlflow_proxy_e2e.rest import Rest, sender_of
 from mlflow_proxy_e2e.target import Denial, Identity
 from mlflow_proxy_e2e.wire import Answer, Request, Wire, describe
 

@@ -9,9 +9,8 @@ from unittest.mock import patch
 
 import pytest
 
-from mlflow_proxy_e2e.clients import key_headers
 from mlflow_proxy_e2e.endpoints.scopes import DEFAULT, decided_otherwise, scopes_of
-from mlflow_proxy_e2e.target import Identity, Target
+from mlflow_proxy_e2e.target import Identity, Target, key_headers
 from mlflow_proxy_e2e.traffic import TRAFFIC
 from mlflow_proxy_e2e.wire import Request, Wire
 

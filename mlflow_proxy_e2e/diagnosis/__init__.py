@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mlflow_proxy_e2e import timeouts
 from mlflow_proxy_e2e.causes.catalogue import CATALOGUE, UNNAMED
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
 from mlflow_proxy_e2e.diagnosis.failed import FailedTest, account, group
+from mlflow_proxy_e2e.diagnosis.promises import judge
 from mlflow_proxy_e2e.diagnosis.verdict import Finding, Verdict
 from mlflow_proxy_e2e.facts.facts import Facts, together
 from mlflow_proxy_e2e.facts.recording import Recording
@@ -42,14 +43,27 @@ def diagnose(target: Target, failed: Sequence[FailedTest] = (), *, seconds: floa
 
 
 def observed(
-    target: Target, failed: Sequence[FailedTest] = (), *, may_create: bool = True, seconds: float = timeouts.DIAGNOSIS
+    target: Target,
+    failed: Sequence[FailedTest] = (),
+    *,
+    may_create: bool = True,
+    seconds: float = timeouts.DIAGNOSIS,
+    progress: Callable[[float], None] = lambda _: None,
 ) -> Facts:
-    """Return everything that the signs of all causes observe of a target. What was created for it is removed."""
+    """Return everything that the signs of all causes observe of a target. What was created for it is removed.
+
+    Args:
+        target: the target to observe.
+        failed: the failed tests, if any.
+        may_create: whether an experiment may be created, with an identity that is allowed to write.
+        seconds: for all questions together.
+        progress: called now and then with the part that is done, from 0 to 1, by any thread.
+    """
     routes = {test.route for test in failed}
     suspected = routes.pop() if len(routes) == 1 else None
     facts = Facts(target, suspected, (test.about for test in failed), may_create=may_create, seconds=seconds)
     try:
-        read(facts)
+        read(facts, progress)
         conclude(facts, failed)
     finally:
         facts.close()
@@ -61,13 +75,16 @@ def recorded(recording: Recording) -> Verdict:
     return conclude(Facts.recorded(recording))
 
 
-def read(facts: Facts) -> Mapping[CauseId, Reading]:
+def read(facts: Facts, progress: Callable[[float], None] = lambda _: None) -> Mapping[CauseId, Reading]:
     """Return the reading of each cause's sign. The slowest signs are read first, then the worst causes."""
+    done: list[CauseId] = []
     causes = sorted(CATALOGUE.values(), key=lambda cause: (-cause.shows.seconds, rank(cause.severity)))
 
     def reading(cause: Cause) -> Reading:
         with facts.within(cause.id) as lacks:
             read = cause.shows(facts)
+        done.append(cause.id)
+        progress(len(done) / len(causes))
         return replace(read, lacks=tuple(sorted(lacks)))
 
     with facts.keeping(timeouts.UNNAMED):
@@ -84,7 +101,7 @@ def conclude(facts: Facts, failed: Sequence[FailedTest] = ()) -> Verdict:
     explained = {test for finding in accounted for test in finding.tests}
     left = group(facts, (test for test in failed if test.id not in explained))
     not_asked = tuple(cause for cause, reading in readings.items() if not reading.was_asked)
-    return Verdict(tuple(accounted), tuple(left), not_asked)
+    return Verdict(tuple(accounted), tuple(left), not_asked, judge(readings, findings))
 
 
 def _told_apart(readings: Mapping[CauseId, Reading]) -> list[Found]:

@@ -57,7 +57,7 @@ def sandbox(facts: Facts) -> Sandbox | None:
         facts.lack("needs a key that can write")
         return None
     if not facts.may_create:
-        facts.lack("asked only with --write, as it creates something")
+        facts.lack("needs --write, as it creates something")
         return None
     own = facts.once(_created)
     if not own.is_there:

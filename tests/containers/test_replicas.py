@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fixtures.stack.container import ContainerStack
-from mlflow_proxy_e2e.clients import Rest
+from mlflow_proxy_e2e.rest import Rest
 from mlflow_proxy_e2e.target import Identity, Target
 
 RUNS = "/api/2.0/mlflow/runs"

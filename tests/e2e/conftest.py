@@ -23,13 +23,14 @@ from mlflow_proxy_e2e.checks.denials import Refused
 from mlflow_proxy_e2e.checks.fidelity import Run, done, post
 from mlflow_proxy_e2e.checks.gate import READ, WRITE, Gate, Marks, Subject
 from mlflow_proxy_e2e.checks.policy import skip_if_decided_otherwise, skipping
-from mlflow_proxy_e2e.clients import Rest, client_of, signed_in
+from mlflow_proxy_e2e.clients import client_of, signed_in
 from mlflow_proxy_e2e.endpoints.coverage import COVERAGE, Coverage
 from mlflow_proxy_e2e.endpoints.served import as_served, served
 from mlflow_proxy_e2e.exchanges import EXCHANGES, REQUESTS, SENT_LAST
 from mlflow_proxy_e2e.options import selected
 from mlflow_proxy_e2e.report.recorder import CAPABILITY, IDENTITY, ROUTE, SEVERITY
 from mlflow_proxy_e2e.report.result import subject_of
+from mlflow_proxy_e2e.rest import Rest
 from mlflow_proxy_e2e.scratch import Scratch
 from mlflow_proxy_e2e.severity import of_subject
 from mlflow_proxy_e2e.stash import RUN, TARGET

@@ -13,8 +13,7 @@ from mlflow_proxy_e2e.checks.attempts import ask, leads_elsewhere
 from mlflow_proxy_e2e.checks.denials import NO_KEY
 from mlflow_proxy_e2e.checks.gate import SEARCH, Gate
 from mlflow_proxy_e2e.checks.oracle import assert_none_wrong
-from mlflow_proxy_e2e.clients import key_headers
-from mlflow_proxy_e2e.target import Carrier, Denial, Identity, Target, header_of
+from mlflow_proxy_e2e.target import Carrier, Denial, Identity, Target, header_of, key_headers
 from mlflow_proxy_e2e.timeouts import ATTEMPT
 from mlflow_proxy_e2e.wire import Answer, Headers, Request, Wire, describe
 

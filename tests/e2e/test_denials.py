@@ -18,9 +18,10 @@ from mlflow.exceptions import MlflowException
 from mlflow.genai.scorers import Guidelines
 
 from mlflow_proxy_e2e.checks.denials import NO_KEY, Refused, assert_denied, assert_discreet, assert_raised, echoes
-from mlflow_proxy_e2e.clients import Rest, client_of, key_headers, signed_in
+from mlflow_proxy_e2e.clients import client_of, signed_in
+from mlflow_proxy_e2e.rest import Rest
 from mlflow_proxy_e2e.scratch import Scratch
-from mlflow_proxy_e2e.target import CARRIERS, Caller, Carrier, Contract, Denial, Identity, Route, Secret, Target
+from mlflow_proxy_e2e.target import CARRIERS, Caller, Carrier, Contract, Denial, Identity, Route, Secret, Target, key_headers
 
 API = "/api/2.0/mlflow"
 EXPERIMENT = f"{API}/experiments/get?experiment_id={{experiment_id}}"

@@ -13,8 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlflow_proxy_e2e.checks.fidelity import Run, data_of, done, examples, get, post, values_of
-from mlflow_proxy_e2e.clients import key_headers
-from mlflow_proxy_e2e.target import Identity, Route, Target
+from mlflow_proxy_e2e.target import Identity, Route, Target, key_headers
 from mlflow_proxy_e2e.version import VERSION
 from mlflow_proxy_e2e.wire import Answer, Request, Wire, describe
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mlflow_proxy_e2e.clients import Rest
+from mlflow_proxy_e2e.rest import Rest
 
 pytestmark = pytest.mark.capability("gateway")
 

@@ -21,11 +21,12 @@ from urllib3.util import Retry
 from mlflow_proxy_e2e import timeouts
 from mlflow_proxy_e2e.checks.denials import assert_denied, assert_raised
 from mlflow_proxy_e2e.checks.fidelity import get, post
-from mlflow_proxy_e2e.clients import MLFLOW_DEFAULTS, Rest, client_of, key_headers, signed_in
+from mlflow_proxy_e2e.clients import MLFLOW_DEFAULTS, client_of, signed_in
 from mlflow_proxy_e2e.keys import Keys
 from mlflow_proxy_e2e.report.summary import EXPIRED, REVOKED
+from mlflow_proxy_e2e.rest import Rest
 from mlflow_proxy_e2e.stash import ISSUED, RUN
-from mlflow_proxy_e2e.target import Caller, Contract, Denial, Identity, Refusal, Route, Scope, Target
+from mlflow_proxy_e2e.target import Caller, Contract, Denial, Identity, Refusal, Route, Scope, Target, key_headers
 from mlflow_proxy_e2e.waiting import wait_until
 from mlflow_proxy_e2e.wire import Request, Wire
 

@@ -14,7 +14,8 @@ from mlflow.entities import LoggedModelStatus
 from mlflow.models import ModelSignature, infer_signature
 from mlflow.models.model import ModelInfo
 
-from mlflow_proxy_e2e.clients import Rest, signed_in
+from mlflow_proxy_e2e.clients import signed_in
+from mlflow_proxy_e2e.rest import Rest
 from mlflow_proxy_e2e.scratch import Scratch
 from mlflow_proxy_e2e.target import Identity, Route, Target
 

@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 from mlflow.entities import RunInfo
 
 from mlflow_proxy_e2e.checks.denials import Refused, assert_denied
-from mlflow_proxy_e2e.clients import Rest
+from mlflow_proxy_e2e.rest import Rest
 
 pytestmark = pytest.mark.capability("artifacts", "whole-artifacts")
 

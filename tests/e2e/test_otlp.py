@@ -18,7 +18,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
 
-from mlflow_proxy_e2e.clients import Rest
+from mlflow_proxy_e2e.rest import Rest
 from mlflow_proxy_e2e.scratch import Scratch
 
 pytestmark = pytest.mark.capability("otlp")

@@ -9,7 +9,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from mlflow_proxy_e2e.clients import Rest
+from mlflow_proxy_e2e.rest import Rest
 from mlflow_proxy_e2e.scratch import Scratch
 
 pytestmark = pytest.mark.capability("registry")

@@ -13,7 +13,8 @@ from mlflow.entities import Param, RunTag, TraceState
 
 from mlflow_proxy_e2e.checks import multiplier
 from mlflow_proxy_e2e.checks.denials import Refused, assert_denied
-from mlflow_proxy_e2e.clients import Rest, client_of, signed_in
+from mlflow_proxy_e2e.clients import client_of, signed_in
+from mlflow_proxy_e2e.rest import Rest
 from mlflow_proxy_e2e.scratch import Scratch
 from mlflow_proxy_e2e.target import Caller, Identity, Route, Target
 

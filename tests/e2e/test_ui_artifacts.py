@@ -10,7 +10,7 @@ import requests
 from mlflow import MlflowClient
 from mlflow.entities import RunInfo
 
-from mlflow_proxy_e2e.clients import Rest
+from mlflow_proxy_e2e.rest import Rest
 from mlflow_proxy_e2e.scratch import Scratch
 from mlflow_proxy_e2e.target import Caller, Target
 

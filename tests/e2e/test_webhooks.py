@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 from mlflow.entities.webhook import Webhook, WebhookStatus
 from mlflow.exceptions import MlflowException
 
-from mlflow_proxy_e2e.clients import Rest
+from mlflow_proxy_e2e.rest import Rest
 from mlflow_proxy_e2e.scratch import Scratch
 
 pytestmark = pytest.mark.capability("webhooks")

@@ -10,7 +10,7 @@ from mlflow.exceptions import MlflowException
 from requests import Response
 
 from mlflow_proxy_e2e.checks.denials import Refused, assert_denied
-from mlflow_proxy_e2e.clients import Rest
+from mlflow_proxy_e2e.rest import Rest
 from mlflow_proxy_e2e.scratch import Scratch
 
 pytestmark = pytest.mark.capability("single-workspace")

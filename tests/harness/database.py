@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
+from fixtures.stack.process import ProcessStack
 from mlflow_proxy_e2e.run import NAME
 
 Row = Mapping[str, object]
@@ -43,6 +44,13 @@ UNSAID = {
 
 
 Rows = Counter[tuple[object, ...]]
+
+
+def file_of(stack: ProcessStack) -> Path:
+    """Return the database of a stack's MLflow."""
+    assert stack.folder
+    (file,) = (stack.folder.path / "mlflow").glob("*.db")
+    return file
 
 
 def content(database: Path) -> Rows:

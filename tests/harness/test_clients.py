@@ -20,8 +20,9 @@ from mlflow.tracking.request_header.registry import resolve_request_headers
 
 from fixtures.services.edge.certificates import Authority
 from mlflow_api_key import ApiKeyHeaderProvider
-from mlflow_proxy_e2e.clients import FAIL_AT_ONCE, NOT_ON_THE_WAY, SHADOWING, VARIABLE, Rest, key_headers, signed_in
-from mlflow_proxy_e2e.target import CARRIERS, Carrier, Identity, Route, Secret
+from mlflow_proxy_e2e.clients import FAIL_AT_ONCE, NOT_ON_THE_WAY, SHADOWING, VARIABLE, signed_in
+from mlflow_proxy_e2e.rest import Rest
+from mlflow_proxy_e2e.target import CARRIERS, Carrier, Identity, Route, Secret, key_headers
 
 KEY = "hk_test_" + "k" * 32
 WRITER = Identity("writer", frozenset({"read", "write"}), key=Secret(KEY))

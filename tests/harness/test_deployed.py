@@ -28,7 +28,7 @@ from mlflow_proxy_e2e.target import Identity, Route, Target
 from mlflow_proxy_e2e.traffic import CALLS
 from tests.harness.conftest import RUN_SECONDS, StartRun, wait_until
 from tests.harness.conftest import Run as SuiteRun
-from tests.harness.database import UNCHANGED, changes, content, of_runs
+from tests.harness.database import UNCHANGED, changes, content, file_of, of_runs
 from tests.harness.servers import Server, json_answer, says
 from tests.harness.test_hostile_targets import ends, hangs
 
@@ -88,9 +88,7 @@ def target(stack: ProcessStack) -> Target:
 @pytest.fixture
 def database(stack: ProcessStack) -> Path:
     """Return MLflow's database."""
-    assert stack.folder
-    (file,) = (stack.folder.path / "mlflow").glob("*.db")
-    return file
+    return file_of(stack)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from fixtures.stack.process import ProcessStack, ServiceProcess
-from mlflow_proxy_e2e.clients import Rest
+from mlflow_proxy_e2e.rest import Rest
 
 HOPS = ("auth", "edge", "proxy")  # our own; MLflow's memory is not our concern
 MEBI = 2**20

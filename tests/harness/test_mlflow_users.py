@@ -16,7 +16,7 @@ from fixtures.services import Address
 from fixtures.stack.ports import Ports
 from fixtures.stack.reaper import ROOT
 from mlflow_proxy_e2e import timeouts
-from mlflow_proxy_e2e.deployed import READ
+from mlflow_proxy_e2e.reach import READ
 from tests.harness.conftest import StartRun, wait_until
 
 SECONDS = 900.0  # for a run: MLflow deliberately hashes passwords slowly, on every call

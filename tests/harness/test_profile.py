@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 import trustme
 
-from mlflow_proxy_e2e.clients import key_headers
 from mlflow_proxy_e2e.errors import BadProfileError
 from mlflow_proxy_e2e.profile import REQUESTS_PER_SECOND, load
-from mlflow_proxy_e2e.target import Acceptance, Contract, Identity, KeyService, Limits, Policy, Route, Secret
+from mlflow_proxy_e2e.target import Acceptance, Contract, Identity, KeyService, Limits, Policy, Route, Secret, key_headers
 from tests.harness.conftest import StartRun
 
 KEYS: Mapping[str, str] = {

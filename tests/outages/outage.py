@@ -14,7 +14,7 @@ import requests
 from fixtures.services.mlflow import AUTHENTICATED_READ
 from fixtures.stack.owned import OwnedStack
 from mlflow_proxy_e2e import timeouts
-from mlflow_proxy_e2e.clients import Rest
+from mlflow_proxy_e2e.rest import Rest
 from mlflow_proxy_e2e.target import Identity, Route, Target
 from mlflow_proxy_e2e.waiting import POLL_SECONDS, wait_until
 

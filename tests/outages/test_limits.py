@@ -8,7 +8,7 @@ import pytest
 
 from fixtures.services.mlflow import AUTHENTICATED_READ
 from mlflow_proxy_e2e import timeouts
-from mlflow_proxy_e2e.clients import Rest
+from mlflow_proxy_e2e.rest import Rest
 from mlflow_proxy_e2e.target import Identity, Target
 from tests.outages.outage import Outage, assert_unavailable
 

@@ -11,7 +11,8 @@ import requests
 
 from fixtures.stack.owned import OwnedStack
 from mlflow_proxy_e2e import timeouts
-from mlflow_proxy_e2e.clients import MLFLOW_DEFAULTS, Rest, signed_in
+from mlflow_proxy_e2e.clients import MLFLOW_DEFAULTS, signed_in
+from mlflow_proxy_e2e.rest import Rest
 from mlflow_proxy_e2e.target import Identity, Route, Target
 from mlflow_proxy_e2e.waiting import wait_until
 from tests.outages.outage import RUNS, Outage, assert_unavailable, create_run, load, lost

@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR, MLFLOW_HTTP_REQUEST_MAX_RETRIES
 from requests.utils import get_environ_proxies
 from urllib3.util import Retry
 
@@ -22,10 +21,11 @@ from mlflow_proxy_e2e.target import Route
 
 WRITE_AND_READ = r"test_own_client\.py::test_write_and_read"  # the test that runs in the user's environment unchanged
 OWN_CLIENT = "own-client"  # the subject of the tests of the user's own client: all other tests ignore the environment
-PATIENCE = (MLFLOW_HTTP_REQUEST_MAX_RETRIES, MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR)
+# MLflow's defaults. Importing MLflow for them would take seconds.
+PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": 7, "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": 2}
 LOGIN = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
 # The variables that a sign may read. Values are recorded only where they cannot be secret.
-HARMLESS = ("MLFLOW_HTTP_REQUEST_TIMEOUT", *(each.name for each in PATIENCE))
+HARMLESS = ("MLFLOW_HTTP_REQUEST_TIMEOUT", *PATIENCE)
 
 
 def _variables(facts: Facts, *names: str) -> Mapping[str, str]:
@@ -60,11 +60,11 @@ def _zero_timeout(facts: Facts) -> Sequence[str]:
 
 def _silence(facts: Facts) -> Sequence[str]:
     """Return the variables that make a client retry for too long, and how long its pauses add up to."""
-    said = _variables(facts, *(each.name for each in PATIENCE))
+    said = _variables(facts, *PATIENCE)
     if not said:
         return []
     try:
-        retries, factor = (int(said.get(each.name) or each.default) for each in PATIENCE)
+        retries, factor = (int(said.get(name) or default) for name, default in PATIENCE.items())
     except ValueError:
         return []  # no client starts with such a value
     seconds = sum(min(Retry.DEFAULT_BACKOFF_MAX, factor * 2**attempt) for attempt in range(1, retries))

@@ -18,6 +18,8 @@ def _says(test: Callable[[Facts, Reply], bool]) -> Sign:
     """Return the sign that an open path, below a route or at the root of its server, has an answer that passes ``test``."""
 
     def wrong(facts: Facts, route: Route) -> Reply | None:
+        if not facts.target.contract.open_paths:
+            facts.lack("no open_paths are declared")
         replies = (facts.read_open(at, path) for path in facts.target.contract.open_paths for at in _places(route))
         return next((reply for reply in replies if test(facts, reply)), None)
 

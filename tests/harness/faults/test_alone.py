@@ -7,22 +7,29 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from fixtures.faults.catalogue import FAULTS
 from fixtures.profiles import write_profile
+from fixtures.stack.process import ProcessStack
 from mlflow_proxy_e2e.errors import BadProfileError
 from tests.harness.conftest import ROOT
+from tests.harness.database import content, file_of
 from tests.harness.faults.conftest import StartFront
 
-SECONDS = 60.0  # for the command, which imports its libraries and may then ask for ten
+SECONDS = 120.0  # for the command, which may ask for thirty, on a busy machine
 
 
-def diagnosis(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+def command(*arguments: str, typed: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
     """Return the output of the command, and its exit code."""
-    command = [sys.executable, "-m", "mlflow_proxy_e2e", "check", *arguments]
-    environment = {**os.environ, **variables}
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False)
+    words, environment = [sys.executable, "-m", "mlflow_proxy_e2e", *arguments], {**os.environ, **variables}
+    return subprocess.run(
+        words, cwd=ROOT, env=environment, input=typed, capture_output=True, text=True, timeout=SECONDS, check=False
+    )
+
+
+diagnosis = partial(command, "check")
 
 
 def profile_of(start_front: StartFront, fault: str | None, file: Path) -> Mapping[str, str]:
@@ -38,8 +45,41 @@ def test_of_a_target_that_is_well(start_front: StartFront, tmp_path: Path) -> No
 
     said = diagnosis(f"--target={tmp_path / 'target.toml'}", **variables)
 
-    assert said.stdout == "The diagnostic requests found no problem.\n", said.stderr
+    assert said.stdout.endswith("\nThe diagnostic requests found no problem.\n"), said.stderr
+    assert "FAIL" not in said.stdout
     assert said.returncode == 0
+
+
+def test_of_a_url(start_front: StartFront, trunk: ProcessStack) -> None:
+    """Without a profile, a URL and a key are enough, and nothing is created."""
+    front = start_front(None)
+    assert front.target
+    route, key = front.target.route("external"), front.target.identity("platform").key
+    assert route.ca
+    assert key
+    before = content(file_of(trunk))
+
+    said = diagnosis(route.url, f"--ca={route.ca}", "--short", E2E_KEY_PLATFORM=key.reveal())
+
+    assert said.stdout == "The diagnostic requests found no problem.\n", said.stdout + said.stderr
+    assert said.returncode == 0
+    assert content(file_of(trunk)) == before
+
+
+def test_of_a_url_with_a_fault(start_front: StartFront) -> None:
+    """The promise that is broken is marked, with the cause and its remedy, and the cause has a page."""
+    front = start_front(FAULTS["key-check-off"])
+    assert front.target
+    route, key = front.target.route("internal"), front.target.identity("platform").key
+    assert key
+
+    said = diagnosis(route.url, "--key-stdin", typed=key.reveal())
+    explained = command("explain", "key-check-off")
+
+    assert "  FAIL no request gets around the key check\n      open: " in said.stdout, said.stdout + said.stderr
+    assert "key-check-off" in said.stdout
+    assert said.returncode == 1
+    assert explained.stdout.startswith("# key-check-off\n")
 
 
 def test_of_a_target_with_a_fault(start_front: StartFront, tmp_path: Path) -> None:

@@ -1,0 +1,53 @@
+"""Which promises a target keeps: the other side of a diagnosis, family by family of causes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from mlflow_proxy_e2e.causes.catalogue import FAMILIES
+from mlflow_proxy_e2e.causes.cause import CauseId
+from mlflow_proxy_e2e.causes.family import Family
+from mlflow_proxy_e2e.diagnosis.verdict import Finding, Promise, PromiseOutcome
+from mlflow_proxy_e2e.facts.sign import Reading, Shows
+from mlflow_proxy_e2e.severity import worst
+
+# Why a cause is not ruled out.
+OUT_OF_TIME = "out of time"
+HIDDEN = "hidden by another finding"
+NOT_TOLD = "cannot be observed from here"
+
+
+def judge(readings: Mapping[CauseId, Reading], findings: Sequence[Finding]) -> tuple[Promise, ...]:
+    """Return every promise, in the order of the catalogue."""
+    return tuple(_judged(family, readings, findings) for family in FAMILIES)
+
+
+def _judged(family: Family, readings: Mapping[CauseId, Reading], findings: Sequence[Finding]) -> Promise:
+    own = {cause.id: readings[cause.id] for cause in family.causes}
+    # Causes that cannot be told apart may be of several families: the first one's promise counts as broken.
+    mine = [finding for finding in findings if finding.causes and finding.causes[0] in own]
+    broken = [finding for finding in mine if not finding.accepted]
+    gaps = list(dict.fromkeys(gap for cause, reading in own.items() for gap in _gaps(cause, reading, findings)))
+    ruled_out = sum(not _gaps(cause, reading, findings) for cause, reading in own.items())
+    outcome: PromiseOutcome = "broken" if broken else "accepted" if mine else "kept" if ruled_out else "not judged"
+    if outcome == "kept" and any(reading.shows is Shows.YES or reading.is_suspicion for reading in own.values()):
+        outcome = "not judged"
+    return Promise(
+        stage=family.stage,
+        text=family.promise,
+        outcome=outcome,
+        severity=worst(finding.severity for finding in broken) if broken else None,
+        found=tuple(cause for finding in broken or mine for cause in finding.causes),
+        ruled_out=ruled_out,
+        of=len(own),
+        gaps=tuple(gaps),
+    )
+
+
+def _gaps(cause: CauseId, reading: Reading, findings: Sequence[Finding]) -> tuple[str, ...]:
+    """Return why a cause is not ruled out."""
+    if reading.shows is Shows.YES or reading.is_suspicion:
+        return tuple(f"see {finding.name}" for finding in findings if cause in finding.causes) or (HIDDEN,)
+    if not reading.was_asked:
+        return (*reading.lacks, OUT_OF_TIME)
+    return reading.lacks or ((NOT_TOLD,) if reading.shows is Shows.UNKNOWN else ())
