@@ -39,6 +39,7 @@ def declare(parser: pytest.Parser) -> None:
         help=f"for finding out why tests have failed: distant or slow targets need more (default: {timeouts.DIAGNOSIS:g})",
     )
     group.addoption("--endpoints", metavar="FILE", help="write which endpoints of MLflow were exercised, and by what (Markdown)")
+    group.addoption("--report-html", metavar="FILE", help="write the result as a page for people")
     group.addoption("--report-json", metavar="FILE", help="write the result as JSON (docs/report.schema.json)")
     group.addoption("--report-prometheus", metavar="FILE", help="write the result for node_exporter's textfile collector")
     group.addoption("--report-emf", metavar="FILE", help="append the result to a log for CloudWatch; - for standard output")

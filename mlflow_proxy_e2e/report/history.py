@@ -24,6 +24,11 @@ def file(folder: Path, result: Result) -> Path:
     return folder / f"{_name(result.target)}.{result.started:%Y%m%dT%H%M%S%fZ}{SUFFIX}"
 
 
+def outcomes(folder: Path, result: Result) -> Sequence[tuple[str, str]]:
+    """Return when the last earlier runs started, and their outcomes, oldest first. Raises OSError."""
+    return [(data["started"][:16].replace("T", " "), data["outcome"]) for data in _kept(folder, result.target)][-RUNS:]
+
+
 def changes(folder: Path, result: Result) -> Iterator[str]:
     """Compare a result with the earlier ones, and yield a line for each change. Raises OSError."""
     before = [_outcomes(data) for data in _kept(folder, result.target)]

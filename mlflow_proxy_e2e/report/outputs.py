@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from mlflow_proxy_e2e.errors import BadOptionError, ReportError
-from mlflow_proxy_e2e.report import emf, github, history, prometheus
+from mlflow_proxy_e2e.report import emf, github, history, page, prometheus
 from mlflow_proxy_e2e.report.result import Result
 
 STDOUT = "-"
@@ -26,7 +26,7 @@ class Outputs:
     """The requested outputs.
 
     Args:
-        json, prometheus: files that are replaced atomically, so that no reader sees half of one.
+        html, json, prometheus: files that are replaced atomically, so that no reader sees half of one.
         emf: a log that is appended to.
         emf_to_stdout: whether that log is the run's own output.
         history: the folder with all results.
@@ -34,6 +34,7 @@ class Outputs:
         annotate: whether GitHub parses the run's output.
     """
 
+    html: Path | None = None
     json: Path | None = None
     prometheus: Path | None = None
     emf: Path | None = None
@@ -58,6 +59,7 @@ class Outputs:
             raise BadOptionError(f"--report-prometheus={metrics}: the name must end with {COLLECTED}, or collectors ignore it.")
         summary = environment.get("GITHUB_STEP_SUMMARY")
         outputs = cls(
+            html=path("--report-html"),
             json=path("--report-json"),
             prometheus=metrics,
             emf=path("--report-emf"),
@@ -72,6 +74,8 @@ class Outputs:
     def write(self, result: Result, say: Callable[[str], None]) -> None:
         """Write all outputs; ``say`` prints. Raises ReportError."""
         text = json.dumps(result.to_data(), indent=1, ensure_ascii=False) + "\n"
+        if self.html:
+            _replace(self.html, page.render(result, self._earlier(result)))
         if self.json:
             _replace(self.json, text)
         if self.prometheus:
@@ -86,10 +90,20 @@ class Outputs:
             for line in github.commands(result):
                 say(line)
         if self.history:
-            with _told(self.history):
-                for line in history.changes(self.history, result):
-                    say(line)
-                _replace(history.file(self.history, result), text)
+            self._remember(self.history, result, text, say)
+
+    def _earlier(self, result: Result) -> Sequence[tuple[str, str]]:
+        if not self.history:
+            return ()
+        with _told(self.history):
+            return history.outcomes(self.history, result)
+
+    @staticmethod
+    def _remember(folder: Path, result: Result, text: str, say: Callable[[str], None]) -> None:
+        with _told(folder):
+            for line in history.changes(folder, result):
+                say(line)
+            _replace(history.file(folder, result), text)
 
     def _prepare(self) -> None:
         """Create missing folders, and make sure that all outputs can be written."""
@@ -97,7 +111,7 @@ class Outputs:
             with _told(self.history):
                 self.history.mkdir(parents=True, exist_ok=True)
                 tempfile.TemporaryFile(dir=self.history).close()
-        for file in filter(None, (self.json, self.prometheus)):
+        for file in filter(None, (self.html, self.json, self.prometheus)):
             with _told(file):
                 if file.is_dir():
                     raise IsADirectoryError(0, "it is a folder")

@@ -10,6 +10,7 @@ import threading
 import uuid
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta, timezone
+from html.parser import HTMLParser
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ import pytest
 from mlflow_proxy_e2e.diagnosis.verdict import Finding, Unexplained, Verdict
 from mlflow_proxy_e2e.errors import BadOptionError, BadProfileError, ReportError, SuiteError, UnreachableError
 from mlflow_proxy_e2e.redaction import without
-from mlflow_proxy_e2e.report import emf, github, history, prometheus
+from mlflow_proxy_e2e.report import emf, github, history, page, prometheus
 from mlflow_proxy_e2e.report.matrix import Matrix
 from mlflow_proxy_e2e.report.outputs import Outputs
 from mlflow_proxy_e2e.report.recorder import Recorder
@@ -99,6 +100,62 @@ def test_cells_have_the_worst_outcome_of_their_checks() -> None:
     cells = result(check("runs"), check("runs", "failed"), check("runs", "skipped")).cells
 
     assert [(cell.id, cell.outcome, len(cell.checks)) for cell in cells] == [("external/writer/runs", "failed", 3)]
+
+
+class Markup(HTMLParser):
+    """What is wrong with a page, and its text."""
+
+    EMPTY = ("meta", "line", "rect", "br")  # elements without an end
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+        self.problems: list[str] = []
+        self.is_linked_to: set[str | None] = set()
+        self.ids: list[str | None] = []
+        self._open: list[str] = []
+        self.feed(text)
+        self.problems += [f"<{tag}> is not closed" for tag in self._open]
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note an element."""
+        given = dict(attrs)
+        self.ids += [given["id"]] if "id" in given else []
+        self.is_linked_to |= {(given["href"] or "").removeprefix("#")} if "href" in given else set()
+        self.problems += [f"<{tag}> loads or runs something"] if tag in ("script", "link", "img", "iframe") else []
+        self._open += [tag] if tag not in self.EMPTY else []
+
+    def handle_endtag(self, tag: str) -> None:
+        """Note the end of an element."""
+        if tag not in self.EMPTY and (not self._open or self._open.pop() != tag):
+            self.problems.append(f"</{tag}> closes another element")
+
+    def handle_data(self, data: str) -> None:
+        """Note text."""
+        self.texts.append(data.strip())
+
+
+def test_page_says_what_is_wrong() -> None:
+    """The page has the verdict, and each failure under its cell in the matrix, whatever characters its message has."""
+    shown = Markup(page.render(FAILED, [("2026-01-31 22:59", "passed")]))
+
+    assert shown.problems == []
+    assert shown.is_linked_to <= set(shown.ids)
+    assert len(shown.ids) == len(set(shown.ids))
+    text = "\n".join(shown.texts)
+    for said in ("port-refused", "the proxy asks the wrong port", "502 at once", 'said "no"\nto \\ all', "NameError: x", "e2e-1"):
+        assert said in text.replace("\r", "")
+    assert "external/writer/runs" in text
+    assert "2026-01-31 22:59" in text
+
+
+def test_page_stays_small() -> None:
+    """The page of a run in which thousands of tests fail opens at once."""
+    broken = [
+        check(f"capability-{number % 70}", "failed", message="x" * 5000, identity=f"id-{number // 70}") for number in range(2200)
+    ]
+
+    assert len(page.render(result(*broken))) < 1 << 20
 
 
 def test_matrix_has_those_in_one_row_that_fare_alike() -> None:
@@ -403,14 +460,15 @@ def test_no_output_has_a_key_in_it(
         start_run,
         given,
         *("-n", workers, "-vv", "--showlocals", "--tb=long", f"--history={out / 'history'}"),
-        *(f"--report-json={out / 'r.json'}", f"--report-prometheus={out / 'r.prom'}", f"--report-emf={out / 'r.log'}"),
+        *(f"--report-html={out / 'r.html'}", f"--report-json={out / 'r.json'}"),
+        *(f"--report-prometheus={out / 'r.prom'}", f"--report-emf={out / 'r.log'}"),
         GITHUB_ACTIONS="true",
         GITHUB_STEP_SUMMARY=str(out / "summary.md"),
     )
 
     assert run.wait() == pytest.ExitCode.TESTS_FAILED, run.output
     written = {file: file.read_text() for file in (run.junit, run.output_file, *out.rglob("*")) if file.is_file()}
-    assert len(written) == 7
+    assert len(written) == 8
     for file, text in written.items():
         assert text
         assert not any(part in text for canary in canaries.values() for part in (canary[:16], canary[16:])), file.name
