@@ -21,13 +21,27 @@ from mlflow_proxy_e2e.errors import BadOptionError, UnreachableError
 from mlflow_proxy_e2e.profile import ANONYMOUS, REQUESTS_PER_SECOND, TEXT, VISIBLE
 from mlflow_proxy_e2e.reach import READ, why_unreachable
 from mlflow_proxy_e2e.redaction import without
-from mlflow_proxy_e2e.target import CAPABILITIES, PERMISSIONS, Carrier, Contract, Identity, Limits, Route, Scope, Secret, Target
+from mlflow_proxy_e2e.target import (
+    CAPABILITIES,
+    PERMISSIONS,
+    Carrier,
+    Contract,
+    Identity,
+    Limits,
+    Policy,
+    Route,
+    Scope,
+    Secret,
+    Target,
+)
 from mlflow_proxy_e2e.toml import Table
 from mlflow_proxy_e2e.wire import JSON, Answer, Request, Wire
 
 WRITE = Request("POST", "/api/2.0/mlflow/runs/set-tag", JSON, b"{}")  # a caller that can write gets MLflow's error
 VERSION = Request("GET", "/version")
 PREFLIGHT = replace(READ, method="OPTIONS", headers=(("Origin", "https://example.com"), ("Access-Control-Request-Method", "GET")))
+NO_SUCH_PATH = Request("GET", "/e2e-no-such-path")
+USUALLY_OPEN = ("/health", "/healthz", "/livez", "/readyz", "/ping", "/status", "/metrics")
 NUMBER = re.compile(r"\d+\.[\w.+-]{1,30}")
 MADE_UP, MADE_UP_USER = Secret("e2e-no-such-key"), Secret("e2e-no-such-user:e2e-no-such-password")
 UNKNOWN = "It is not known whether the key can write: a write was neither refused nor answered by MLflow."
@@ -76,9 +90,9 @@ class KeyRefusedError(BadOptionError):
     """The target does not answer a read with the key as MLflow does."""
 
 
-def ways_to_send(key: Secret) -> tuple[Carrier, ...]:
-    """Return the carriers that are tried for a key, or for a pair of user and password."""
-    return ("basic",) if ":" in key.reveal() else ("bearer", "x-api-key")
+def ways_to_send(key: Secret) -> tuple[tuple[Carrier, ...], ...]:
+    """Return the carriers that are tried for a key, or for a pair of user and password: each group if none before it works."""
+    return (("basic",),) if ":" in key.reveal() else (("bearer", "x-api-key"), ("apikey",))
 
 
 def look(route: Route, key: Secret) -> Seen:
@@ -86,8 +100,9 @@ def look(route: Route, key: Secret) -> Seen:
     if reason := why_unreachable(route):
         raise UnreachableError(f"{route.url} cannot be reached: {reason}.")
     nobody = _ask(route, None, READ)
-    tried = ways_to_send(key)
-    carriers = tuple(way for way in tried if _is_mlflows(_ask(route, Identity("key", key=key, carrier=way), READ)))
+    groups = (_accepted(route, key, ways) for ways in ways_to_send(key))
+    carriers = next(filter(None, groups), ())
+    tried = tuple(way for ways in ways_to_send(key) for way in ways)
     who = Identity("key", key=key, carrier=(*carriers, *tried)[0])
     if not carriers:
         shown = without(who.secrets, str(_ask(route, who, READ)))
@@ -102,10 +117,26 @@ def look(route: Route, key: Secret) -> Seen:
         carriers=carriers,
         version=told if NUMBER.fullmatch(told) else None,
         capabilities=tuple(name for name in SHOWN_BY if _can(route, who, name, refused)),
-        contract=_contract(nobody, refused, _ask(route, None, PREFLIGHT)),
+        contract=replace(_contract(nobody, refused, _ask(route, None, PREFLIGHT)), open_paths=_open_paths(route)),
         may_write=may_write,
         remarks=(*_remarks(nobody, made_up), *(() if may_write or refused else (UNKNOWN,))),
     )
+
+
+def _accepted(route: Route, key: Secret, ways: Iterable[Carrier]) -> tuple[Carrier, ...]:
+    """Return the carriers with which a search is answered as MLflow does."""
+    return tuple(way for way in ways if _is_mlflows(_ask(route, Identity("key", key=key, carrier=way), READ)))
+
+
+def _open_paths(route: Route) -> tuple[str, ...]:
+    """Return the usual paths of health checks and metrics that are answered without a key, where not everything is."""
+    if _is_answered(_ask(route, None, NO_SUCH_PATH)):
+        return ()
+    return tuple(path for path in USUALLY_OPEN if _is_answered(_ask(route, None, Request("GET", path))))
+
+
+def _is_answered(answer: Answer | None) -> bool:
+    return answer is not None and answer.status == 200
 
 
 def _can(route: Route, who: Identity, capability: str, refused: Answer | None) -> bool:
@@ -206,8 +237,8 @@ def profile(route: Route, seen: Seen, variable: str) -> str:
         "# [identities.revoked]",
         *_another(seen),
         '# denied = "unauthenticated"',
-        *(["", "[expect]   # where refusals differ from the reference proxy's"] if differs else []),
-        *(f"{name} = {_text(value) if isinstance(value, str) else value}" for name, value in differs.items()),
+        *(["", "[expect]   # where refusals differ from the reference proxy's, and what is open without a key"] if differs else []),
+        *(f"{name} = {_value(value)}" for name, value in differs.items()),
     ]
     return "\n".join(lines) + "\n"
 
@@ -223,6 +254,12 @@ def _another(seen: Seen) -> Iterable[str]:
     if seen.carriers == ("basic",):
         return '# user = "revoked"', '# password = "env:E2E_PASSWORD_REVOKED"'
     return ('# key = "env:E2E_KEY_REVOKED"',)
+
+
+def _value(value: object) -> str:
+    if isinstance(value, tuple):
+        return _texts(value)
+    return _text(value) if isinstance(value, str) else str(value)
 
 
 def _text(value: str) -> str:
@@ -290,7 +327,7 @@ def target_at(url: str, key: Secret, variable: str | None, ca: str | None = None
     try:
         seen = look(route, key)
     except (UnreachableError, KeyRefusedError):
-        seen = Seen(ways_to_send(key), None, (), Contract(), may_write=False, remarks=())
+        seen = Seen(ways_to_send(key)[0], None, (), Contract(), may_write=False, remarks=())
     carrier = seen.carriers[0]
     scopes: frozenset[Scope] = frozenset({"read", "write"} if seen.may_write else {"read"})
     return Target(
@@ -306,6 +343,7 @@ def target_at(url: str, key: Secret, variable: str | None, ca: str | None = None
         capabilities=frozenset(seen.capabilities),
         carriers=seen.carriers,
         contract=seen.contract,
+        policy=Policy(overrides=tuple((f"GET {path}", "open") for path in seen.contract.open_paths)),
         limits=Limits(requests_per_second=REQUESTS_PER_SECOND),
         mlflow_version=seen.version,
     )

@@ -127,7 +127,8 @@ def padded(path: str, start: bytes, size: int) -> Request:
 
 
 padded_search = partial(padded, f"{API}/experiments/search", b'{"max_results": 1')
-BODY_BYTES = tuple(1 << power for power in range(10, 20))  # up to half a megabyte, as large as a batch of parameters may be
+# Batches of parameters may have a megabyte, and nearly all models are larger: 1 MB is the default limit of nginx.
+BODY_BYTES = tuple(1 << power for power in range(10, 22))
 
 
 def get(path: str, headers: Headers = ()) -> Request:

@@ -18,7 +18,6 @@ from mlflow_proxy_e2e.wire import Request, Wire
 
 SMALL = b"x" * 5000
 SAMPLES = 2  # of a read, on each route, besides the first
-NEEDED = {"artifacts", "large-bodies"}
 # Outcomes that have nothing to do with time: success, refusals, and errors other than timeouts.
 ANSWERED = {str(status) for status in range(200, 600) if status not in (408, 502, 503, 504)}
 Outcome = Callable[[Facts, Route], str]
@@ -79,11 +78,11 @@ def _outcome(facts: Facts, route: Route, call: Callable[[Wire], str]) -> str:
         return "" if is_time_out else type(error).__name__
 
 
-def _ended(call: Outcome, what: str, test: Callable[[str], bool]) -> Sign:
-    """Return the sign that a hop ends such a call, and that its outcome is such."""
+def _ended(call: Outcome, what: str, test: Callable[[str], bool], *needed: str) -> Sign:
+    """Return the sign that a hop ends such a call, which needs these capabilities, and that its outcome is such."""
 
     def read(facts: Facts) -> Reading:
-        promised = needing(*NEEDED, scope="write")(facts).shows is Shows.YES
+        promised = needing("artifacts", *needed, scope="write")(facts).shows is Shows.YES
         if not promised or not (own := sandbox(facts)) or not own.is_there:
             return NO
         routes = facts.open_routes
@@ -136,5 +135,7 @@ def _where_late(facts: Facts, routes: Iterable[Route]) -> tuple[str, ...]:
 
 slower_than_mlflow = Sign(lambda facts: facts.once(_late))
 upload_ended = _ended(_upload, "an upload", lambda outcome: outcome not in ANSWERED)
-download_ended = _ended(_download, "a download", lambda outcome: outcome not in ANSWERED and not outcome.endswith("bytes"))
-download_cut = _ended(_download, "a download", lambda outcome: outcome.endswith("bytes"))
+download_ended = _ended(
+    _download, "a download", lambda outcome: outcome not in ANSWERED and not outcome.endswith("bytes"), "large-bodies"
+)
+download_cut = _ended(_download, "a download", lambda outcome: outcome.endswith("bytes"), "large-bodies")

@@ -47,6 +47,7 @@ WAYS: tuple[Headers, ...] = (
     (("X-Forwarded-For", "127.0.0.1"), ("X-Forwarded-Uri", HEALTH), ("X-Forwarded-Method", "OPTIONS")),
     (("X-Envoy-Internal", "true"), ("X-Envoy-External-Address", "127.0.0.1")),
     (("Via", "1.1 proxy"), ("X-Forwarded-Server", "proxy")),
+    (("Referer", "{url}/"), ("Sec-Fetch-Site", "same-origin"), ("Sec-Fetch-Mode", "cors")),  # as from a page of the target's own
     (("X-Auth-Request-Redirect", HEALTH), ("X-Auth-Status", "200"), ("X-Ext-Authz", "allow"), ("X-Authorized", "true")),
 )
 # What a proxy says about a caller, sent by the client itself, under names that HTTP allows.
@@ -91,14 +92,16 @@ def with_headers(request: Request, headers: Headers, **names: str) -> Request:
 def try_reads(gate: Gate, headers: Headers, target: Target, *, exact: bool = False) -> None:
     """Attempt the read without a key and with these headers."""
     mark = gate.marks.new()
-    request = with_headers(gate.subject.read(gate.base + READ), headers, name=gate.control.name).marked(mark)
+    request = with_headers(gate.subject.read(gate.base + READ), headers, name=gate.control.name, url=gate.route.url).marked(mark)
     gate.attempt(gate.wire(), request, mark, denial=target.contract.denial(NO_KEY) if exact else None)
 
 
 def try_writes(gate: Gate, reader: Identity, headers: Headers, target: Target, *, exact: bool = False) -> None:
     """Attempt the write with the reader's key and with these headers."""
     mark = gate.marks.new()
-    request = with_headers(gate.subject.write(mark, gate.base + WRITE), headers, name=gate.control.name).marked(mark)
+    request = with_headers(gate.subject.write(mark, gate.base + WRITE), headers, name=gate.control.name, url=gate.route.url).marked(
+        mark
+    )
     gate.attempt(gate.wire(reader), request, mark, denial=target.contract.denial(reader) if exact else None)
 
 

@@ -165,6 +165,22 @@ def test_capability_of_which_a_part_is_missing(begin: Begin, said: Said) -> None
     assert "datasets" in begun.capabilities
 
 
+def test_open_paths(begin: Begin) -> None:
+    """Usual paths that are answered without a key are open, unless every path is."""
+    begun = begin(lambda asked: Said(200) if asked.path in ("/healthz", "/metrics") else mlflow(asked))
+    everything = begin(lambda asked: mlflow(asked) if asked.path.startswith("/api/") else Said(200))
+
+    assert begun.contract == Contract(open_paths=("/healthz", "/metrics"))
+    assert everything.contract == Contract()
+
+
+def test_other_scheme(begin: Begin) -> None:
+    """A key that only works in another scheme is sent in that scheme."""
+    begun = begin(lambda asked: mlflow(asked) if asked.key == f"ApiKey {KEY}" else UNAUTHENTICATED)
+
+    assert begun.carriers == ("apikey",)
+
+
 def test_users_of_mlflow_itself(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A user is named, and the password is in a variable; the examples in comments have the same form."""
     given = "somebody:and their password"

@@ -34,6 +34,7 @@ def test_cause(cause: str, recordings: Mapping[str, Path]) -> None:
     assert cause in finding.causes
     assert len(finding.causes) <= MOST_CAUSES
     assert CATALOGUE[CauseId(cause)].hop in finding.hops
+    assert [promise.found for promise in verdict.promises if promise.outcome == "broken"] == [finding.causes]
 
 
 @pytest.mark.parametrize("name", [name for name in SYSTEMS if name.startswith(RIGHT)])
@@ -42,6 +43,7 @@ def test_right_system(name: str, recordings: Mapping[str, Path]) -> None:
     verdict = conclude(Facts.recorded(Recording.read(recordings[name])))
 
     assert verdict.findings == ()
+    assert {promise.outcome for promise in verdict.promises} <= {"kept", "not judged"}
 
 
 @pytest.mark.parametrize("cause", ["read-key-denied-read", "get-taken-for-read"])

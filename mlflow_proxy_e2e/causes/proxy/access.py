@@ -137,8 +137,10 @@ def _read_without_key(requests: Callable[[Route], Iterable[Request]]) -> Sign:
 
 def _believed(facts: Facts, route: Route) -> Reply | None:
     """A read without a key that is let in because of a claim."""
-    facts.replies(Question(route, _with(*claim)) for claim in CLAIMS)
-    return next((reply for claim in CLAIMS if (reply := _keyless(_with(*claim))(facts, route))), None)
+    page = urlsplit(route.url)._replace(path="")  # a caller's own page, which browsers name
+    claims = (*CLAIMS, ("Referer", f"{route.url}/"), ("Origin", page.geturl()), ("Sec-Fetch-Site", "same-origin"))
+    facts.replies(Question(route, _with(*claim)) for claim in claims)
+    return next((reply for claim in claims if (reply := _keyless(_with(*claim))(facts, route))), None)
 
 
 def _with_path_in_host(route: Route) -> Iterable[Request]:
