@@ -14,14 +14,14 @@ from mlflow_proxy_e2e.facts.sign import NO, UNKNOWN, UNTOLD, Reading, Shows, Sig
 from mlflow_proxy_e2e.facts.stopped import at_edge, flag, slow
 from mlflow_proxy_e2e.facts.trace import LogLine
 
-HEALTH_CHECKERS = ("Envoy/HC", "ELB-HealthChecker", "kube-probe")  # what they call themselves in a hop's log
+HEALTH_CHECKER = "Envoy/HC"  # as the lab's edge calls itself in the proxy's log
 POLL_SECONDS = 0.1
 
 
 def _health_checks(facts: Facts) -> list[LogLine]:
     """Return the lines of the edge's health checks in the proxy's log, waiting for the first one if need be."""
     end = time.monotonic() + timeouts.HEALTH_CHECK
-    while not (checks := facts.lines_with(HEALTH_CHECKERS, ("proxy",), "health checks")):
+    while not (checks := facts.lines_with((HEALTH_CHECKER,), ("proxy",), "health checks")):
         if not facts.is_live or time.monotonic() > end:
             break
         time.sleep(POLL_SECONDS)

@@ -42,7 +42,15 @@ CAUSES = (
         symptom="callers get answers that were meant for another key, and do not see changes",
         what="the proxy caches answers and serves them to any caller",
         remedy="cache nothing that MLflow does not declare cacheable",
-        explains=tuple(map(CauseId, ("files-cached-for-all", "files-cached", "workspace-dropped", "path-of-another-gate"))),
+        explains=tuple(
+            map(
+                CauseId,
+                (
+                    *("files-cached-for-all", "files-cached", "workspace-dropped", "path-of-another-gate"),
+                    *("challenge-missing", "retry-after-missing", "ratelimit-as-401"),  # of refusals that are somebody else's
+                ),
+            )
+        ),
         shows=Sign(_kept_refusal) | open_gate(lambda facts, _: is_kept_for_others(facts)) | in_sandbox(_old_answer),
         reddens=(
             r"test_fidelity_connections\.py",

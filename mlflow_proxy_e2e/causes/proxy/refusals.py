@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Literal
 
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
@@ -32,8 +33,9 @@ def _wrong_in_refusals(facts: Facts) -> Mapping[Kind, list[Reply]]:
         carriers = [reply.question.carrier for reply in facts.good(route) if reply.works]
         for who in denied:
             for reply in facts.replies(facts.question(route, READ, who, carrier) for carrier in carriers):
-                for kind in _wrong_in_refusal(facts, who, _refusal_beside(facts, reply) if reply.works else reply):
-                    wrong.setdefault(kind, []).append(reply)
+                refusal = _refusal_beside(facts, reply) if reply.works else reply
+                for kind in _wrong_in_refusal(facts, who, refusal):
+                    wrong.setdefault(kind, []).append(refusal)
     return wrong
 
 
@@ -69,7 +71,7 @@ def refused_with(kind: Kind, hop: str = "proxy") -> Sign:
         if not (wrong := facts.once(_wrong_in_refusals).get(kind)):
             return NO
         reply = wrong[0]
-        others = [facts.ask(route, READ, reply.question.who, reply.question.carrier) for route in facts.open_routes[1:]]
+        others = [facts.reply(replace(reply.question, route=route)) for route in facts.open_routes[1:]]
         affected = [reply.question.route, *(other.question.route for other in others if _is_same(other, reply))]
         return Reading(Shows.YES, (reply, *facts.trace(reply)), facts.behind(affected, hop), frozenset(map(str, affected)))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 from urllib.parse import urlsplit
 
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
@@ -50,11 +51,22 @@ def _front_is_well(facts: Facts, seen: Stopped) -> bool:
 
 
 def _stale_now_and_then(facts: Facts) -> Reading:
-    """Gateway errors now and then that have nothing to do with keys."""
+    """Gateway errors now and then that have nothing to do with keys, and that are not timeouts."""
+    return _gateway_errors_now_and_then(facts, is_timeout=False)
+
+
+def _too_late_now_and_then(facts: Facts) -> Reading:
+    """Calls that take longer now and then than the proxy waits, although they are fast."""
+    return _gateway_errors_now_and_then(facts, is_timeout=True)
+
+
+def _gateway_errors_now_and_then(facts: Facts, *, is_timeout: bool) -> Reading:
     seen = now_and_then(facts)
-    if seen and (seen.failed.status or 0) >= 500 and seen.hops == ("proxy",) and not ABOUT_KEYS.search(seen.failed.body):
-        return Reading(Shows.YES, (seen.failed, seen.good), seen.hops)
-    return NO
+    if seen is None or seen.hops != ("proxy",) or ABOUT_KEYS.search(seen.failed.body):
+        return NO
+    status = seen.failed.status or 0
+    shows = status == http.client.GATEWAY_TIMEOUT if is_timeout else status >= 500 and status != http.client.GATEWAY_TIMEOUT
+    return Reading(Shows.YES, (seen.failed, seen.good), seen.hops) if shows else NO
 
 
 def _other_now_and_then(facts: Facts) -> Reading:
@@ -163,7 +175,10 @@ CAUSES = (
         symptom="large downloads are cut off, and slow calls are answered 504",
         what="the proxy's limit on the time of a whole answer is shorter than some answers take",
         remedy="limit idle time, not the time of a whole answer",
-        shows=cut_by_proxy | (mlflow_away & ~own_words & ~slow & status(504)) | download_ended.at("proxy"),
+        shows=cut_by_proxy
+        | Sign(_too_late_now_and_then)
+        | (mlflow_away & ~own_words & ~slow & status(504))
+        | download_ended.at("proxy"),
         explains=(CauseId("edge-timeout-too-short"),),
         reddens=(
             r"test_slow_calls\.py",

@@ -13,7 +13,7 @@ from fixtures.faults.proxy import access, bodies, caching, carriers, headers, li
 from mlflow_proxy_e2e.causes.catalogue import CATALOGUE
 from tests.harness.conftest import Run, StartRun
 from tests.harness.faults import forked
-from tests.harness.faults.conftest import ACCOUNTED, FAILED, SCORE, RunOn, StartFront
+from tests.harness.faults.conftest import ACCOUNTED, FAILED, PATIENT, SCORE, RunOn, StartFront
 from tests.harness.faults.front import WITH_A_SHARED_MLFLOW
 
 # Families whose failed tests show the request, and how to send it again. Others are reported by a client, or from a log.
@@ -40,7 +40,7 @@ def test_fault(
         route = ("--route", "internal") if known.hop in ("proxy", "auth") else ()
         run = run_on(front.target, *known.shown_by, *route, **front.client)
     else:
-        run = start_run(*known.shown_by, "--fault", fault, begin=forked.Forked)
+        run = start_run(*known.shown_by, "--fault", fault, f"--diagnosis-time={PATIENT}", begin=forked.Forked)
 
     assert run.wait() == pytest.ExitCode.TESTS_FAILED, run.output
     _assert_caught(run, CATALOGUE[known.cause].reddens)
