@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
 from mlflow_proxy_e2e.causes.patterns import ALL, ENDPOINTS, KEY_LIFETIME, ODD_KEYS, VERSION_3, denied_to
+from mlflow_proxy_e2e.causes.snippets import ASK, NORMALIZED, NOT_CACHED, snippets
 from mlflow_proxy_e2e.facts.admission import decided_by, is_open_to_everybody, readers, wrongly_let_in
 from mlflow_proxy_e2e.facts.comparisons import by_mlflow, in_sandbox
 from mlflow_proxy_e2e.facts.facts import READ, Facts
@@ -228,6 +229,7 @@ CAUSES = (
             r"test_identities_take_turns|_in_flight",
             rf"{ENDPOINTS}::test_who_may_call",
         ),
+        fixes=NOT_CACHED,
     ),
     Cause(
         id=CauseId("method-taken-for-scope"),
@@ -252,6 +254,7 @@ CAUSES = (
         remedy="decide on the path as it will be forwarded: normalize it first, or refuse paths that are not normalized",
         shows=_of_readers(_let_behind_read),
         reddens=(r"test_bypass_paths\.py::test_odd_path_of_denied_write\[.*looks-like-a-read",),
+        fixes=snippets(envoy=NORMALIZED["Envoy"], nginx=ASK["nginx"]),
     ),
     Cause(
         id=CauseId("method-ignored"),
@@ -263,6 +266,7 @@ CAUSES = (
         shows=by_other_method & posts_refused,
         explains=(CauseId("scopes-table-old"),),
         reddens=(r"::test_(?!get_|list_|search_|read)",),
+        fixes=snippets(nginx=ASK["nginx"]),
     ),
     Cause(
         id=CauseId("unlisted-endpoint-open"),
@@ -336,5 +340,6 @@ CAUSES = (
         remedy="configure the proxy with the service that the keys are issued for",
         shows=(forbidden_in_contract_words & stops(lambda facts, _: True if opinion(facts) else None)).located("auth"),
         reddens=(ALL,),
+        fixes=ASK,
     ),
 )

@@ -12,6 +12,7 @@ from mlflow_proxy_e2e.causes.cause import Cause, CauseId
 from mlflow_proxy_e2e.causes.patterns import ENDPOINTS, KEY_LIFETIME, ODD_KEYS, THROTTLED
 from mlflow_proxy_e2e.causes.proxy.access import OF_ANY_KEY
 from mlflow_proxy_e2e.causes.proxy.refusals import refused_with
+from mlflow_proxy_e2e.causes.snippets import NOT_CACHED
 from mlflow_proxy_e2e.facts.admission import accepted_by_auth, clock_behind, decided_by, is_open_to_everybody, wrongly_let_in
 from mlflow_proxy_e2e.facts.facts import READ, Facts
 from mlflow_proxy_e2e.facts.prober import NotAskedError
@@ -128,6 +129,7 @@ CAUSES = (
         reports=("oidc#242",),
         shows=Sign(_again_after_revocation, timeouts.REVOCATION),
         reddens=(rf"{KEY_LIFETIME}::test_(revocation|expiry|keys_of_one_user)",),
+        fixes=NOT_CACHED,
     ),
     Cause(
         id=CauseId("expiry-ignored"),

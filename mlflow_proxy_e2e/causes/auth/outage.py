@@ -7,6 +7,7 @@ from typing import Literal
 from mlflow_proxy_e2e import timeouts
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
 from mlflow_proxy_e2e.causes.patterns import ALL, WITHOUT_KEY
+from mlflow_proxy_e2e.causes.snippets import ASK, snippets
 from mlflow_proxy_e2e.facts.admission import auth_is_ill, wholly_open
 from mlflow_proxy_e2e.facts.facts import Facts
 from mlflow_proxy_e2e.facts.outage import (
@@ -67,6 +68,31 @@ slow_decision = (unchecked & _auth_fails("slow")) | (unchecked_from_outside & sl
 UNNAMED = (("everybody gets the same error, with a key or without", about_keys & cannot_ask_auth),)
 
 
+# If the auth service does not decide, nobody is let in.
+FAIL_CLOSED = snippets(
+    envoy="""
+        http_filters:
+          - name: envoy.filters.http.ext_authz
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthz
+              failure_mode_allow: false
+              status_on_error: { code: ServiceUnavailable } # without it, 403
+              http_service:
+                server_uri: { uri: http://auth.internal:8002, cluster: auth, timeout: 3s }
+                path_prefix: /authorize
+    """,
+    nginx="""
+        location /mlflow/ {
+            auth_request /authorize;
+            error_page 500 = @not_decided; # what auth_request makes of every answer but 2xx, 401 and 403
+        }
+        location @not_decided {
+            default_type application/json;
+            return 503 '{"error_code":"TEMPORARILY_UNAVAILABLE","message":"API keys cannot be checked right now."}';
+        }
+    """,
+)
+
 CAUSES = (
     Cause(
         id=CauseId("auth-down"),
@@ -77,6 +103,27 @@ CAUSES = (
         remedy="start the auth service, and point the proxy at its service-discovery name",
         shows=(no_decision & _auth_fails("down")).located("auth"),
         reddens=(ALL,),
+        fixes=snippets(
+            envoy="""
+                clusters:
+                  - name: auth
+                    type: STRICT_DNS # the name is resolved again and again
+                    load_assignment:
+                      cluster_name: auth
+                      endpoints:
+                        - lb_endpoints:
+                            - endpoint: { address: { socket_address: { address: auth.internal, port_value: 8002 } } }
+            """,
+            nginx="""
+                server {
+                    resolver 10.0.0.2 valid=5s; # your DNS server
+                    location = /authorize {
+                        internal;
+                        proxy_pass http://auth.internal:8002/authorize/mlflow$below; # a variable: the name is resolved again
+                    }
+                }
+            """,
+        ),
     ),
     Cause(
         id=CauseId("auth-slow"),
@@ -107,6 +154,7 @@ CAUSES = (
         remedy="point the proxy at the auth service's own decision endpoint",
         shows=(no_decision & _auth_fails("nonsense")).located("auth"),
         reddens=(ALL,),
+        fixes=ASK,
     ),
     Cause(
         id=CauseId("auth-404"),
@@ -117,6 +165,7 @@ CAUSES = (
         remedy="have the proxy ask below /authorize",
         shows=(no_decision & _auth_fails("404")).located("auth"),
         reddens=(ALL,),
+        fixes=ASK,
     ),
     Cause(
         id=CauseId("outage-as-401"),
@@ -127,6 +176,7 @@ CAUSES = (
         remedy="answer 503 when the key cannot be checked, and bring the auth service back",
         shows=refuses_by_auth("outage") | refused_like_nobody,
         reddens=(ALL,),
+        fixes=FAIL_CLOSED,
     ),
     Cause(
         id=CauseId("outage-as-500"),
@@ -137,6 +187,7 @@ CAUSES = (
         remedy="answer 503 when the key cannot be checked, and bring the auth service back",
         shows=((unchecked & _auth_fails("500")) | (unchecked_from_outside & ~slow & status(500))).located("auth"),
         reddens=(ALL,),
+        fixes=FAIL_CLOSED,
     ),
     Cause(
         id=CauseId("fail-open"),
@@ -148,5 +199,6 @@ CAUSES = (
         reports=("oidc#289",),
         shows=wholly_open(_fail_open).located("auth"),
         reddens=(*WITHOUT_KEY,),
+        fixes=FAIL_CLOSED,
     ),
 )

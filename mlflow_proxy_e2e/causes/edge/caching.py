@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
 from mlflow_proxy_e2e.causes.patterns import external
+from mlflow_proxy_e2e.causes.snippets import UNCACHED
 from mlflow_proxy_e2e.facts.comparisons import in_sandbox
 from mlflow_proxy_e2e.facts.facts import Facts
 from mlflow_proxy_e2e.facts.question import Question, Reply
@@ -71,6 +72,7 @@ CAUSES = (
         remedy="do not cache below the public prefix",
         shows=_kept(without_key=True),
         reddens=(external(r"test_artifacts\.py::test_(overwrite|download_without_key)"),),
+        fixes=UNCACHED,
     ),
     Cause(
         id=CauseId("files-cached"),
@@ -81,5 +83,6 @@ CAUSES = (
         remedy="do not cache below the public prefix",
         shows=_kept(without_key=False),
         reddens=(external(r"test_artifacts\.py::test_overwrite"),),
+        fixes=UNCACHED,
     ),
 )

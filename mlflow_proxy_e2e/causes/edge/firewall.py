@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
 from mlflow_proxy_e2e.causes.patterns import ARTIFACTS, CONVERSATIONS, ENDPOINTS, LARGE_UPLOADS, OTLP, external
+from mlflow_proxy_e2e.causes.snippets import LONG_HEADERS, NORMALIZED, TO_PROXY, snippets
 from mlflow_proxy_e2e.facts.comparisons import (
     first_turned_away,
     in_sandbox,
@@ -72,6 +73,24 @@ def _takes_header(reply: Reply) -> bool:
     return passes(reply) and reply.status not in (413, 431, 494)
 
 
+# Everything else is inspected as before.
+EXEMPT = snippets(
+    aws="""
+        # a statement of the AWS::WAFv2::WebACL; likewise for the other groups of managed rules
+        ManagedRuleGroupStatement:
+          VendorName: AWS
+          Name: AWSManagedRulesCommonRuleSet
+          ScopeDownStatement:
+            NotStatement:
+              Statement:
+                ByteMatchStatement:
+                  FieldToMatch: { UriPath: {} }
+                  PositionalConstraint: STARTS_WITH
+                  SearchString: /api/mlflow/
+                  TextTransformations: [ { Priority: 0, Type: NORMALIZE_PATH } ]
+    """
+)
+
 CAUSES = (
     Cause(
         id=CauseId("waf-blocks"),
@@ -82,6 +101,7 @@ CAUSES = (
         remedy="exempt MLflow's API from the rules that inspect bodies",
         shows=on_routes(first_turned_away(ANY_EXPERIMENT, *SEARCHES)).noting(lambda request: f"sent: {request.body.decode()}"),
         reddens=(external(r"::test_(search|page)_", CONVERSATIONS, r"test_fidelity_(names|json)\.py", r"like_an_attack"),),
+        fixes=EXEMPT,
     ),
     Cause(
         id=CauseId("waf-body-size"),
@@ -93,6 +113,16 @@ CAUSES = (
         explains=(CauseId("trace-size-limit"),),
         shows=limited(padded_search, BODY_BYTES),
         reddens=(external(*LARGE_UPLOADS, r"_large(st)?_(batch|trace)", r"test_multipart_upload\.py"),),
+        fixes=snippets(
+            aws="""
+                # a statement of the AWS::WAFv2::WebACL
+                ManagedRuleGroupStatement:
+                  VendorName: AWS
+                  Name: AWSManagedRulesCommonRuleSet
+                  RuleActionOverrides:
+                    - { Name: SizeRestrictions_BODY, ActionToUse: { Count: {} } }
+            """
+        ),
     ),
     Cause(
         id=CauseId("waf-content-type"),
@@ -105,6 +135,7 @@ CAUSES = (
             lambda request: f"sent with Content-Type: {request.header('Content-Type')}"
         ),
         reddens=(external(ARTIFACTS, OTLP, r"test_\w*(trace|record|model)"),),
+        fixes=EXEMPT,
     ),
     Cause(
         id=CauseId("waf-file-ending"),
@@ -115,6 +146,17 @@ CAUSES = (
         remedy="exempt MLflow's artifact paths from that rule",
         shows=needing("artifacts") & on_routes(first_turned_away(_file("x.txt"), *(_file(f"x{ending}") for ending in ENDINGS))),
         reddens=(external(r"test_smoke\.py::test_upload_artifacts"),),
+        fixes=snippets(
+            aws="""
+                # a statement of the AWS::WAFv2::WebACL
+                ManagedRuleGroupStatement:
+                  VendorName: AWS
+                  Name: AWSManagedRulesCommonRuleSet
+                  RuleActionOverrides:
+                    - { Name: RestrictedExtensions_URIPATH, ActionToUse: { Count: {} } }
+                    - { Name: RestrictedExtensions_QUERYARGUMENTS, ActionToUse: { Count: {} } } # /get-artifact?path=…
+            """
+        ),
     ),
     Cause(
         id=CauseId("waf-user-agent"),
@@ -127,6 +169,18 @@ CAUSES = (
             lambda request: f"sent with User-Agent: {request.header('User-Agent') or 'that of this suite'}"
         ),
         reddens=(external(rf"^(?!.*{BY_WIRE})."),),
+        fixes=snippets(
+            aws="""
+                # a statement of the AWS::WAFv2::WebACL
+                ManagedRuleGroupStatement:
+                  VendorName: AWS
+                  Name: AWSManagedRulesBotControlRuleSet
+                  ManagedRuleGroupConfigs: [ { AWSManagedRulesBotControlRuleSet: { InspectionLevel: COMMON } } ]
+                  RuleActionOverrides:
+                    - { Name: CategoryHttpLibrary, ActionToUse: { Count: {} } }
+                    - { Name: SignalNonBrowserUserAgent, ActionToUse: { Count: {} } }
+            """
+        ),
     ),
     Cause(
         id=CauseId("graphql-blocked"),
@@ -137,6 +191,7 @@ CAUSES = (
         remedy="forward /graphql like every other path below the prefix: the proxy checks the key",
         shows=needing("graphql") & (on_routes(unless(GRAPHQL, passes)) | on_routes(unrouted(GRAPHQL))),
         reddens=(external(r"test_graphql\.py", r"-query-graphql", rf"{ENDPOINTS}.*-pages"),),
+        fixes=TO_PROXY,
     ),
     Cause(
         id=CauseId("encoded-path-refused"),
@@ -153,6 +208,7 @@ CAUSES = (
                 r"test_names_in_headers",
             ),
         ),
+        fixes=NORMALIZED,
     ),
     Cause(
         id=CauseId("header-size-limit"),
@@ -163,5 +219,6 @@ CAUSES = (
         remedy="allow at least 8 kB per header",
         shows=limited(_with_long_header, HEADER_BYTES, _takes_header),
         reddens=(external(r"test_fidelity_requests\.py::test_(header_value|long_header)"),),
+        fixes=LONG_HEADERS,
     ),
 )

@@ -7,6 +7,7 @@ from functools import partial
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
 from mlflow_proxy_e2e.causes.patterns import EXTERNAL, external
 from mlflow_proxy_e2e.causes.proxy.carriers import ignored
+from mlflow_proxy_e2e.causes.snippets import UNCACHED, snippets
 from mlflow_proxy_e2e.facts.facts import EDGE_ROUTE, READ, Facts
 from mlflow_proxy_e2e.facts.question import Question, Reply
 from mlflow_proxy_e2e.facts.refused import accepted_key, is_refused_like_nobody, is_unauthenticated, refusal
@@ -84,6 +85,14 @@ CAUSES = (
         remedy="forward the Authorization header unchanged",
         shows=(bearer_refused & ~words_of_its_own) | stops(_is_lost),
         reddens=(OF_BEARERS,),
+        fixes=snippets(
+            nginx="""
+                location /api/mlflow/ {
+                    proxy_set_header Authorization $http_authorization;
+                }
+            """,
+            aws=UNCACHED["AWS"],
+        ),
     ),
     Cause(
         id=CauseId("edge-carrier-ignored"),
@@ -94,6 +103,14 @@ CAUSES = (
         remedy="forward the X-API-Key header unchanged",
         shows=ignored.at("edge"),
         reddens=(external(r"x-api-key"),),
+        fixes=snippets(
+            nginx="""
+                location /api/mlflow/ {
+                    proxy_set_header X-API-Key $http_x_api_key;
+                }
+            """,
+            aws=UNCACHED["AWS"],
+        ),
     ),
     Cause(
         id=CauseId("token-filter"),
@@ -104,6 +121,17 @@ CAUSES = (
         remedy="exempt MLflow's paths from the filter, since the proxy checks their keys, or send keys as X-API-Key",
         shows=bearer_refused & words_of_its_own,
         reddens=(OF_BEARERS,),
+        fixes=snippets(
+            envoy="""
+                routes:
+                  - match: { prefix: /api/mlflow/ }
+                    route: { cluster: proxy, prefix_rewrite: /mlflow/, timeout: 0s }
+                    typed_per_filter_config:
+                      envoy.filters.http.jwt_authn:
+                        "@type": type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.PerRouteConfig
+                        disabled: true
+            """
+        ),
     ),
     Cause(
         id=CauseId("keys-differ-by-route"),

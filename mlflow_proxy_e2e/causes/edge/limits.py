@@ -8,6 +8,7 @@ from mlflow_proxy_e2e.causes.cause import Cause, CauseId
 from mlflow_proxy_e2e.causes.patterns import ENDPOINTS, LARGE_UPLOADS, OPEN_CONNECTIONS, external
 from mlflow_proxy_e2e.causes.proxy.headers import connection_closed
 from mlflow_proxy_e2e.causes.proxy.limits import large_body_refused
+from mlflow_proxy_e2e.causes.snippets import KEEP_ALIVE, snippets
 from mlflow_proxy_e2e.facts.comparisons import limited
 from mlflow_proxy_e2e.facts.facts import SINGLE_CALLS, Facts
 from mlflow_proxy_e2e.facts.outage import edge_fails, only_without_logs, waited_in_vain
@@ -37,6 +38,23 @@ def _burst_refused(facts: Facts) -> Reading:
 cut_by_edge = (edge_fails & slow & only_without_logs) | (waited_in_vain & stops(lambda _, seen: "edge" in seen.hops))
 
 
+UNLIMITED = snippets(
+    envoy="""
+        routes:
+          - match: { prefix: /api/mlflow/ }
+            route: { cluster: proxy, prefix_rewrite: /mlflow/, timeout: 0s }
+            typed_per_filter_config: # the buffer filter has a limit
+              envoy.filters.http.buffer:
+                "@type": type.googleapis.com/envoy.extensions.filters.http.buffer.v3.BufferPerRoute
+                disabled: true
+    """,
+    nginx="""
+        server {
+            client_max_body_size 0;
+        }
+    """,
+)
+
 CAUSES = (
     Cause(
         id=CauseId("idle-timeout"),
@@ -52,6 +70,24 @@ CAUSES = (
             CauseId("timeout-too-short"),
         ),
         reddens=(external(r"test_slow_calls\.py::test_upload_with_pause"),),
+        fixes=snippets(
+            envoy="""
+                # of the HttpConnectionManager
+                stream_idle_timeout: 180s
+            """,
+            nginx="""
+                location /api/mlflow/ { # each is about a pause, not about a whole call
+                    client_body_timeout 180s;
+                    proxy_send_timeout 180s;
+                    proxy_read_timeout 180s;
+                    send_timeout 180s;
+                }
+            """,
+            aws="""
+                aws elbv2 modify-load-balancer-attributes --load-balancer-arn "$LOAD_BALANCER_ARN" \\
+                  --attributes Key=idle_timeout.timeout_seconds,Value=180
+            """,
+        ),
     ),
     Cause(
         id=CauseId("edge-timeout-too-short"),
@@ -63,6 +99,19 @@ CAUSES = (
         reports=("mlflow#7564",),
         shows=download_ended.at("edge"),
         reddens=(external(r"test_slow_calls\.py", r"test_artifacts\.py::test_large_file"),),
+        fixes=snippets(
+            envoy="""
+                # of the HttpConnectionManager
+                stream_idle_timeout: 180s
+                route_config:
+                  virtual_hosts:
+                    - name: any
+                      domains: ["*"]
+                      routes:
+                        - match: { prefix: /api/mlflow/ }
+                          route: { cluster: proxy, prefix_rewrite: /mlflow/, timeout: 0s } # the default is 15 s
+            """
+        ),
     ),
     Cause(
         id=CauseId("edge-body-size-limit"),
@@ -75,6 +124,7 @@ CAUSES = (
         shows=large_body_refused.at("edge"),
         explains=(CauseId("trace-size-limit"),),
         reddens=(external(*LARGE_UPLOADS),),
+        fixes=UNLIMITED,
     ),
     Cause(
         id=CauseId("trace-size-limit"),
@@ -86,6 +136,7 @@ CAUSES = (
         shows=(needing("otlp", scope="write") & limited(_padded_spans, BODY_BYTES, _is_let_through))
         | (needing("traces") & limited(_padded_search, BODY_BYTES, _is_let_through)),
         reddens=(external(r"large_trace"),),
+        fixes=UNLIMITED,
     ),
     Cause(
         id=CauseId("burst-refused"),
@@ -96,6 +147,38 @@ CAUSES = (
         remedy="limit calls by key instead, or allow a hundred at once; answer 429 with Retry-After, which clients respect",
         shows=Sign(_burst_refused),
         reddens=(external(r"test_\w+_in_flight", ENDPOINTS),),
+        fixes=snippets(
+            envoy="""
+                clusters:
+                  - name: proxy
+                    circuit_breakers:
+                      thresholds: [ { max_connections: 1024, max_pending_requests: 1024, max_requests: 1024 } ]
+            """,
+            nginx="""
+                http {
+                    map $http_authorization $key { "" $http_x_api_key; default $http_authorization; }
+                    limit_req_zone $key zone=by_key:10m rate=100r/s; # calls without a key are not counted
+                    server {
+                        location /api/mlflow/ {
+                            limit_req zone=by_key burst=100 nodelay;
+                            limit_req_status 429;
+                        }
+                    }
+                }
+            """,
+            aws="""
+                # a rule of the AWS::WAFv2::WebACL, in place of one that counts by address
+                Name: calls-by-key
+                Priority: 1
+                Action: { Block: { CustomResponse: { ResponseCode: 429, ResponseHeaders: [ { Name: Retry-After, Value: "5" } ] } } }
+                Statement:
+                  RateBasedStatement:
+                    Limit: 30000 # in five minutes
+                    AggregateKeyType: CUSTOM_KEYS
+                    CustomKeys: [ { Header: { Name: authorization, TextTransformations: [ { Priority: 0, Type: NONE } ] } } ]
+                VisibilityConfig: { SampledRequestsEnabled: false, CloudWatchMetricsEnabled: true, MetricName: calls-by-key }
+            """,
+        ),
     ),
     Cause(
         id=CauseId("edge-keep-alive-off"),
@@ -106,5 +189,13 @@ CAUSES = (
         remedy="let clients keep their connections open",
         shows=connection_closed.at("edge"),
         reddens=(external(*OPEN_CONNECTIONS),),
+        fixes=snippets(
+            envoy=KEEP_ALIVE["Envoy"],
+            nginx=KEEP_ALIVE["nginx"],
+            aws="""
+                aws elbv2 modify-load-balancer-attributes --load-balancer-arn "$LOAD_BALANCER_ARN" \\
+                  --attributes Key=client_keep_alive.seconds,Value=3600
+            """,
+        ),
     ),
 )

@@ -7,6 +7,7 @@ from urllib.parse import urljoin, urlsplit
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
 from mlflow_proxy_e2e.causes.edge.routing import strip_none, without_rule
 from mlflow_proxy_e2e.causes.patterns import EXTERNAL, external
+from mlflow_proxy_e2e.causes.snippets import TO_PROXY, snippets
 from mlflow_proxy_e2e.facts.comparisons import in_sandbox, status_is_not, unless
 from mlflow_proxy_e2e.facts.facts import READ, Facts
 from mlflow_proxy_e2e.facts.question import Question, Reply
@@ -62,6 +63,36 @@ def _folder_like_prefix(facts: Facts, route: Route, own: Sandbox) -> Reply | Non
     return None if prefix.split("/")[1] in {file.get("path") for file in listed.get("files", ())} else upload
 
 
+RIGHT_PREFIX = snippets(
+    envoy=TO_PROXY["Envoy"],
+    nginx=TO_PROXY["nginx"],
+    aws="""
+        aws elbv2 modify-rule --rule-arn "$MLFLOW_RULE_ARN" --transforms '[{"Type": "url-rewrite",
+          "UrlRewriteConfig": {"Rewrites": [{"Regex": "^/api/mlflow", "Replace": "/mlflow"}]}}]'
+    """,
+)
+WITHOUT_LOGIN = snippets(
+    envoy="""
+        http_filters:
+          - name: envoy.filters.http.oauth2
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.filters.http.oauth2.v3.OAuth2
+              config:
+                pass_through_matcher: [ { name: ":path", string_match: { prefix: /api/mlflow/ } } ] # no login here
+    """,
+    nginx="""
+        location /api/mlflow/ {
+            auth_request off; # which asks the login service; the proxy checks the key
+        }
+    """,
+    aws="""
+        # before the rule with the action authenticate-oidc or authenticate-cognito
+        aws elbv2 create-rule --listener-arn "$HTTPS_LISTENER_ARN" --priority 1 \\
+          --conditions 'Field=path-pattern,Values=[/api/mlflow,/api/mlflow/*]' \\
+          --actions "Type=forward,TargetGroupArn=$PROXY_TARGET_GROUP_ARN"
+    """,
+)
+
 CAUSES = (
     Cause(
         id=CauseId("edge-strip-none"),
@@ -72,6 +103,7 @@ CAUSES = (
         remedy="replace the public prefix with the proxy's own",
         shows=without_rule(lambda _, seen: strip_none(seen)),
         reddens=(EXTERNAL,),
+        fixes=RIGHT_PREFIX,
     ),
     Cause(
         id=CauseId("edge-strip-twice"),
@@ -82,6 +114,7 @@ CAUSES = (
         remedy="replace the public prefix with the proxy's own",
         shows=without_rule(lambda _, seen: seen.with_prefix is not None),
         reddens=(EXTERNAL,),
+        fixes=RIGHT_PREFIX,
     ),
     Cause(
         id=CauseId("redirect-post-to-get"),
@@ -92,6 +125,20 @@ CAUSES = (
         remedy="have clients use the new URL, or redirect with 308 or 307",
         shows=_redirected("redirect-post-to-get") | on_routes(unless(SEARCH, status_is_not(301, 302, 303))),
         reddens=(external(r"::(?!test_(get|read|look_up|list|load|metric_history|start_page)\b|test_get_)test_"),),
+        fixes=snippets(
+            envoy="""
+                routes:
+                  - match: { prefix: /old/mlflow/ }
+                    redirect: { prefix_rewrite: /api/mlflow/, response_code: PERMANENT_REDIRECT } # 308
+            """,
+            nginx="""
+                location /old/mlflow/ {
+                    if ($request_uri ~ ^/old/mlflow(?<rest>/.*)$) { # as it was sent, with its query
+                        return 308 https://$http_host/api/mlflow$rest;
+                    }
+                }
+            """,
+        ),
     ),
     Cause(
         id=CauseId("redirect-drops-auth"),
@@ -102,6 +149,18 @@ CAUSES = (
         remedy="have clients use that name themselves",
         shows=_redirected("redirect-drops-auth") | on_routes(unless(SEARCH, status_is_not(307, 308))),
         reddens=(EXTERNAL,),
+        fixes=snippets(
+            envoy="""
+                virtual_hosts: # both names, without a redirect from one to the other
+                  - name: mlflow
+                    domains: [ mlflow.example.com, registry.example.com ]
+            """,
+            nginx="""
+                server { # both names, without a redirect from one to the other
+                    server_name mlflow.example.com registry.example.com;
+                }
+            """,
+        ),
     ),
     Cause(
         id=CauseId("sso-login"),
@@ -113,6 +172,7 @@ CAUSES = (
         reports=("mlflow#4955", "oidc#41"),
         shows=_redirected("sso-login"),
         reddens=(EXTERNAL,),
+        fixes=WITHOUT_LOGIN,
     ),
     Cause(
         id=CauseId("sso-html-200"),
@@ -123,6 +183,7 @@ CAUSES = (
         remedy="exempt the public prefix from the login page, or correct the URL",
         shows=page_in_its_place & UNTOLD,
         reddens=(EXTERNAL,),
+        fixes=WITHOUT_LOGIN,
     ),
     Cause(
         id=CauseId("html-rewritten"),
@@ -143,5 +204,6 @@ CAUSES = (
         remedy="remove the prefix only at the beginning of the path",
         shows=needing("artifacts") & in_sandbox(_folder_like_prefix),
         reddens=(external(r"test_artifacts\.py::test_folder_named_like_prefix"),),
+        fixes=RIGHT_PREFIX,
     ),
 )

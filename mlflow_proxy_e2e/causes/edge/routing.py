@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
 from mlflow_proxy_e2e.causes.patterns import ARTIFACTS, EXTERNAL, NO_RULE, OTLP, PAGES, VERSION_3, external
+from mlflow_proxy_e2e.causes.snippets import TO_PROXY, snippets
 from mlflow_proxy_e2e.facts.admission import wholly_open
 from mlflow_proxy_e2e.facts.comparisons import by_mlflow, unrouted
 from mlflow_proxy_e2e.facts.facts import EDGE_ROUTE, READ, Facts
@@ -158,6 +159,7 @@ CAUSES = (
         remedy="make the proxy the rule's target",
         shows=(straight_to_mlflow & crosses_edge) | wholly_open(_is_open_at_edge),
         reddens=(EXTERNAL,),
+        fixes=TO_PROXY,
     ),
     Cause(
         id=CauseId("rule-to-wrong-service"),
@@ -168,6 +170,7 @@ CAUSES = (
         remedy="make the proxy the rule's target",
         shows=without_rule(_is_another_services) | (page_in_its_place & crosses_edge & UNTOLD),
         reddens=(EXTERNAL,),
+        fixes=TO_PROXY,
     ),
     Cause(
         id=CauseId("tls-listener-ruleless"),
@@ -179,6 +182,21 @@ CAUSES = (
         shows=without_rule(lambda _, seen: _is_ruleless(seen)),
         explains=(CauseId("edge-health-shadowed"),),
         reddens=(EXTERNAL,),
+        fixes=snippets(
+            nginx="""
+                server { # one server with the rules, for both
+                    listen 80;
+                    listen 443 ssl;
+                    ssl_certificate fullchain.pem;
+                    ssl_certificate_key privkey.pem;
+                }
+            """,
+            aws="""
+                aws elbv2 create-rule --listener-arn "$HTTPS_LISTENER_ARN" --priority 10 \\
+                  --conditions 'Field=path-pattern,Values=[/api/mlflow,/api/mlflow/*]' \\
+                  --actions "Type=forward,TargetGroupArn=$PROXY_TARGET_GROUP_ARN"
+            """,
+        ),
     ),
     Cause(
         id=CauseId("api-ajax-split"),
@@ -190,6 +208,7 @@ CAUSES = (
         reports=("mlflow#4484",),
         shows=needing("ui") & on_routes(unrouted(replace(READ, path=f"/ajax-{READ.path[1:]}"))),
         reddens=(external(PAGES, "ajax-api"),),
+        fixes=TO_PROXY,
     ),
     Cause(
         id=CauseId("api-unrouted"),
@@ -201,6 +220,7 @@ CAUSES = (
         reports=("mlflow#4484",),
         shows=status(404) & twin_works,
         reddens=(external(rf"^(?!.*({PAGES}|{OTLP}|graphql|ajax-api|-other|-pages|from-page|asset))."),),
+        fixes=TO_PROXY,
     ),
     Cause(
         id=CauseId("v3-unrouted"),
@@ -211,6 +231,7 @@ CAUSES = (
         remedy="forward every path below the prefix",
         shows=needing("traces") & any_of(on_routes(unrouted(call)) for call in V3_CALLS),
         reddens=(external(*VERSION_3, r"external-api-3"),),
+        fixes=TO_PROXY,
     ),
     Cause(
         id=CauseId("otlp-unrouted"),
@@ -222,6 +243,7 @@ CAUSES = (
         shows=needing("otlp", scope="write") & on_routes(_spans_unrouted),
         explains=(CauseId("compressed-refused"),),
         reddens=(external(OTLP, r"test_fidelity_(requests\.py::test_header_value|transfer\.py::test_coded_request)", "-other"),),
+        fixes=TO_PROXY,
     ),
     Cause(
         id=CauseId("artifacts-unrouted"),
@@ -233,6 +255,7 @@ CAUSES = (
         shows=needing("artifacts") & on_routes(unrouted(NO_FOLDER)),
         explains=(CauseId("method-filter"),),
         reddens=(external(ARTIFACTS),),
+        fixes=TO_PROXY,
     ),
     Cause(
         id=CauseId("ui-blank-under-prefix"),
@@ -244,6 +267,7 @@ CAUSES = (
         reports=("mlflow#2193", "mlflow#19031"),
         shows=needing("ui") & on_routes(_asset),
         reddens=(external(r"test_ui\.py", r"test_fidelity_transfer\.py::test_(coded_answer|conditional|head)", r"-pages"),),
+        fixes=TO_PROXY,
     ),
     Cause(
         id=CauseId("catchall-to-mlflow"),
@@ -254,6 +278,26 @@ CAUSES = (
         remedy="have the edge answer 404 to paths that no rule covers",
         shows=on_routes(_outside_prefix),
         reddens=(external(r"test_bypass_paths\.py::test_odd_path_without_key\[.*-prefixes", NO_RULE),),
+        fixes=snippets(
+            envoy="""
+                routes: # the last one
+                  - match: { prefix: / }
+                    direct_response:
+                      status: 404
+                      body: { inline_string: '{"error_code":"ENDPOINT_NOT_FOUND","message":"The edge has no rule for this path."}' }
+            """,
+            nginx="""
+                location / {
+                    default_type application/json;
+                    return 404 '{"error_code":"ENDPOINT_NOT_FOUND","message":"The edge has no rule for this path."}';
+                }
+            """,
+            aws="""
+                aws elbv2 modify-listener --listener-arn "$HTTPS_LISTENER_ARN" --default-actions '[{"Type": "fixed-response",
+                  "FixedResponseConfig": {"StatusCode": "404", "ContentType": "application/json",
+                  "MessageBody": "{\\"error_code\\":\\"ENDPOINT_NOT_FOUND\\",\\"message\\":\\"No rule for this path.\\"}"}}]'
+            """,
+        ),
     ),
     Cause(
         id=CauseId("edge-health-shadowed"),
@@ -264,5 +308,21 @@ CAUSES = (
         remedy="put the rule for the health path first",
         shows=Sign(_edge_health),
         reddens=(r"test_health\.py::test_health\[edge",),
+        fixes=snippets(
+            envoy="""
+                routes:
+                  - match: { path: /health } # before the rules with a prefix: the first that matches counts
+                    direct_response: { status: 200, body: { inline_string: '{"status":"ok"}' } }
+            """,
+            nginx="""
+                location = /health { # "=" comes before every other location
+                    default_type application/json;
+                    return 200 '{"status":"ok"}';
+                }
+            """,
+            aws="""
+                aws elbv2 set-rule-priorities --rule-priorities "RuleArn=$HEALTH_RULE_ARN,Priority=1"
+            """,
+        ),
     ),
 )

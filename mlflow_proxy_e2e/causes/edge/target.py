@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from mlflow_proxy_e2e import timeouts
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
 from mlflow_proxy_e2e.causes.patterns import EXTERNAL
+from mlflow_proxy_e2e.causes.snippets import TO_PROXY, snippets
 from mlflow_proxy_e2e.facts.facts import Facts
 from mlflow_proxy_e2e.facts.outage import edge_fails, nobody_answered, with_logs
 from mlflow_proxy_e2e.facts.sign import NO, UNKNOWN, UNTOLD, Reading, Shows, Sign
@@ -49,6 +50,40 @@ edge_nobody_answered = nobody_answered & at_edge & UNTOLD
 UNNAMED = (("the edge does not get the proxy's answer", edge_fails & with_logs & ~flag("edge", "UF", "UH")),)
 
 
+RIGHT_PORT = snippets(
+    envoy="""
+        clusters:
+          - name: proxy
+            type: STRICT_DNS
+            load_assignment:
+              cluster_name: proxy
+              endpoints:
+                - lb_endpoints:
+                    - endpoint: { address: { socket_address: { address: proxy.internal, port_value: 8001 } } }
+    """,
+    nginx=TO_PROXY["nginx"],
+    aws="""
+        aws elbv2 deregister-targets --target-group-arn "$PROXY_TARGET_GROUP_ARN" --targets "Id=$PROXY_ID,Port=$WRONG_PORT"
+        aws elbv2 register-targets --target-group-arn "$PROXY_TARGET_GROUP_ARN" --targets "Id=$PROXY_ID,Port=8001"
+    """,
+)
+OWN_HEALTH_PATH = snippets(
+    envoy="""
+        clusters:
+          - name: proxy
+            health_checks:
+              - timeout: 2s
+                interval: 10s
+                unhealthy_threshold: 3
+                healthy_threshold: 1
+                http_health_check: { path: /health } # the proxy's own, which needs no key
+    """,
+    aws="""
+        aws elbv2 modify-target-group --target-group-arn "$PROXY_TARGET_GROUP_ARN" \\
+          --health-check-path /health --health-check-port traffic-port --matcher HttpCode=200
+    """,
+)
+
 CAUSES = (
     Cause(
         id=CauseId("edge-port-refused"),
@@ -59,6 +94,7 @@ CAUSES = (
         remedy="use the proxy's port",
         shows=edge_fails & ~slow & flag("edge", "UF"),
         reddens=(EXTERNAL,),
+        fixes=RIGHT_PORT,
     ),
     Cause(
         id=CauseId("edge-connect-timeout"),
@@ -69,6 +105,12 @@ CAUSES = (
         remedy="allow the edge to reach the proxy's port",
         shows=(edge_fails & slow & flag("edge", "UF")) | edge_nobody_answered,
         reddens=(EXTERNAL,),
+        fixes=snippets(
+            aws="""
+                aws ec2 authorize-security-group-ingress --group-id "$PROXY_SECURITY_GROUP" \\
+                  --protocol tcp --port 8001 --source-group "$EDGE_SECURITY_GROUP"
+            """
+        ),
     ),
     Cause(
         id=CauseId("edge-upstream-silent"),
@@ -80,6 +122,7 @@ CAUSES = (
         reports=("mlflow#21470",),
         shows=(edge_fails & slow & ~flag("edge", "UF", "UH")) | edge_nobody_answered,
         reddens=(EXTERNAL,),
+        fixes=RIGHT_PORT,
     ),
     Cause(
         id=CauseId("no-healthy-target"),
@@ -101,6 +144,7 @@ CAUSES = (
         reports=("mlflow#13199", "mlflow#25075"),
         shows=_checked(lambda checks: bool(checks) and not _refused(checks)),
         reddens=(EXTERNAL,),
+        fixes=OWN_HEALTH_PATH,
     ),
     Cause(
         id=CauseId("health-behind-auth"),
@@ -111,5 +155,6 @@ CAUSES = (
         remedy="point the health check at the proxy's own health path, which needs no key",
         shows=_checked(_refused),
         reddens=(EXTERNAL,),
+        fixes=OWN_HEALTH_PATH,
     ),
 )

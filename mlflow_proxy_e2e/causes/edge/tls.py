@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
 from mlflow_proxy_e2e.causes.patterns import EXTERNAL
+from mlflow_proxy_e2e.causes.snippets import snippets
 from mlflow_proxy_e2e.facts.sign import UNTOLD
 from mlflow_proxy_e2e.facts.stopped import first_connection
 
 # An unknown authority and a missing intermediate certificate look the same to a client that does not know the authority.
 unproved = first_connection("certificate-unproved")
 
+
+# A certificate that AWS issues is renewed by AWS.
+ISSUED = snippets(
+    aws="""
+        aws acm request-certificate --domain-name mlflow.example.com --validation-method DNS
+        # once it is validated; AWS renews it by itself
+        aws elbv2 modify-listener --listener-arn "$HTTPS_LISTENER_ARN" --certificates "CertificateArn=$CERTIFICATE_ARN"
+    """
+)
 
 CAUSES = (
     Cause(
@@ -22,6 +32,7 @@ CAUSES = (
         reports=("mlflow#10029",),
         shows=first_connection("certificate-name"),
         reddens=(EXTERNAL,),
+        fixes=ISSUED,
     ),
     Cause(
         id=CauseId("tls-expired"),
@@ -33,6 +44,7 @@ CAUSES = (
         reports=("mlflow#4032",),
         shows=first_connection("certificate-expired"),
         reddens=(EXTERNAL,),
+        fixes=ISSUED,
     ),
     Cause(
         id=CauseId("tls-early"),
@@ -54,6 +66,26 @@ CAUSES = (
         reports=("mlflow#4032",),
         shows=unproved & UNTOLD,
         reddens=(EXTERNAL,),
+        fixes=snippets(
+            envoy="""
+                # of the DownstreamTlsContext
+                common_tls_context:
+                  tls_certificates:
+                    - certificate_chain: { filename: fullchain.pem } # the certificate, then the intermediate ones
+                      private_key: { filename: privkey.pem }
+            """,
+            nginx="""
+                server {
+                    listen 443 ssl;
+                    ssl_certificate fullchain.pem; # the certificate, then the intermediate ones
+                    ssl_certificate_key privkey.pem;
+                }
+            """,
+            aws="""
+                aws acm import-certificate --certificate-arn "$CERTIFICATE_ARN" --certificate fileb://cert.pem \\
+                  --private-key fileb://privkey.pem --certificate-chain fileb://chain.pem
+            """,
+        ),
     ),
     Cause(
         id=CauseId("tls-authority-unknown"),
@@ -74,6 +106,30 @@ CAUSES = (
         remedy="configure that listener with its certificate",
         shows=first_connection("not-tls"),
         reddens=(EXTERNAL,),
+        fixes=snippets(
+            envoy="""
+                filter_chains:
+                  - transport_socket:
+                      name: envoy.transport_sockets.tls
+                      typed_config:
+                        "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext
+                        common_tls_context:
+                          tls_certificates:
+                            - certificate_chain: { filename: fullchain.pem }
+                              private_key: { filename: privkey.pem }
+            """,
+            nginx="""
+                server {
+                    listen 443 ssl; # without "ssl", it is plain HTTP
+                    ssl_certificate fullchain.pem;
+                    ssl_certificate_key privkey.pem;
+                }
+            """,
+            aws="""
+                aws elbv2 modify-listener --listener-arn "$LISTENER_ARN" --protocol HTTPS --port 443 \\
+                  --certificates "CertificateArn=$CERTIFICATE_ARN" --ssl-policy ELBSecurityPolicy-TLS13-1-2-2021-06
+            """,
+        ),
     ),
     Cause(
         id=CauseId("tls-handshake"),
@@ -84,5 +140,23 @@ CAUSES = (
         remedy="check which TLS versions, server names and client certificates the server requires",
         shows=first_connection("no-tls"),
         reddens=(EXTERNAL,),
+        fixes=snippets(
+            envoy="""
+                # of the DownstreamTlsContext
+                require_client_certificate: false
+                common_tls_context:
+                  tls_params: { tls_minimum_protocol_version: TLSv1_2, tls_maximum_protocol_version: TLSv1_3 }
+            """,
+            nginx="""
+                server {
+                    ssl_protocols TLSv1.2 TLSv1.3;
+                    ssl_verify_client off;
+                }
+            """,
+            aws="""
+                aws elbv2 modify-listener --listener-arn "$HTTPS_LISTENER_ARN" \\
+                  --ssl-policy ELBSecurityPolicy-TLS13-1-2-2021-06 --mutual-authentication Mode=off
+            """,
+        ),
     ),
 )

@@ -8,6 +8,7 @@ from mlflow_proxy_e2e.causes.cause import Cause, CauseId
 from mlflow_proxy_e2e.causes.mlflow.serving import directly
 from mlflow_proxy_e2e.causes.patterns import ALL
 from mlflow_proxy_e2e.causes.proxy.paths import is_cut, wrong_path
+from mlflow_proxy_e2e.causes.snippets import snippets
 from mlflow_proxy_e2e.facts.facts import Facts
 from mlflow_proxy_e2e.facts.refused import host_refused
 from mlflow_proxy_e2e.facts.stopped import Stopped, mlflow_unknown, stops
@@ -46,5 +47,17 @@ CAUSES = (
         shows=directly(lambda reply: reply.status == 404)
         | (wrong_path & ~stops(is_cut) & mlflow_unknown).located("proxy", "mlflow"),
         reddens=(ALL,),
+        fixes=snippets(
+            envoy="""
+                routes:
+                  - match: { prefix: /mlflow/ }
+                    route: { cluster: mlflow, timeout: 0s } # without prefix_rewrite
+            """,
+            nginx="""
+                location /mlflow/ {
+                    proxy_pass http://mlflow.internal:5000; # without a path: everything is forwarded as it was sent
+                }
+            """,
+        ),
     ),
 )

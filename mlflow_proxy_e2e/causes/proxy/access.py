@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
 from mlflow_proxy_e2e.causes.patterns import ALL, DENIALS, ENDPOINTS, KEY_LIFETIME, ODD_KEYS, WITHOUT_KEY
+from mlflow_proxy_e2e.causes.snippets import AS_SENT, ASK, NORMALIZED, snippets
 from mlflow_proxy_e2e.facts.admission import (
     accepted_by_proxy,
     auth_is_ill,
@@ -233,6 +234,30 @@ preflight_forwarded = shared("preflight forwarded", on_each_route(_options_of_ml
 word_exempts = shared("a word exempts", _without_key(_spelled("?", "/health?")))
 
 
+CHECK_ALL = snippets(
+    envoy="""
+        routes: # ext_authz is asked on every route that does not disable it, whatever the method
+          - match: { path: /health } # exactly this path
+            direct_response: { status: 200, body: { inline_string: '{"status":"ok"}' } }
+            typed_per_filter_config:
+              envoy.filters.http.ext_authz:
+                "@type": type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute
+                disabled: true
+          - match: { prefix: /mlflow/ }
+            route: { cluster: mlflow, prefix_rewrite: /, timeout: 0s }
+    """,
+    nginx="""
+        server {
+            auth_request /authorize; # in every location that does not change it, whatever the method
+            location = /health { # exactly this path
+                auth_request off;
+                return 200 '{"status":"ok"}';
+            }
+        }
+    """,
+)
+NORMALIZE_AND_CHECK_ALL = snippets(envoy=NORMALIZED["Envoy"], nginx=CHECK_ALL["nginx"])
+
 CAUSES = (
     Cause(
         id=CauseId("key-check-off"),
@@ -244,6 +269,7 @@ CAUSES = (
         shows=straight_to_mlflow | wholly_open(_key_check_off),
         explains=HOLES_FOR_ALL,
         reddens=(*WITHOUT_KEY,),
+        fixes=ASK,
     ),
     Cause(
         id=CauseId("gate-open-in-part"),
@@ -265,6 +291,7 @@ CAUSES = (
             rf"{KEY_LIFETIME}::test_(revocation\[|client_waits)",
             r"test_identities_take_turns",
         ),
+        fixes=CHECK_ALL,
     ),
     Cause(
         id=CauseId("decided-without-asking"),
@@ -280,6 +307,7 @@ CAUSES = (
             rf"{ENDPOINTS}::test_who_may_call",
             r"test_identities_take_turns",
         ),
+        fixes=CHECK_ALL,
     ),
     Cause(
         id=CauseId("graphql-hole"),
@@ -294,6 +322,7 @@ CAUSES = (
             rf"{DENIALS}\w+\[.*-query-graphql",
             rf"{ENDPOINTS}.*-pages",
         ),
+        fixes=CHECK_ALL,
     ),
     Cause(
         id=CauseId("path-differential"),
@@ -309,6 +338,7 @@ CAUSES = (
             CauseId("exempt-path-left"),
         ),
         reddens=(r"test_bypass_paths\.py::test_odd_path_(without_key|of_denied_write)",),
+        fixes=NORMALIZE_AND_CHECK_ALL,
     ),
     Cause(
         id=CauseId("ajax-api-unguarded"),
@@ -324,6 +354,7 @@ CAUSES = (
             rf"{DENIALS}\w+\[.*-upload-artifact-from-page",
             r"test_denied_get_that_acts",
         ),
+        fixes=CHECK_ALL,
     ),
     Cause(
         id=CauseId("family-hole"),
@@ -338,6 +369,7 @@ CAUSES = (
             rf"{ENDPOINTS}.*-(other|pages)",
             rf"{DENIALS}\w+\[.*-(query-graphql|download-artifact-from-page|list-gateway-models|send-span)",
         ),
+        fixes=CHECK_ALL,
     ),
     Cause(
         id=CauseId("health-unguarded-anywhere"),
@@ -348,6 +380,7 @@ CAUSES = (
         remedy="exempt exactly one path of the proxy's own",
         shows=word_exempts,
         reddens=(EXEMPT_PATHS,),
+        fixes=CHECK_ALL,
     ),
     Cause(
         id=CauseId("exempt-path-left"),
@@ -358,6 +391,7 @@ CAUSES = (
         remedy="normalize the path before anything is decided, and exempt exactly one path of the proxy's own",
         shows=_read_without_key(lambda _: (_spelled("/api/", path) for path in OUT_OF_EXEMPT_PATHS)) & ~word_exempts,
         reddens=(EXEMPT_PATHS,),
+        fixes=NORMALIZE_AND_CHECK_ALL,
     ),
     Cause(
         id=CauseId("head-unguarded"),
@@ -368,6 +402,7 @@ CAUSES = (
         remedy=CHECK_EVERY_METHOD,
         shows=on_each_route(_head),
         reddens=(rf"{ENDPOINTS}::test_verbs",),
+        fixes=CHECK_ALL,
     ),
     Cause(
         id=CauseId("options-for-all"),
@@ -388,6 +423,7 @@ CAUSES = (
         remedy="answer preflights of known origins at the proxy, or require a key for every method",
         shows=preflight_forwarded,
         reddens=OPTIONS_TESTS,
+        fixes=CHECK_ALL,
     ),
     Cause(
         id=CauseId("other-verbs-unguarded"),
@@ -401,6 +437,7 @@ CAUSES = (
             ENDPOINTS,
             r"::test_(client_raises_)?denied_(write|step)",
         ),
+        fixes=CHECK_ALL,
     ),
     Cause(
         id=CauseId("hop-header-trusted"),
@@ -411,6 +448,20 @@ CAUSES = (
         remedy="refuse such requests: a client can send any header",
         shows=_without_key(*(_with(name, "1") for name in OWN_HEADERS)),
         reddens=(r"test_bypass_headers\.py::test_named_caller_\w+\[.*-odd",),
+        fixes=snippets(
+            envoy="""
+                routes: # the first one
+                  - match: { prefix: /, headers: [ { name: x-mlflow-proxy-hop, present_match: true } ] }
+                    direct_response: { status: 508 }
+            """,
+            nginx="""
+                server {
+                    if ($http_x_mlflow_proxy_hop) {
+                        return 508;
+                    }
+                }
+            """,
+        ),
     ),
     Cause(
         id=CauseId("identity-header-trusted"),
@@ -421,6 +472,29 @@ CAUSES = (
         remedy="remove these headers before anything else is decided",
         shows=_without_key(*(_with(name, "admin") for name in USER_HEADERS)),
         reddens=(r"test_bypass_headers\.py::test_named_caller",),
+        fixes=snippets(
+            envoy="""
+                # of the HttpConnectionManager
+                common_http_protocol_options: { headers_with_underscores_action: DROP_HEADER } # X_Auth_User is the same to WSGI
+                early_header_mutation_extensions: # before anything is decided
+                  - name: envoy.http.early_header_mutation.header_mutation
+                    typed_config:
+                      "@type": type.googleapis.com/envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation
+                      mutations: [ { remove: x-auth-user }, { remove: x-auth-key-id } ]
+            """,
+            nginx="""
+                server {
+                    underscores_in_headers off; # X_Auth_User is the same to WSGI
+                    location /mlflow/ {
+                        auth_request /authorize;
+                        auth_request_set $caller_user $upstream_http_x_auth_user;
+                        auth_request_set $caller_key_id $upstream_http_x_auth_key_id;
+                        proxy_set_header X-Auth-User $caller_user; # in place of the client's
+                        proxy_set_header X-Auth-Key-Id $caller_key_id;
+                    }
+                }
+            """,
+        ),
     ),
     Cause(
         id=CauseId("claim-trusted"),
@@ -431,6 +505,19 @@ CAUSES = (
         remedy="require a key on every path, and take a client's address only from the connection",
         shows=on_each_route(_believed),
         reddens=(r"test_bypass_headers\.py::test_",),
+        fixes=snippets(
+            envoy="""
+                # of the HttpConnectionManager
+                use_remote_address: true # the address of the connection, whatever a client writes into X-Forwarded-For
+                xff_num_trusted_hops: 0 # how many trusted proxies are in front of this one
+            """,
+            nginx="""
+                location /mlflow/ {
+                    satisfy all; # with "any", a permitted address needs no key
+                    auth_request /authorize;
+                }
+            """,
+        ),
     ),
     Cause(
         id=CauseId("path-from-host"),
@@ -441,6 +528,7 @@ CAUSES = (
         remedy="use only the path in the request line, and refuse a Host that is more than a name and a port",
         shows=_read_without_key(_with_path_in_host),
         reddens=(r"test_bypass_headers\.py::test_host_",),
+        fixes=snippets(nginx=AS_SENT["nginx"]),
     ),
     Cause(
         id=CauseId("original-url-honoured"),
@@ -451,6 +539,22 @@ CAUSES = (
         remedy="ignore the header, or remove it before the check",
         shows=_rewritten(*(_with(name, HARMLESS_WRITE.path) for name in URL_HEADERS)),
         reddens=(r"test_bypass_headers\.py::test_path_in_header",),
+        fixes=snippets(
+            envoy="""
+                # of the HttpConnectionManager
+                early_header_mutation_extensions: # before anything is decided
+                  - name: envoy.http.early_header_mutation.header_mutation
+                    typed_config:
+                      "@type": type.googleapis.com/envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation
+                      mutations: [ { remove: x-original-url }, { remove: x-rewrite-url } ]
+            """,
+            nginx="""
+                location /mlflow/ {
+                    proxy_set_header X-Original-URL "";
+                    proxy_set_header X-Rewrite-URL "";
+                }
+            """,
+        ),
     ),
     Cause(
         id=CauseId("method-override-honoured"),
@@ -461,6 +565,26 @@ CAUSES = (
         remedy="ignore the header, or remove it before the check",
         shows=_rewritten(*(_with(name, "DELETE") for name in METHOD_HEADERS)),
         reddens=(r"test_bypass_headers\.py::test_method_(in_header_)?of_denied",),
+        fixes=snippets(
+            envoy="""
+                # of the HttpConnectionManager
+                early_header_mutation_extensions: # before anything is decided
+                  - name: envoy.http.early_header_mutation.header_mutation
+                    typed_config:
+                      "@type": type.googleapis.com/envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation
+                      mutations:
+                        - remove: x-http-method-override
+                        - remove: x-http-method
+                        - remove: x-method-override
+            """,
+            nginx="""
+                location /mlflow/ {
+                    proxy_set_header X-HTTP-Method-Override "";
+                    proxy_set_header X-HTTP-Method "";
+                    proxy_set_header X-Method-Override "";
+                }
+            """,
+        ),
     ),
     Cause(
         id=CauseId("forwarded-before-check"),
@@ -484,5 +608,6 @@ CAUSES = (
         remedy="ask about the call as it will be forwarded to MLflow",
         shows=forbidden_and_keys_asked_for.located("auth", "proxy"),
         reddens=(ALL,),
+        fixes=ASK,
     ),
 )

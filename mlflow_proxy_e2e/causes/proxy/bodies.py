@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
 from mlflow_proxy_e2e.causes.patterns import ALL, CONVERSATIONS, DENIALS, ENDPOINTS, LARGE_DOWNLOADS, LARGE_UPLOADS
+from mlflow_proxy_e2e.causes.snippets import snippets
 from mlflow_proxy_e2e.facts.comparisons import differs, in_sandbox, repeats, unless
 from mlflow_proxy_e2e.facts.facts import READ, Facts
 from mlflow_proxy_e2e.facts.question import Reply
@@ -144,6 +145,24 @@ def _keeps(upload: Callable[[Sandbox, object], Request], content: bytes) -> Call
 large_upload_cut = needing("artifacts", "large-bodies") & in_sandbox(_keeps(Sandbox.large_file, LARGE))
 
 
+CODING_LEFT = snippets(
+    envoy="""
+        routes:
+          - match: { prefix: /mlflow/ }
+            route: { cluster: mlflow, prefix_rewrite: /, timeout: 0s }
+            typed_per_filter_config:
+              envoy.filters.http.compressor:
+                "@type": type.googleapis.com/envoy.extensions.filters.http.compressor.v3.CompressorPerRoute
+                disabled: true
+    """,
+    nginx="""
+        location /mlflow/ {
+            gzip off;
+            gunzip off;
+        }
+    """,
+)
+
 CAUSES = (
     Cause(
         id=CauseId("delete-body-dropped"),
@@ -210,6 +229,14 @@ CAUSES = (
             r"test_chunked_upload|test_odd_upload\[.*(chunk|trailers)|gzip-in-chunks",
             r"test_(artifacts|model_registration|logged_model_artifacts|own_client)\.py",
         ),
+        fixes=snippets(
+            nginx="""
+                location /mlflow/ {
+                    proxy_http_version 1.1; # most versions use 1.0 by default
+                    proxy_set_header Connection "";
+                }
+            """
+        ),
     ),
     Cause(
         id=CauseId("answer-cut"),
@@ -220,6 +247,13 @@ CAUSES = (
         remedy="stream answers",
         shows=download_cut & holds(lambda facts: True if facts.direct else None),
         reddens=(*LARGE_DOWNLOADS,),
+        fixes=snippets(
+            nginx="""
+                location /mlflow/ {
+                    proxy_buffering off;
+                }
+            """
+        ),
     ),
     Cause(
         id=CauseId("answer-body-lost"),
@@ -240,6 +274,14 @@ CAUSES = (
         remedy="stream requests",
         shows=_kept(SOME) | large_upload_cut | (download_cut & holds(lambda facts: False if facts.direct else None)),
         reddens=(*LARGE_UPLOADS,),
+        fixes=snippets(
+            nginx="""
+                location /mlflow/ {
+                    proxy_request_buffering off;
+                    proxy_http_version 1.1; # for bodies of unknown length
+                }
+            """
+        ),
     ),
     Cause(
         id=CauseId("content-recoded"),
@@ -256,6 +298,7 @@ CAUSES = (
             r"test_coded_answer\[\w+-(none|br)?\]",
             r"test_ui\.py",
         ),
+        fixes=CODING_LEFT,
     ),
     Cause(
         id=CauseId("strong-tag-kept"),
@@ -267,6 +310,7 @@ CAUSES = (
         reports=("https://www.rfc-editor.org/rfc/rfc9110.html#section-8.8.3.3",),
         shows=needing("ui") & on_routes(_tag_kept),
         reddens=(r"test_coded_answer\[\w+-(\*|gzip|identity)",),
+        fixes=CODING_LEFT,
     ),
     Cause(
         id=CauseId("coding-headers-kept"),
@@ -281,6 +325,7 @@ CAUSES = (
             rf"^(?!.*(test_(bypass_\w+|fidelity_\w+|same_answers|every_endpoint|slow_calls|health)\.py|{DENIALS})).",
             r"test_coded_answer\[\w+-(\*|gzip|identity)",
         ),
+        fixes=snippets(nginx=CODING_LEFT["nginx"]),
     ),
     Cause(
         id=CauseId("request-decompressed"),
@@ -291,5 +336,14 @@ CAUSES = (
         remedy="pass compressed bodies through",
         shows=_kept(ZIPPED, CODED),
         reddens=(r"test_fidelity_transfer\.py::test_(odd_upload|coded_request)\[.*gzip",),
+        fixes=snippets(
+            envoy="""
+                http_filters:
+                  - name: envoy.filters.http.decompressor
+                    typed_config:
+                      "@type": type.googleapis.com/envoy.extensions.filters.http.decompressor.v3.Decompressor
+                      request_direction_config: { common_config: { enabled: { default_value: false, runtime_key: none } } }
+            """
+        ),
     ),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
 from mlflow_proxy_e2e.causes.patterns import WITHOUT_KEY
+from mlflow_proxy_e2e.causes.snippets import snippets
 from mlflow_proxy_e2e.facts.admission import is_kept_for_others, open_gate
 from mlflow_proxy_e2e.facts.comparisons import in_sandbox
 from mlflow_proxy_e2e.facts.facts import Facts
@@ -55,6 +56,13 @@ CAUSES = (
         reddens=(
             r"test_fidelity_connections\.py",
             *WITHOUT_KEY,
+        ),
+        fixes=snippets(
+            nginx="""
+                location /mlflow/ {
+                    proxy_cache off;
+                }
+            """
         ),
     ),
 )

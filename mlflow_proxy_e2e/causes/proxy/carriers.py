@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
 from mlflow_proxy_e2e.causes.patterns import ODD_KEYS
+from mlflow_proxy_e2e.causes.snippets import ASK
 from mlflow_proxy_e2e.facts.admission import is_open_to_everybody
 from mlflow_proxy_e2e.facts.facts import READ, Facts
 from mlflow_proxy_e2e.facts.question import Question, Reply
@@ -49,6 +50,7 @@ CAUSES = (
         remedy="pass both headers to the check: Authorization and X-API-Key",
         shows=ignored.at("proxy"),
         reddens=(r"x-api-key",),
+        fixes=ASK,
     ),
     Cause(
         id=CauseId("last-key-counts"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
+from mlflow_proxy_e2e.causes.snippets import snippets
 from mlflow_proxy_e2e.facts.comparisons import in_sandbox
 from mlflow_proxy_e2e.facts.facts import Facts
 from mlflow_proxy_e2e.facts.question import Reply
@@ -43,6 +44,22 @@ CAUSES = (
             r"test_duplicate_writes\.py",
             r"test_writes_in_flight",
         ),
+        fixes=snippets(
+            envoy="""
+                routes:
+                  - match: { prefix: /mlflow/ }
+                    route:
+                      cluster: mlflow
+                      prefix_rewrite: /
+                      timeout: 0s
+                      retry_policy: { retry_on: connect-failure, num_retries: 1 } # not 5xx or reset: MLflow may have done it
+            """,
+            nginx="""
+                location /mlflow/ {
+                    proxy_next_upstream off;
+                }
+            """,
+        ),
     ),
     Cause(
         id=CauseId("shadow-traffic"),
@@ -56,6 +73,22 @@ CAUSES = (
             r"test_one_run_for_each_call",
             r"test_duplicate_writes\.py",
             r"test_writes_in_flight",
+        ),
+        fixes=snippets(
+            envoy="""
+                routes:
+                  - match: { prefix: /mlflow/ }
+                    route:
+                      cluster: mlflow
+                      prefix_rewrite: /
+                      timeout: 0s
+                      request_mirror_policies: [] # nor in the virtual host
+            """,
+            nginx="""
+                location /mlflow/ {
+                    mirror off;
+                }
+            """,
         ),
     ),
 )

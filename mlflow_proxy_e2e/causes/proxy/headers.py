@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
 from mlflow_proxy_e2e.causes.patterns import COMPARED, CONVERSATIONS, ENDPOINTS, OPEN_CONNECTIONS, OTLP
+from mlflow_proxy_e2e.causes.snippets import KEEP_ALIVE, snippets
 from mlflow_proxy_e2e.facts.comparisons import differs, in_sandbox, status_differs, unless
 from mlflow_proxy_e2e.facts.facts import READ, Facts
 from mlflow_proxy_e2e.facts.question import Reply
@@ -114,6 +115,21 @@ def _closes_each_time(facts: Facts, route: Route) -> Reply | None:
 connection_closed = shared("connection closed each time", on_each_route(_closes_each_time))
 
 
+WITHOUT_CACHE = snippets(
+    nginx="""
+        location /mlflow/ {
+            proxy_cache off; # a cache asks for whole files, without Range and If-None-Match
+        }
+    """
+)
+ALL_HEADERS = snippets(
+    nginx="""
+        location /mlflow/ {
+            proxy_pass_request_headers on; # "off" belongs only into the location that asks the auth service
+        }
+    """
+)
+
 CAUSES = (
     Cause(
         id=CauseId("range-dropped"),
@@ -128,6 +144,7 @@ CAUSES = (
             r"test_conditional_request\[.*range",
             r"test_download_part",
         ),
+        fixes=WITHOUT_CACHE,
     ),
     Cause(
         id=CauseId("conditions-dropped"),
@@ -141,6 +158,7 @@ CAUSES = (
             r"test_conditional_request\[.*(none|modified)",
             r"test_ui\.py::test_not_modified",
         ),
+        fixes=WITHOUT_CACHE,
     ),
     Cause(
         id=CauseId("experiment-id-dropped"),
@@ -156,6 +174,7 @@ CAUSES = (
             r"test_fidelity_(requests\.py::test_header_value|transfer\.py::test_coded_request)",
             CONVERSATIONS,
         ),
+        fixes=ALL_HEADERS,
     ),
     Cause(
         id=CauseId("workspace-dropped"),
@@ -166,6 +185,7 @@ CAUSES = (
         remedy=FORWARD_ALL,
         shows=on_routes(_workspace_unnamed),
         reddens=(r"test_workspaces\.py::test_workspace_header",),
+        fixes=ALL_HEADERS,
     ),
     Cause(
         id=CauseId("security-headers-dropped"),
@@ -207,6 +227,13 @@ CAUSES = (
             *COMPARED,
             ENDPOINTS,
         ),
+        fixes=snippets(
+            nginx="""
+                location /mlflow/ {
+                    charset off;
+                }
+            """
+        ),
     ),
     Cause(
         id=CauseId("cors-opened"),
@@ -220,6 +247,30 @@ CAUSES = (
             *COMPARED,
             r"test_no_answer_is_for_others_pages",
         ),
+        fixes=snippets(
+            envoy="""
+                routes: # with the filter envoy.filters.http.cors; or leave both out, and list the origin in --cors-allowed-origins
+                  - match: { prefix: /mlflow/ }
+                    route: { cluster: mlflow, prefix_rewrite: /, timeout: 0s }
+                    typed_per_filter_config:
+                      envoy.filters.http.cors:
+                        "@type": type.googleapis.com/envoy.extensions.filters.http.cors.v3.CorsPolicy
+                        allow_origin_string_match: [ { exact: https://notebooks.example.com } ]
+            """,
+            nginx="""
+                http { # or leave this out, and list the origin in --cors-allowed-origins
+                    map $http_origin $allowed_origin {
+                        https://notebooks.example.com $http_origin;
+                    }
+                    server {
+                        location /mlflow/ {
+                            add_header Access-Control-Allow-Origin $allowed_origin always; # none, if it is empty
+                            add_header Vary Origin always;
+                        }
+                    }
+                }
+            """,
+        ),
     ),
     Cause(
         id=CauseId("origin-403"),
@@ -230,6 +281,19 @@ CAUSES = (
         remedy="list the public origin in --cors-allowed-origins, or remove Origin from forwarded requests",
         shows=on_routes(_own_origin),
         reddens=(r"test_ui\.py::test_write_of_page",),
+        fixes=snippets(
+            envoy="""
+                routes:
+                  - match: { prefix: /mlflow/ }
+                    route: { cluster: mlflow, prefix_rewrite: /, timeout: 0s }
+                    request_headers_to_remove: [ origin ]
+            """,
+            nginx="""
+                location /mlflow/ {
+                    proxy_set_header Origin "";
+                }
+            """,
+        ),
     ),
     Cause(
         id=CauseId("keep-alive-off"),
@@ -240,5 +304,6 @@ CAUSES = (
         remedy="let clients keep their connections open",
         shows=connection_closed.at("proxy"),
         reddens=(*OPEN_CONNECTIONS,),
+        fixes=KEEP_ALIVE,
     ),
 )

@@ -9,6 +9,7 @@ from dataclasses import replace
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
 from mlflow_proxy_e2e.causes.patterns import ENDPOINTS, LARGE_UPLOADS, OTLP
 from mlflow_proxy_e2e.causes.proxy.headers import SPANS_OF_EXPERIMENT
+from mlflow_proxy_e2e.causes.snippets import LONG_HEADERS, snippets
 from mlflow_proxy_e2e.facts.comparisons import in_sandbox, limited, method_blocked, status_differs, status_is_not, unless
 from mlflow_proxy_e2e.facts.facts import READ, Facts
 from mlflow_proxy_e2e.facts.question import Reply
@@ -82,6 +83,32 @@ large_upload_refused = needing("large-bodies") & _refuses(Sandbox.large_file, 41
 large_body_refused = shared("large body refused", small_body_refused | large_upload_refused)
 
 
+ANY_SIZE = snippets(
+    envoy="""
+        routes:
+          - match: { prefix: /mlflow/ }
+            route: { cluster: mlflow, prefix_rewrite: /, timeout: 0s }
+            typed_per_filter_config: # the buffer filter has a limit
+              envoy.filters.http.buffer:
+                "@type": type.googleapis.com/envoy.extensions.filters.http.buffer.v3.BufferPerRoute
+                disabled: true
+    """,
+    nginx="""
+        server { # not only in a location: the request of auth_request is limited as well
+            client_max_body_size 0;
+        }
+    """,
+)
+ALL_METHODS = snippets(
+    nginx="""
+        location /mlflow/ {
+            limit_except GET POST PUT PATCH DELETE OPTIONS { # GET includes HEAD
+                deny all;
+            }
+        }
+    """
+)
+
 CAUSES = (
     Cause(
         id=CauseId("method-filter"),
@@ -98,6 +125,7 @@ CAUSES = (
             r"::test_(client_raises_)?denied_(write|step)",
             r"test_(prompts|logged_models|model_registration)\.py",
         ),
+        fixes=ALL_METHODS,
     ),
     Cause(
         id=CauseId("head-refused"),
@@ -111,6 +139,7 @@ CAUSES = (
             r"test_(ui|fidelity_transfer)\.py::test_head",
             rf"{ENDPOINTS}::test_verbs",
         ),
+        fixes=ALL_METHODS,
     ),
     Cause(
         id=CauseId("chunked-refused"),
@@ -168,6 +197,7 @@ CAUSES = (
             r"test_query_in_log",
             r"test_fidelity_names\.py",
         ),
+        fixes=LONG_HEADERS,
     ),
     Cause(
         id=CauseId("headers-limited"),
@@ -178,6 +208,12 @@ CAUSES = (
         remedy="allow at least 100 headers",
         shows=on_routes(unless(replace(READ, headers=MANY_HEADERS), status_is_not(400, 431, 500))),
         reddens=(r"test_many_headers",),
+        fixes=snippets(
+            envoy="""
+                # of the HttpConnectionManager
+                common_http_protocol_options: { max_headers_count: 200 } # the default is 100
+            """
+        ),
     ),
     Cause(
         id=CauseId("body-size-limit"),
@@ -190,5 +226,6 @@ CAUSES = (
         shows=large_body_refused.at("proxy"),
         explains=(CauseId("trace-size-limit"),),
         reddens=(*LARGE_UPLOADS,),
+        fixes=ANY_SIZE,
     ),
 )

@@ -7,6 +7,7 @@ from dataclasses import replace
 from urllib.parse import urlsplit
 
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
+from mlflow_proxy_e2e.causes.snippets import snippets
 from mlflow_proxy_e2e.checks.leaks import internal_addresses
 from mlflow_proxy_e2e.facts.facts import Facts
 from mlflow_proxy_e2e.facts.question import Reply
@@ -68,5 +69,29 @@ CAUSES = (
         remedy="have the path only say whether the service works, or serve it on a port that is not public",
         shows=_says(_an_address),
         reddens=(r"test_secrets\.py::test_open_path",),
+        fixes=snippets(
+            envoy="""
+                routes:
+                  - match: { path: /health }
+                    direct_response: { status: 200, body: { inline_string: '{"status":"ok"}' } }
+                    typed_per_filter_config: # no key is needed
+                      envoy.filters.http.ext_authz:
+                        "@type": type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute
+                        disabled: true
+            """,
+            nginx="""
+                http {
+                    server {
+                        location = /health {
+                            return 200 '{"status":"ok"}';
+                        }
+                    }
+                    server {
+                        listen 127.0.0.1:8090; # not public
+                        location = /status { stub_status; }
+                    }
+                }
+            """,
+        ),
     ),
 )

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
 from mlflow_proxy_e2e.causes.patterns import ALL, ENDPOINTS, OTLP
+from mlflow_proxy_e2e.causes.snippets import AS_SENT, BY_NAME, NORMALIZED, snippets
 from mlflow_proxy_e2e.facts.comparisons import by_mlflow, in_sandbox, lacks, unless
 from mlflow_proxy_e2e.facts.facts import EDGE_ROUTE, READ, Facts
 from mlflow_proxy_e2e.facts.outage import fails_at_once, only_without_logs, waited_in_vain, with_logs
@@ -143,6 +144,7 @@ CAUSES = (
         remedy="strip the prefix, or start MLflow with --static-prefix",
         shows=wrong_path & stops(_is_whole),
         reddens=(ALL,),
+        fixes=AS_SENT,
     ),
     Cause(
         id=CauseId("strip-twice"),
@@ -153,6 +155,7 @@ CAUSES = (
         remedy="strip only the prefix",
         shows=wrong_path & stops(is_cut),
         reddens=(ALL,),
+        fixes=AS_SENT,
     ),
     Cause(
         id=CauseId("path-lost"),
@@ -163,6 +166,7 @@ CAUSES = (
         remedy="keep the rest of the path in the rewrite",
         shows=start_page,
         reddens=(ALL,),
+        fixes=AS_SENT,
     ),
     Cause(
         id=CauseId("slash-appended"),
@@ -190,6 +194,7 @@ CAUSES = (
             r"test_chunked_upload|test_odd_upload\[.*(chunk|trailers)",  # the same framework takes them
             ENDPOINTS,
         ),
+        fixes=AS_SENT,
     ),
     Cause(
         id=CauseId("proxy-loop"),
@@ -200,6 +205,7 @@ CAUSES = (
         remedy="use MLflow's service-discovery name as the upstream",
         shows=(loop & ~stops(_is_seen_at_edge)) | looks_like_loop,
         reddens=(ALL,),
+        fixes=BY_NAME,
     ),
     Cause(
         id=CauseId("loop-through-edge"),
@@ -210,6 +216,7 @@ CAUSES = (
         remedy="use MLflow's service-discovery name as the upstream",
         shows=(loop & stops(_is_seen_at_edge)) | looks_like_loop,
         reddens=(ALL,),
+        fixes=BY_NAME,
     ),
     Cause(
         id=CauseId("loop-unnoticed"),
@@ -220,6 +227,30 @@ CAUSES = (
         remedy="use MLflow's service-discovery name as the upstream, and answer 508 to requests that come back",
         shows=(with_logs & stops(_goes_round) & logged("proxy", "path", lambda said: len(said) > 1)) | refused_like_nobody,
         reddens=(ALL,),
+        fixes=snippets(
+            envoy="""
+                routes: # these two first
+                  - match: { prefix: /, headers: [ { name: x-mlflow-proxy-hop, present_match: true } ] }
+                    direct_response: { status: 508 }
+                    typed_per_filter_config: # the key is already removed
+                      envoy.filters.http.ext_authz:
+                        "@type": type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute
+                        disabled: true
+                  - match: { prefix: /mlflow/ }
+                    route: { cluster: mlflow, prefix_rewrite: /, timeout: 0s }
+                    request_headers_to_add: [ { header: { key: x-mlflow-proxy-hop, value: "1" } } ]
+            """,
+            nginx="""
+                server {
+                    if ($http_x_mlflow_proxy_hop) {
+                        return 508;
+                    }
+                    location /mlflow/ {
+                        proxy_set_header X-MLflow-Proxy-Hop 1;
+                    }
+                }
+            """,
+        ),
     ),
     Cause(
         id=CauseId("health-shadowed"),
@@ -230,6 +261,22 @@ CAUSES = (
         remedy="put the rule for /health first",
         shows=Sign(_proxy_health),
         reddens=(r"test_health\.py::test_health\[proxy",),
+        fixes=snippets(
+            envoy="""
+                routes:
+                  - match: { path: /health } # before the rules with a prefix: the first that matches counts
+                    direct_response: { status: 200, body: { inline_string: '{"status":"ok"}' } }
+                    typed_per_filter_config: # no key is needed
+                      envoy.filters.http.ext_authz:
+                        "@type": type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute
+                        disabled: true
+            """,
+            nginx="""
+                location = /health { # "=" comes before every other location
+                    return 200 '{"status":"ok"}';
+                }
+            """,
+        ),
     ),
     Cause(
         id=CauseId("percent-decoded-twice"),
@@ -245,6 +292,7 @@ CAUSES = (
             r"test_experiments\.py::test_get_experiment",
             r"\[.*-percent",
         ),
+        fixes=snippets(nginx=AS_SENT["nginx"]),
     ),
     Cause(
         id=CauseId("slash-decode"),
@@ -260,6 +308,7 @@ CAUSES = (
             r"test_bypass_paths\.py.*encoded-slashes",
             r"tag_of_any_key\[.*delimiters",
         ),
+        fixes=snippets(envoy=NORMALIZED["Envoy"], nginx=AS_SENT["nginx"]),
     ),
     Cause(
         id=CauseId("path-lowercased"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
 from mlflow_proxy_e2e.causes.patterns import CONVERSATIONS
+from mlflow_proxy_e2e.causes.snippets import AS_SENT, snippets
 from mlflow_proxy_e2e.facts.comparisons import MLFLOWS_CODES, in_sandbox, lacks, repeats, unless
 from mlflow_proxy_e2e.facts.facts import READ, Facts
 from mlflow_proxy_e2e.facts.question import Reply
@@ -62,6 +63,7 @@ CAUSES = (
             rf"{CONVERSATIONS}|test_gateway\.py::test_(look_up\[.*provider|look_up_one|unknown)",
             r"::test_(merge_trace|failed_write_is_forwarded_once|list_and_download|client_falls_back|others_during_upload)",
         ),
+        fixes=AS_SENT,
     ),
     Cause(
         id=CauseId("query-collapse"),
@@ -106,6 +108,7 @@ CAUSES = (
             r"test_experiments\.py::test_get_experiment|\[.*-percent",
             r"test_fidelity_names\.py",
         ),
+        fixes=snippets(nginx=AS_SENT["nginx"]),
     ),
     Cause(
         id=CauseId("plus-decoded"),
@@ -120,5 +123,6 @@ CAUSES = (
             r"test_query\[.*-plus",
             r"test_experiments\.py::test_get_experiment",
         ),
+        fixes=snippets(nginx=AS_SENT["nginx"]),
     ),
 )

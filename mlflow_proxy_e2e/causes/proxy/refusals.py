@@ -8,6 +8,7 @@ from typing import Literal
 
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
 from mlflow_proxy_e2e.causes.patterns import COMPARED, ERRORS, REFUSALS, THROTTLED, UNAUTHENTICATED
+from mlflow_proxy_e2e.causes.snippets import snippets
 from mlflow_proxy_e2e.facts.comparisons import unless
 from mlflow_proxy_e2e.facts.facts import READ, Facts
 from mlflow_proxy_e2e.facts.intermittent import differs_when_repeated, where_intermittent
@@ -113,6 +114,41 @@ UNNAMED = (
 )
 
 
+OWN_ANSWERS = snippets(
+    envoy="""
+        local_reply_config: # of the HttpConnectionManager, for its own answers: MLflow's pass unchanged
+          mappers:
+            - filter: { status_code_filter: { comparison: { op: EQ, value: { default_value: 401, runtime_key: none } } } }
+              body_format_override: { json_format: { error_code: UNAUTHENTICATED, message: A valid API key is required. } }
+            - filter: { status_code_filter: { comparison: { op: EQ, value: { default_value: 403, runtime_key: none } } } }
+              body_format_override: { json_format: { error_code: PERMISSION_DENIED, message: The key does not permit it. } }
+            - filter: { response_flag_filter: { flags: [ UF, UH, UC ] } }
+              status_code: 502
+              body_format_override: { json_format: { error_code: TEMPORARILY_UNAVAILABLE, message: MLflow is away. } }
+    """,
+    nginx="""
+        location /mlflow/ {
+            error_page 401 = @unauthenticated;
+            error_page 502 = @unreachable; # and likewise 403, 500 and 504
+        }
+        location @unauthenticated {
+            default_type application/json;
+            return 401 '{"error_code":"UNAUTHENTICATED","message":"A valid API key is required."}';
+        }
+        location @unreachable {
+            default_type application/json;
+            return 502 '{"error_code":"TEMPORARILY_UNAVAILABLE","message":"MLflow cannot be reached."}';
+        }
+    """,
+)
+MLFLOWS_ERRORS = snippets(
+    nginx="""
+        location /mlflow/ {
+            proxy_intercept_errors off; # otherwise error_page replaces MLflow's errors, too
+        }
+    """
+)
+
 CAUSES = (
     Cause(
         id=CauseId("denial-in-other-shape"),
@@ -123,6 +159,7 @@ CAUSES = (
         remedy=MLFLOWS_SHAPE,
         shows=one_in_other_shape & (refused_with("detail") | refused_with("html")),
         reddens=(*UNAUTHENTICATED,),
+        fixes=OWN_ANSWERS,
     ),
     Cause(
         id=CauseId("login-redirect"),
@@ -133,6 +170,25 @@ CAUSES = (
         remedy="answer 401",
         shows=refused_with("login"),
         reddens=(*UNAUTHENTICATED,),
+        fixes=snippets(
+            envoy="""
+                http_filters:
+                  - name: envoy.filters.http.oauth2
+                    typed_config:
+                      "@type": type.googleapis.com/envoy.extensions.filters.http.oauth2.v3.OAuth2
+                      config:
+                        deny_redirect_matcher: [ { name: ":path", string_match: { prefix: /mlflow/ } } ] # 401 instead
+            """,
+            nginx="""
+                location /mlflow/ {
+                    error_page 401 = @unauthenticated; # in place of a redirect to a page
+                }
+                location @unauthenticated {
+                    default_type application/json;
+                    return 401 '{"error_code":"UNAUTHENTICATED","message":"A valid API key is required."}';
+                }
+            """,
+        ),
     ),
     Cause(
         id=CauseId("challenge-missing"),
@@ -143,6 +199,26 @@ CAUSES = (
         remedy="send WWW-Authenticate with every 401",
         shows=refused_with("challenge"),
         reddens=(*UNAUTHENTICATED,),
+        fixes=snippets(
+            envoy="""
+                local_reply_config: # of the HttpConnectionManager
+                  mappers:
+                    - filter: { status_code_filter: { comparison: { op: EQ, value: { default_value: 401, runtime_key: none } } } }
+                      headers_to_add:
+                        - append_action: OVERWRITE_IF_EXISTS_OR_ADD
+                          header: { key: www-authenticate, value: 'Bearer realm="mlflow"' }
+            """,
+            nginx="""
+                location /mlflow/ {
+                    error_page 401 = @unauthenticated;
+                }
+                location @unauthenticated { # a WWW-Authenticate of the auth service is passed on by itself
+                    default_type application/json;
+                    add_header WWW-Authenticate 'Bearer realm="mlflow"' always;
+                    return 401 '{"error_code":"UNAUTHENTICATED","message":"A valid API key is required."}';
+                }
+            """,
+        ),
     ),
     Cause(
         id=CauseId("retry-after-missing"),
@@ -153,6 +229,31 @@ CAUSES = (
         remedy="pass on the auth service's Retry-After",
         shows=refused_with("retry"),
         reddens=(*THROTTLED,),
+        fixes=snippets(
+            envoy="""
+                http_filters:
+                  - name: envoy.filters.http.ext_authz
+                    typed_config:
+                      "@type": type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthz
+                      http_service:
+                        server_uri: { uri: http://auth.internal:8002, cluster: auth, timeout: 3s }
+                        path_prefix: /authorize
+                        authorization_response: { allowed_client_headers: { patterns: [ { exact: retry-after } ] } }
+            """,
+            nginx="""
+                location /mlflow/ {
+                    auth_request_set $auth_status $upstream_status;
+                    auth_request_set $retry_after $upstream_http_retry_after;
+                    error_page 500 = @not_decided; # what auth_request makes of a 429
+                }
+                location @not_decided {
+                    default_type application/json;
+                    add_header Retry-After $retry_after always;
+                    if ($auth_status = 429) { return 429 '{"error_code":"REQUEST_LIMIT_EXCEEDED","message":"Over the limit."}'; }
+                    return 503 '{"error_code":"TEMPORARILY_UNAVAILABLE","message":"API keys cannot be checked right now."}';
+                }
+            """,
+        ),
     ),
     Cause(
         id=CauseId("error-detail"),
@@ -163,6 +264,7 @@ CAUSES = (
         remedy=MLFLOWS_SHAPE,
         shows=all_in_other_shape & refused_with("detail"),
         reddens=(*REFUSALS,),
+        fixes=OWN_ANSWERS,
     ),
     Cause(
         id=CauseId("error-html"),
@@ -173,6 +275,7 @@ CAUSES = (
         remedy=MLFLOWS_SHAPE,
         shows=all_in_other_shape & refused_with("html"),
         reddens=(*REFUSALS,),
+        fixes=OWN_ANSWERS,
     ),
     Cause(
         id=CauseId("error-shape"),
@@ -202,6 +305,7 @@ CAUSES = (
             *ERRORS,
             *COMPARED,
         ),
+        fixes=MLFLOWS_ERRORS,
     ),
     Cause(
         id=CauseId("status-rewritten"),
@@ -225,5 +329,6 @@ CAUSES = (
             r"test_identities_take_turns",
             r"test_no_log_has_a_key",
         ),
+        fixes=MLFLOWS_ERRORS,
     ),
 )

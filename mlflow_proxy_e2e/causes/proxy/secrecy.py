@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
 from mlflow_proxy_e2e.causes.patterns import DENIALS
+from mlflow_proxy_e2e.causes.snippets import snippets
 from mlflow_proxy_e2e.checks.leaks import internal_addresses
 from mlflow_proxy_e2e.facts.comparisons import Test
 from mlflow_proxy_e2e.facts.facts import READ, Facts
@@ -64,6 +65,28 @@ def _logged(in_query: bool) -> Test:  # noqa: FBT001 - one of two ways in which 
     return wrong
 
 
+LOG_WITHOUT_KEYS = snippets(
+    envoy="""
+        access_log: # of the HttpConnectionManager: no request headers, and the path without its query
+          - name: envoy.access_loggers.stdout
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.access_loggers.stream.v3.StdoutAccessLog
+              log_format:
+                text_format_source: { inline_string: "%REQ(:METHOD)% %REQ_WITHOUT_QUERY(:PATH)% %RESPONSE_CODE%\\n" }
+                formatters:
+                  - name: envoy.formatter.req_without_query
+                    typed_config:
+                      "@type": type.googleapis.com/envoy.extensions.formatter.req_without_query.v3.ReqWithoutQuery
+    """,
+    nginx="""
+        http {
+            log_format calls '$remote_addr [$time_local] "$request_method $uri" $status'; # not $request or $args
+            access_log /var/log/nginx/access.log calls;
+            error_log stderr crit; # it repeats request lines, with their query
+        }
+    """,
+)
+
 CAUSES = (
     Cause(
         id=CauseId("internal-leak"),
@@ -84,6 +107,28 @@ CAUSES = (
         remedy="log the error, and leave it out of the response",
         shows=on_routes(_address_in_refusal),
         reddens=(r"test_secrets\.py::test_no_answer_says_where",),
+        fixes=snippets(
+            envoy="""
+                local_reply_config: # of the HttpConnectionManager
+                  mappers:
+                    - filter:
+                        and_filter:
+                          filters: # of the key check, and no decision
+                            - response_flag_filter: { flags: [ UAEX ] }
+                            - status_code_filter: { comparison: { op: GE, value: { default_value: 500, runtime_key: none } } }
+                      body_format_override:
+                        json_format: { error_code: TEMPORARILY_UNAVAILABLE, message: API keys cannot be checked right now. }
+            """,
+            nginx="""
+                location /mlflow/ {
+                    error_page 500 = @not_decided;
+                }
+                location @not_decided {
+                    default_type application/json;
+                    return 503 '{"error_code":"TEMPORARILY_UNAVAILABLE","message":"API keys cannot be checked right now."}';
+                }
+            """,
+        ),
     ),
     Cause(
         id=CauseId("credential-leak"),
@@ -95,6 +140,7 @@ CAUSES = (
         shows=on_routes(_logged(in_query=False)),
         explains=(CauseId("query-logged"),),
         reddens=(r"test_secrets\.py::test_no_log_has_a_key",),
+        fixes=LOG_WITHOUT_KEYS,
     ),
     Cause(
         id=CauseId("query-logged"),
@@ -105,6 +151,7 @@ CAUSES = (
         remedy="log paths only, and revoke the keys that were logged",
         shows=on_routes(_logged(in_query=True)),
         reddens=(r"test_secrets\.py::test_no_log_has_a_key\[.*query",),
+        fixes=LOG_WITHOUT_KEYS,
     ),
     Cause(
         id=CauseId("key-echoed"),

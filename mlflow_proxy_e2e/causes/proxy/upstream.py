@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
 from mlflow_proxy_e2e.causes.patterns import ALL
+from mlflow_proxy_e2e.causes.snippets import BY_NAME, snippets
 from mlflow_proxy_e2e.facts.comparisons import by_mlflow
 from mlflow_proxy_e2e.facts.facts import EDGE_ROUTE, Facts
 from mlflow_proxy_e2e.facts.intermittent import ABOUT_KEYS
@@ -90,6 +91,22 @@ behind_well_front = nobody_answered & ~at_edge & stops(_front_is_well)
 UNNAMED = (("the same call fails now and then", Sign(_other_now_and_then)),)
 
 
+BY_HTTP11 = snippets(
+    envoy="""
+        clusters:
+          - name: mlflow
+            typed_extension_protocol_options:
+              envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+                "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+                explicit_http_config: { http_protocol_options: {} } # not http2_protocol_options
+    """,
+    nginx="""
+        location /mlflow/ {
+            proxy_http_version 1.1;
+        }
+    """,
+)
+
 CAUSES = (
     Cause(
         id=CauseId("port-refused"),
@@ -100,6 +117,7 @@ CAUSES = (
         remedy="use MLflow's port",
         shows=(refused & stops(_is_right_host)).located("proxy"),
         reddens=(ALL,),
+        fixes=BY_NAME,
     ),
     Cause(
         id=CauseId("stale-address"),
@@ -110,6 +128,7 @@ CAUSES = (
         remedy="use MLflow's service-discovery name, and have it resolved regularly",
         shows=(refused & ~stops(_is_right_host)).located("proxy"),
         reddens=(ALL,),
+        fixes=BY_NAME,
     ),
     Cause(
         id=CauseId("one-address-stale"),
@@ -125,6 +144,7 @@ CAUSES = (
             CauseId("timeout-too-short"),
         ),
         reddens=(ALL,),
+        fixes=BY_NAME,
     ),
     Cause(
         id=CauseId("address-taken-over"),
@@ -135,6 +155,7 @@ CAUSES = (
         remedy="use MLflow's service-discovery name, and have it resolved regularly",
         shows=(not_found_by_another & with_logs) | (page_in_its_place & ~at_edge & UNTOLD),
         reddens=(ALL,),
+        fixes=BY_NAME,
     ),
     Cause(
         id=CauseId("dns-fail"),
@@ -146,6 +167,7 @@ CAUSES = (
         reports=("mlflow#10240",),
         shows=(fails_at_once & flag("proxy", "UH")).located("proxy"),
         reddens=(ALL,),
+        fixes=BY_NAME,
     ),
     Cause(
         id=CauseId("connect-timeout"),
@@ -156,6 +178,12 @@ CAUSES = (
         remedy="allow the proxy's security group to reach MLflow's port",
         shows=connects_in_vain | waited_in_vain | behind_well_front,
         reddens=(ALL,),
+        fixes=snippets(
+            aws="""
+                aws ec2 authorize-security-group-ingress --group-id "$MLFLOW_SECURITY_GROUP" \\
+                  --protocol tcp --port 5000 --source-group "$PROXY_SECURITY_GROUP"
+            """
+        ),
     ),
     Cause(
         id=CauseId("upstream-silent"),
@@ -184,6 +212,26 @@ CAUSES = (
             r"test_slow_calls\.py",
             r"test_artifacts\.py::test_large_file",
         ),
+        fixes=snippets(
+            envoy="""
+                # of the HttpConnectionManager
+                stream_idle_timeout: 60s
+                route_config:
+                  virtual_hosts:
+                    - name: any
+                      domains: ["*"]
+                      routes:
+                        - match: { prefix: /mlflow/ }
+                          route: { cluster: mlflow, prefix_rewrite: /, timeout: 0s } # the default is 15 s
+            """,
+            nginx="""
+                location /mlflow/ { # each is about a pause, not about a whole call
+                    proxy_read_timeout 60s;
+                    proxy_send_timeout 60s;
+                    send_timeout 60s;
+                }
+            """,
+        ),
     ),
     Cause(
         id=CauseId("upstream-by-https"),
@@ -194,6 +242,16 @@ CAUSES = (
         remedy="start the upstream's URL with http://",
         shows=((fails_at_once & flag("proxy", "UF") & tls_error) | (protocol_error & UNTOLD)).located("proxy"),
         reddens=(ALL,),
+        fixes=snippets(
+            envoy="""
+                clusters:
+                  - name: mlflow
+                    transport_socket: # plain HTTP, as without any transport_socket
+                      name: envoy.transport_sockets.raw_buffer
+                      typed_config: { "@type": type.googleapis.com/envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer }
+            """,
+            nginx=BY_NAME["nginx"],
+        ),
     ),
     Cause(
         id=CauseId("upstream-by-http2"),
@@ -204,6 +262,7 @@ CAUSES = (
         remedy="use HTTP/1.1 for the upstream",
         shows=(protocol_error & UNTOLD).located("proxy"),
         reddens=(ALL,),
+        fixes=BY_HTTP11,
     ),
     Cause(
         id=CauseId("wrong-host-sent"),
@@ -215,6 +274,22 @@ CAUSES = (
         reports=("mlflow#22095",),
         shows=host_refused & stops(_is_called_by_own_name),
         reddens=(ALL,),
+        fixes=snippets(
+            envoy="""
+                routes:
+                  - match: { prefix: /mlflow/ }
+                    route:
+                      cluster: mlflow
+                      prefix_rewrite: /
+                      host_rewrite_literal: mlflow.internal:5000 # in --allowed-hosts of MLflow
+                      timeout: 0s
+            """,
+            nginx="""
+                location /mlflow/ {
+                    proxy_set_header Host mlflow.internal:5000; # in --allowed-hosts of MLflow
+                }
+            """,
+        ),
     ),
     Cause(
         id=CauseId("latency-added"),
