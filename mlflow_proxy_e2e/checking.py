@@ -39,7 +39,7 @@ def check(find: FindTarget, console: Console, skipped: Iterable[str], *, may_cre
     with Progress(TextColumn("asking"), BarColumn(), console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("", total=1.0)
         target = without(find(), skipped)
-        console.print(_introduced(target), highlight=False)
+        console.print(_introduced(target), soft_wrap=True)
         TRAFFIC.limit(target, 1)
         try:
             facts = observed(
@@ -82,7 +82,7 @@ def check_until_well(again: Callable[[], Facts], console: Console, fail_on: Coll
     """
     end = time.monotonic() + seconds
     while (wrong := conclude(facts := again()).fails(fail_on)) and (left := end - time.monotonic()) > 0:
-        console.print(f"not yet: {wrong[0].name}; {left:.0f} s left", highlight=False)
+        console.print(f"not yet: {wrong[0].name}; {left:.0f} s left", soft_wrap=True)
         TRAFFIC.hope_again()
         time.sleep(min(left, timeouts.BETWEEN_CHECKS))
     return facts

@@ -84,7 +84,10 @@ def _way_in(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-@main.command(epilog=f"Exit codes: 0 no problem that --fail-on names, 1 the cause is known, 3 the cause is unknown. {OTHERS}")
+@main.command(
+    epilog="Exit codes: 0 no problem that --fail-on names, 1 the cause is known, 3 the cause is unknown, or there was no time "
+    f"to ask about some causes. {OTHERS}"
+)
 @click.argument("url", required=False)
 @_way_in
 @click.option("--key-stdin", is_flag=True, help="Read the key from standard input instead.")
@@ -131,7 +134,9 @@ def check(facts: Path | None, fail_on: str, *, is_short: bool, as_json: bool, **
         click.echo(error, err=True)
     if wrong := verdict.fails(severities):
         sys.exit(WRONG if wrong[0].causes else UNKNOWN)
-    sys.exit(error.exit_code if error else WELL)
+    if error:
+        sys.exit(error.exit_code)
+    sys.exit(UNKNOWN if verdict.not_asked else WELL)
 
 
 def _observed(

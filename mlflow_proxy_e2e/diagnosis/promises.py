@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from mlflow_proxy_e2e.causes.catalogue import FAMILIES
 from mlflow_proxy_e2e.causes.cause import CauseId
-from mlflow_proxy_e2e.causes.family import Family
+from mlflow_proxy_e2e.causes.family import STAGES, Family
 from mlflow_proxy_e2e.diagnosis.verdict import Finding, Promise, PromiseOutcome
 from mlflow_proxy_e2e.facts.sign import Reading, Shows
 from mlflow_proxy_e2e.severity import worst
@@ -24,8 +24,7 @@ def judge(readings: Mapping[CauseId, Reading], findings: Sequence[Finding]) -> t
 
 def _judged(family: Family, readings: Mapping[CauseId, Reading], findings: Sequence[Finding]) -> Promise:
     own = {cause.id: readings[cause.id] for cause in family.causes}
-    # Causes that cannot be told apart may be of several families: the first one's promise counts as broken.
-    mine = [finding for finding in findings if finding.causes and finding.causes[0] in own]
+    mine = [finding for finding in findings if _main_cause(finding) in own]
     broken = [finding for finding in mine if not finding.accepted]
     gaps = list(dict.fromkeys(gap for cause, reading in own.items() for gap in _gaps(cause, reading, findings)))
     ruled_out = sum(not _gaps(cause, reading, findings) for cause, reading in own.items())
@@ -42,6 +41,12 @@ def _judged(family: Family, readings: Mapping[CauseId, Reading], findings: Seque
         of=len(own),
         gaps=tuple(gaps),
     )
+
+
+def _main_cause(finding: Finding) -> str | None:
+    """Return the cause whose promise counts as broken. Causes that cannot be told apart may be of several families."""
+    stages = {cause.id: STAGES.index(family.stage) for family in FAMILIES for cause in family.causes}
+    return max(finding.causes, key=lambda cause: stages[CauseId(cause)], default=None)
 
 
 def _gaps(cause: CauseId, reading: Reading, findings: Sequence[Finding]) -> tuple[str, ...]:

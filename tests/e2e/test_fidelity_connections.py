@@ -75,6 +75,19 @@ def test_what_is_written_is_read_every_time(wire: Wire, experiment_id: str) -> N
     assert [answer.json()["run"]["info"] for answer in on_new_connections(wire, read)] == [created] * 10
 
 
+def test_change_is_seen(wire: Wire, experiment_id: str) -> None:
+    """A tag that is set on a run that has been read is there when the run is read again."""
+    run_id = done(wire, post("runs/create", {"experiment_id": experiment_id})).json()["run"]["info"]["run_id"]
+    read = get(f"runs/get?run_id={run_id}")
+    done(wire, read)
+
+    done(wire, post("runs/set-tag", {"run_id": run_id, "key": "state", "value": "changed"}))
+
+    answer = done(wire, read)
+    tags = {tag["key"]: tag["value"] for tag in answer.json()["run"]["data"]["tags"]}
+    assert tags.get("state") == "changed", describe(wire, read, answer, "the run with the tag 'state'")
+
+
 def test_same_mlflow_every_time(wire: Wire) -> None:
     """MLflow answers ten calls, each on a new connection, with the same version: all lead to equal servers."""
     versions = {answer.body for answer in on_new_connections(wire, VERSION)}

@@ -7,9 +7,11 @@ import socket
 import ssl
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import NamedTuple
+from weakref import WeakSet
 
 import pytest
 import trustme
@@ -63,6 +65,19 @@ def with_metrics(said: bytes) -> Behaviour:
     def behave(connection: socket.socket, request: bytes) -> None:
         is_open = request.startswith(f"GET {METRICS} ".encode())
         connection.sendall(metrics if is_open else NO_EXPERIMENTS if good in request else UNAUTHENTICATED)
+
+    return behave
+
+
+def trusting_connections() -> Behaviour:
+    """Check the key of the first call on a connection, and let in all later ones."""
+    known: WeakSet[socket.socket] = WeakSet()
+    good = f"\r\nAuthorization: Bearer {KEY.reveal()}\r\n".encode()
+
+    def behave(connection: socket.socket, request: bytes) -> None:
+        if good in request + b"\r\n":
+            known.add(connection)
+        connection.sendall(NO_EXPERIMENTS if connection in known else UNAUTHENTICATED)
 
     return behave
 
@@ -213,6 +228,15 @@ def accepting(*keys: Secret) -> Behaviour:
         connection.sendall(NO_EXPERIMENTS if known else UNAUTHENTICATED)
 
     return behave
+
+
+def test_connection_that_is_trusted(tmp_path: Path) -> None:
+    """A gate that checks only the first call on a connection is found, and nothing that follows from it is."""
+    readers = (Identity("platform", frozenset({"read"}), key=KEY), Identity("anonymous", refused="unauthenticated"))
+    with at(trusting_connections())(tmp_path) as route:
+        (finding,) = diagnose(replace(target_at(route), identities=readers)).findings
+
+    assert (finding.causes, finding.hops) == (("connection-trusted",), ("edge", "proxy")), str(finding)
 
 
 @pytest.mark.parametrize("refused_on", ["external", "internal"])

@@ -8,7 +8,7 @@ from dataclasses import replace
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
 from mlflow_proxy_e2e.causes.patterns import ALL, ENDPOINTS, KEY_LIFETIME, ODD_KEYS, VERSION_3, denied_to
 from mlflow_proxy_e2e.causes.snippets import ASK, NORMALIZED, NOT_CACHED, snippets
-from mlflow_proxy_e2e.facts.admission import decided_by, is_open_to_everybody, readers, wrongly_let_in
+from mlflow_proxy_e2e.facts.admission import decided_by, is_open_to_everybody, let_write_as, readers, wrongly_let_in
 from mlflow_proxy_e2e.facts.comparisons import by_mlflow, in_sandbox
 from mlflow_proxy_e2e.facts.facts import READ, Facts
 from mlflow_proxy_e2e.facts.outage import opinion
@@ -67,19 +67,8 @@ def _refused_read(facts: Facts, route: Route, reader: Identity) -> Reply | None:
     return replies[0] if may and all(reply.status == facts.target.contract.forbidden for reply in replies) else None
 
 
-def _let(facts: Facts, route: Route, reader: Identity, request: Request, name: Request | None = None) -> Reply | None:
-    """Return the reply to a write to something that does not exist, if MLflow processed it: some refusals are disguised as 404.
-
-    ``name`` is the same write spelled normally, if ``request`` is an odd spelling of it.
-    """
-    reply = facts.ask(route, request, reader)
-    if reply.error_code != "RESOURCE_DOES_NOT_EXIST" or facts.reply(Question(route, request)).body == reply.body:
-        return None  # refused, or let in even without a key: where no key is checked, no scope is
-    return reply if reply.body == facts.ask(route, name or request).body else None
-
-
 def _let_write(facts: Facts, route: Route, reader: Identity) -> Reply | None:
-    return _let(facts, route, reader, HARMLESS_WRITE)
+    return let_write_as(facts, route, reader, HARMLESS_WRITE)
 
 
 def _spellings(facts: Facts) -> Iterator[str]:
@@ -142,7 +131,7 @@ def _let_at_first(facts: Facts) -> bool | None:
 def _let_by_other_method(facts: Facts, route: Route, reader: Identity) -> Reply | None:
     if _let_write(facts, route, reader):
         return None
-    return next((reply for request in WRITES_BY_OTHER_METHODS if (reply := _let(facts, route, reader, request))), None)
+    return next((reply for request in WRITES_BY_OTHER_METHODS if (reply := let_write_as(facts, route, reader, request))), None)
 
 
 def _let_upload(facts: Facts, route: Route, own: Sandbox) -> Reply | None:
@@ -166,7 +155,7 @@ def _let_behind_read(facts: Facts, route: Route, reader: Identity) -> Reply | No
         return None
     requests = [replace(HARMLESS_WRITE, path=f"{API}/runs/search{dots}delete") for dots in DOTS]
     facts.replies(facts.question(route, request, reader) for request in requests)
-    return next((reply for request in requests if (reply := _let(facts, route, reader, request, HARMLESS_WRITE))), None)
+    return next((reply for request in requests if (reply := let_write_as(facts, route, reader, request, HARMLESS_WRITE))), None)
 
 
 def _let_unlisted(facts: Facts, route: Route, reader: Identity) -> Reply | None:

@@ -80,7 +80,7 @@ def _accepted(change: Callable[[str], str], name: str) -> Sign:
         reply = facts.ask(route, READ, Identity(name, key=Secret(change(facts.control.key.reveal()))))
         return reply if reply.works else None
 
-    return on_each_route(wrong, "auth")
+    return decided_by(on_each_route(wrong, "auth"))
 
 
 def _odd_key(wrong: Callable[[Reply], bool]) -> Sign:
@@ -150,9 +150,21 @@ CAUSES = (
         hop="auth",
         severity="open",
         symptom="a key that is truncated or extended still works",
-        what="the auth service compares only the first characters of keys",
+        what="only the first characters of keys are compared, by the auth service or by a cache of its decisions",
         remedy="compare whole keys, by their hashes",
         shows=_accepted(lambda key: key[:-4], "a key cut off") | _accepted(lambda key: f"{key}x", "a key made longer"),
+        # Of keys that begin alike, the first one decides for all.
+        explains=tuple(
+            map(
+                CauseId,
+                (
+                    *("revocation-ignored", "revocation-lag", "expiry-ignored", "refused-key-let-in", "decided-without-asking"),
+                    *("service-not-checked", "rate-limit-not-enforced", "scope-not-checked", "decision-cached"),
+                    *("method-taken-for-scope", "write-behind-read-path", "method-ignored", "unlisted-endpoint-open"),
+                    *("get-taken-for-read", "claimed-call-checked"),
+                ),
+            )
+        ),
         reddens=(rf"{ODD_KEYS}::test_like_a_key",),
     ),
     Cause(

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import http.client
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from urllib.parse import urlsplit
 
+from mlflow_proxy_e2e import timeouts
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId
 from mlflow_proxy_e2e.causes.patterns import ALL, DENIALS, ENDPOINTS, KEY_LIFETIME, ODD_KEYS, WITHOUT_KEY
 from mlflow_proxy_e2e.causes.snippets import AS_SENT, ASK, NORMALIZED, snippets
+from mlflow_proxy_e2e.errors import RequestLimitError
 from mlflow_proxy_e2e.facts.admission import (
     accepted_by_proxy,
     auth_is_ill,
     is_kept_for_others,
     is_open_in_part,
     is_open_to_everybody,
+    let_write_as,
     open_gate,
     readers,
     wholly_open,
@@ -26,10 +31,10 @@ from mlflow_proxy_e2e.facts.outage import opinion
 from mlflow_proxy_e2e.facts.question import Question, Reply
 from mlflow_proxy_e2e.facts.refused import forbidden_in_contract_words
 from mlflow_proxy_e2e.facts.sandbox import GRAPHQL, HARMLESS_WRITE, NO_SUCH_RUN
-from mlflow_proxy_e2e.facts.sign import Reading, Shows, Sign, holds, on_each_route, shared
+from mlflow_proxy_e2e.facts.sign import NO, Reading, Shows, Sign, holds, on_each_route, shared
 from mlflow_proxy_e2e.facts.stopped import stops, unrouted_path
-from mlflow_proxy_e2e.target import Route
-from mlflow_proxy_e2e.wire import JSON, Request
+from mlflow_proxy_e2e.target import Route, key_headers
+from mlflow_proxy_e2e.wire import JSON, Request, Wire
 
 CHECK_EVERY_PATH = "require a key on every path"
 CHECK_EVERY_METHOD = "require a key for every method"
@@ -43,6 +48,18 @@ HOLES_FOR_ALL = tuple(
             *("graphql-hole", "path-differential", "ajax-api-unguarded", "family-hole", "health-unguarded-anywhere"),
             *("exempt-path-left", "head-unguarded", "options-for-all", "preflight-forwarded", "other-verbs-unguarded"),
             *("hop-header-trusted", "identity-header-trusted", "claim-trusted", "path-from-host"),
+        ),
+    )
+)
+# What a caller may get away with where whether a key is checked depends on other callers' requests.
+WRONGLY_LET_IN = tuple(
+    map(
+        CauseId,
+        (
+            *("rule-straight-to-mlflow", "key-check-off", "gate-open-in-part", "decided-without-asking", "refused-key-let-in"),
+            *("revocation-ignored", "revocation-lag", "expiry-ignored", "key-prefix-match", "key-case-ignored", "odd-key-let-in"),
+            *("service-not-checked", "rate-limit-not-enforced", "ratelimit-as-401", "token-expiry", "fail-open"),
+            *HOLES_FOR_ALL,
         ),
     )
 )
@@ -67,6 +84,12 @@ CARRIED_OUT_SAMPLE = 3  # refused calls, of which MLflow's log should show at le
 OPEN_BESIDE_USERS = ("/static-files/",)  # if MLflow has its own users: browsers load its pages before anybody has signed in
 # Headers by which a read-only key would write: its permitted read is then answered as a different call.
 URL_HEADERS, METHOD_HEADERS = ("X-Original-URL", "X-Rewrite-URL"), ("X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override")
+# In which proxies tell an auth service about the call that it is asked about.
+CALL_HEADERS = (
+    ("X-Forwarded-Method", "X-Forwarded-Uri"),
+    ("X-Original-Method", "X-Original-URI"),
+    ("X-Original-Method", "X-Original-URL"),
+)
 OWN_HEADERS = ("X-MLflow-Proxy-Hop", "X-Internal-Request", "X-Envoy-Internal", "X-Proxy-Authenticated")
 # What clients can say about where a call comes from, or who makes it. Some proxies let in what they take for their own side.
 CLAIMS = (
@@ -219,6 +242,43 @@ def _carried_out(facts: Facts, route: Route) -> Reply | None:
     facts.lines(allowed, reached="mlflow")
     is_logged = any(line.hop.startswith("mlflow") for line in facts.lines(refused))
     return reply if is_logged and reply.status == facts.target.contract.unauthenticated else None
+
+
+def _asked_about_a_claim(facts: Facts, route: Route) -> Reply | None:
+    """A write with a read-only key that claims to be a read, in headers by which proxies tell auth services about a call."""
+    reads = (f"{urlsplit(route.url).path}{READ.path}", READ.path)
+    claims = [((method, "GET"), (path, read)) for method, path in CALL_HEADERS for read in reads]
+    for reader in readers(facts)[:1]:
+        if let_write_as(facts, route, reader, HARMLESS_WRITE):
+            return None  # a reader may write, which is something else
+        for claim in claims:
+            if reply := let_write_as(facts, route, reader, replace(HARMLESS_WRITE, headers=(*JSON, *claim)), HARMLESS_WRITE):
+                return reply
+    return None
+
+
+def _after_a_good_call(facts: Facts, route: Route, reads: Sequence[Request]) -> list[int]:
+    """Return the statuses of a read with a good key, and of one without a key on the same connection. 0: there was none."""
+    with Wire(route, timeout=timeouts.PROBE) as wire:
+        try:
+            first = wire.ask(replace(reads[0], headers=tuple(key_headers(facts.control).items()))).status
+            return [first, wire.ask(reads[1]).status if wire.is_open else 0]
+        except (OSError, http.client.HTTPException, RequestLimitError):
+            return [0, 0]
+
+
+def _trusted_connection(facts: Facts) -> Reading:
+    """Tell whether a call without a key is let in on a connection that a good key was used on, and refused on others."""
+    shown = []
+    for route in facts.open_routes:
+        name, reads = f"statuses of two calls on a connection on {route}", [READ.marked(facts.token()) for _ in range(2)]
+        first, second = facts.observe(name, partial(_after_a_good_call, facts, route, reads))
+        if first == second == http.client.OK and facts.reply(Question(route, READ)).status in facts.refusals:
+            shown.append(route)
+    if not shown:
+        return NO
+    evidence = f"GET {READ.path} on {shown[0]} without a key, after one with a key on the same connection: 200"
+    return Reading(Shows.YES, (facts.reply(Question(shown[0], READ)), evidence), facts.behind(shown), frozenset(map(str, shown)))
 
 
 def _key_check_off(facts: Facts, hops: tuple[str, ...]) -> bool | None:
@@ -518,6 +578,27 @@ CAUSES = (
                 }
             """,
         ),
+    ),
+    Cause(
+        id=CauseId("claimed-call-checked"),
+        hop="proxy",
+        severity="open",
+        symptom="a read-only key can write",
+        what="the auth service is asked about the method or path that the client names in a header, instead of the call's own",
+        remedy="remove these headers from requests, and set them yourself when you ask the auth service",
+        shows=on_each_route(_asked_about_a_claim),
+        reddens=(r"test_bypass_headers\.py::test_\w+_of_denied_write",),
+    ),
+    Cause(
+        id=CauseId("connection-trusted"),
+        hop="proxy",
+        severity="open",
+        symptom="calls without a key work now and then, on connections that others use as well",
+        what="only the first call on a connection is checked, and all later ones are let in",
+        remedy="check the key of every call: load balancers send the calls of many clients on the same connection",
+        shows=Sign(_trusted_connection),
+        explains=WRONGLY_LET_IN,
+        reddens=(ALL,),
     ),
     Cause(
         id=CauseId("path-from-host"),

@@ -35,6 +35,15 @@ def _old_answer(facts: Facts, route: Route, own: Sandbox) -> Reply | None:
     return after if changed.status == after.status == 200 and mark.encode() not in after.body else None
 
 
+CACHE_OFF = snippets(
+    nginx="""
+        location /mlflow/ {
+            proxy_cache off;
+        }
+    """
+)
+
+
 CAUSES = (
     Cause(
         id=CauseId("response-cached"),
@@ -47,22 +56,28 @@ CAUSES = (
             map(
                 CauseId,
                 (
-                    *("files-cached-for-all", "files-cached", "workspace-dropped", "path-of-another-gate"),
+                    *("answers-stale", "files-cached-for-all", "files-cached", "workspace-dropped", "path-of-another-gate"),
                     *("challenge-missing", "retry-after-missing", "ratelimit-as-401"),  # of refusals that are somebody else's
                 ),
             )
         ),
-        shows=Sign(_kept_refusal) | open_gate(lambda facts, _: is_kept_for_others(facts)) | in_sandbox(_old_answer),
+        shows=Sign(_kept_refusal) | open_gate(lambda facts, _: is_kept_for_others(facts)),
         reddens=(
             r"test_fidelity_connections\.py",
             *WITHOUT_KEY,
         ),
-        fixes=snippets(
-            nginx="""
-                location /mlflow/ {
-                    proxy_cache off;
-                }
-            """
-        ),
+        fixes=CACHE_OFF,
+    ),
+    Cause(
+        id=CauseId("answers-stale"),
+        hop="proxy",
+        severity="loss",
+        symptom="a change is not seen for a while by those who have read the same before",
+        what="the proxy caches answers, though it checks the key first",
+        remedy="cache nothing that MLflow does not declare cacheable",
+        shows=in_sandbox(_old_answer),
+        explains=tuple(map(CauseId, ("files-cached", "workspace-dropped", "conditions-dropped", "range-dropped"))),
+        reddens=(r"test_fidelity_connections\.py", r"::test_\w*(update|delete|rename|set|log|overwrit|change)"),
+        fixes=CACHE_OFF,
     ),
 )
