@@ -12,7 +12,19 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mlflow_proxy_e2e.checks.fidelity import AWKWARD, Run, assert_held, assert_same, data_of, done, examples, get, post, spelled
+from mlflow_proxy_e2e.checks.fidelity import (
+    AWKWARD,
+    Run,
+    assert_held,
+    assert_same,
+    data_of,
+    done,
+    examples,
+    get,
+    post,
+    spelled,
+    values_of,
+)
 from mlflow_proxy_e2e.wire import Wire, describe
 
 LONGEST = 2**63 - 1
@@ -77,6 +89,17 @@ def _point(value: float, timestamp: int, step: int) -> dict[str, Any]:
 def _stored(value: float) -> float:
     # MLflow stores infinity as the largest finite number.
     return math.copysign(sys.float_info.max, value) if math.isinf(value) else value
+
+
+def test_text(wire: Wire, truth_wire: Wire, new_run: Callable[[], Run]) -> None:
+    """Characters that have a meaning in HTML, SQL or a shell are stored as they are."""
+    run, text = new_run(), """<b onclick='x'>a & b</b> "c"; -- `d` $(e) ../ %3C &lt; \\ """
+    request = post("runs/set-tag", {"run_id": run.run_id, "key": "text", "value": text})
+
+    done(wire, request)
+
+    for asked in (truth_wire, wire):
+        assert_held(values_of(data_of(run, asked)["tags"]), {"text": text}, asked, request)
 
 
 @pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity"])

@@ -58,6 +58,7 @@ def test_chunked_upload(sizes: list[int], wire: Wire, truth_wire: Wire, place: s
 ODD_UPLOADS = {
     "chunk-extensions": Request("PUT", "", CHUNKED, chunked(b"content", [3], extension=";name=value")),
     "chunks-of-nothing": Request("PUT", "", CHUNKED, chunked(b"", [])),
+    "form": Request("PUT", "", (("Content-Type", "application/x-www-form-urlencoded"),), b"a=1&b=2"),
     "gzip": Request("PUT", "", (("Content-Encoding", "gzip"),), gzip.compress(b"content", mtime=0)),
     "nothing": Request("PUT", "", (("Content-Length", "0"),)),
     "trailers": Request("PUT", "", (*CHUNKED, ("Trailer", "X-Checksum")), chunked(b"content", [3], trailers="X-Checksum: 1\r\n")),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import requests
 
@@ -16,7 +17,7 @@ from mlflow_proxy_e2e.causes.snippets import NOT_CACHED
 from mlflow_proxy_e2e.facts.admission import accepted_by_auth, clock_behind, decided_by, is_open_to_everybody, wrongly_let_in
 from mlflow_proxy_e2e.facts.facts import READ, Facts
 from mlflow_proxy_e2e.facts.prober import NotAskedError
-from mlflow_proxy_e2e.facts.question import Reply
+from mlflow_proxy_e2e.facts.question import Question, Reply
 from mlflow_proxy_e2e.facts.sign import NO, Reading, Shows, Sign, holds, on_each_route
 from mlflow_proxy_e2e.keys import IssuedKey, Keys
 from mlflow_proxy_e2e.redaction import INSTEAD
@@ -29,6 +30,8 @@ ODD = tuple(
     Identity(f"a key {what}", key=Secret(key))
     for what, key in {"with an accent": "cl\xe9", "with a null byte": "key\0", "with %00": "key%00", "of 8 kB": "x" * 8000}.items()
 )
+
+ODD_VALUES = ("abc", "Bearer", "Bearer a b", "Basic !")  # of Authorization, without a key in a form that anything expects
 
 
 def _again_after_revocation(facts: Facts) -> Reading:
@@ -91,6 +94,7 @@ def _odd_key(wrong: Callable[[Reply], bool]) -> Sign:
         if wrong(facts.ask(route, READ, PLAIN_KEY)):
             return None
         odd = [facts.question(route, READ, who, carrier) for carrier in carriers for who in ODD]
+        odd += [Question(route, replace(READ, headers=(("Authorization", value),))) for value in ODD_VALUES]
         return next((reply for reply in facts.replies(odd) if wrong(reply)), None)
 
     return decided_by(on_each_route(first, "auth"))
@@ -199,7 +203,7 @@ CAUSES = (
         id=CauseId("odd-key-crashes"),
         hop="auth",
         severity="contract",
-        symptom="5xx for a key with odd characters, or a very long one, which clients retry for minutes",
+        symptom="5xx for a malformed Authorization header, or a key that is odd or very long, which clients retry for minutes",
         what="the key check crashes on unexpected characters or lengths instead of refusing the key",
         remedy="refuse every unknown key, whatever it contains",
         shows=_odd_key(_is_error),
@@ -220,8 +224,8 @@ CAUSES = (
         hop="auth",
         severity="contract",
         symptom="a key over its rate limit still works",
-        what="the auth service does not count calls",
-        remedy="count calls, and answer 429 with Retry-After",
+        what="the auth service does not count calls, or the proxy lets in a call that the auth service answers 429",
+        remedy="count calls, answer 429 with Retry-After, and have the proxy refuse whatever the auth service does not permit",
         shows=wrongly_let_in(lambda who: who.refused == "throttled"),
         reddens=(*THROTTLED,),
     ),

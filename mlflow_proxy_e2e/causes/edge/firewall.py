@@ -22,7 +22,7 @@ from mlflow_proxy_e2e.facts.comparisons import (
 from mlflow_proxy_e2e.facts.facts import READ, Facts
 from mlflow_proxy_e2e.facts.question import Reply
 from mlflow_proxy_e2e.facts.refused import is_forbidden
-from mlflow_proxy_e2e.facts.sandbox import BODY_BYTES, GRAPHQL, Sandbox, padded_search, post
+from mlflow_proxy_e2e.facts.sandbox import BODY_BYTES, GRAPHQL, Sandbox, get, padded_search, post
 from mlflow_proxy_e2e.facts.sign import needing, on_routes
 from mlflow_proxy_e2e.facts.stopped import Stopped, stops
 from mlflow_proxy_e2e.target import Route
@@ -33,6 +33,7 @@ ANY_EXPERIMENT = post("experiments/search", {"max_results": 1})
 TEXTS = ("x' OR 1=1; DROP TABLE runs --", "<script>alert(1)</script>", "../../etc/passwd")
 FILTERS = ("name = 'x'", *(f'name = "{text}"' for text in TEXTS))
 SEARCHES = tuple(post("experiments/search", {"filter": each, "max_results": 1}) for each in FILTERS)
+QUERY = get("experiments/search?max_results=1&filter=name%20LIKE%20%27%25select%25%27")
 TYPES = ("text/plain", "application/octet-stream", "application/x-protobuf")  # of files, and of OpenTelemetry's spans
 FOLDER = "/api/2.0/mlflow-artifacts/artifacts/no-such-folder"
 ENDINGS = (".log", ".db", ".conf", ".key", ".bak")
@@ -98,8 +99,9 @@ CAUSES = (
         severity="down",
         symptom="403 with an HTML page on searches with a filter, or on notes and parameters with markup, while other calls work",
         what="a web application firewall mistakes text for attacks: MLflow's filters for SQL injection, markup for scripting",
-        remedy="exempt MLflow's API from the rules that inspect bodies",
-        shows=on_routes(first_turned_away(ANY_EXPERIMENT, *SEARCHES)).noting(lambda request: f"sent: {request.body.decode()}"),
+        remedy="exempt MLflow's API from the rules that inspect bodies and queries",
+        shows=on_routes(first_turned_away(ANY_EXPERIMENT, *SEARCHES)).noting(lambda request: f"sent: {request.body.decode()}")
+        | on_routes(first_turned_away(READ, QUERY)),
         reddens=(external(r"::test_(search|page)_", CONVERSATIONS, r"test_fidelity_(names|json)\.py", r"like_an_attack"),),
         fixes=EXEMPT,
     ),

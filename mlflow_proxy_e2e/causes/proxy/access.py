@@ -47,7 +47,7 @@ HOLES_FOR_ALL = tuple(
         (
             *("graphql-hole", "path-differential", "ajax-api-unguarded", "family-hole", "health-unguarded-anywhere"),
             *("exempt-path-left", "head-unguarded", "options-for-all", "preflight-forwarded", "other-verbs-unguarded"),
-            *("hop-header-trusted", "identity-header-trusted", "claim-trusted", "path-from-host"),
+            *("hop-header-trusted", "identity-header-trusted", "claim-trusted", "path-from-host", "file-ending-exempt"),
         ),
     )
 )
@@ -69,6 +69,8 @@ OPTIONS_TESTS = (r"test_denied_options", rf"{ENDPOINTS}::test_verbs", r"test_byp
 
 PAGE = Request("GET", "/")
 OPTIONS = (replace(READ, method="OPTIONS"), Request("OPTIONS", "/version"))  # a path with other methods
+ARTIFACT = "/api/2.0/mlflow-artifacts/artifacts/no-such-folder/x"  # MLflow names it in its error
+STATIC_ENDINGS = (".css", ".js", ".png", ".ico", ".svg", ".json", ".txt", ".html")
 FOUND = "experiments"  # a field of MLflow's answer to the plain read
 # What MLflow serves outside /api, and what its own answer to it contains.
 BESIDE_API = (
@@ -180,6 +182,15 @@ def _beside_api(facts: Facts, route: Route) -> list[Reply]:
     replies = facts.replies(Question(route, request) for request, _ in asked)
     mlflows = [reply for reply, (_, said) in zip(replies, asked, strict=True) if re.search(said, reply.body)]
     return [reply for reply in mlflows if _is_same(reply, facts.ask(route, reply.question.request))]
+
+
+def _exempt_by_ending(facts: Facts, route: Route) -> Reply | None:
+    """A download without a key that is let in because its name ends like that of a page's own file."""
+    if facts.reply(Question(route, Request("GET", f"{ARTIFACT}.bin"))).status not in facts.refusals:
+        return None  # all artifacts may be open, which is something else
+    files = [Request("GET", ARTIFACT + ending) for ending in STATIC_ENDINGS]
+    facts.replies(Question(route, file) for file in files)
+    return next((reply for file in files if (reply := _keyless(file)(facts, route))), None)
 
 
 def _family_hole(facts: Facts) -> Reading:
@@ -599,6 +610,17 @@ CAUSES = (
         shows=Sign(_trusted_connection),
         explains=WRONGLY_LET_IN,
         reddens=(ALL,),
+    ),
+    Cause(
+        id=CauseId("file-ending-exempt"),
+        hop="proxy",
+        severity="open",
+        symptom="artifacts whose names end like a web page's files, such as .png or .json, can be downloaded without a key",
+        what="the rule that exempts static files goes by the ending of the path, wherever it is",
+        remedy="exempt paths by their beginning, such as /static-files/, or require a key on every path",
+        shows=on_each_route(_exempt_by_ending),
+        explains=(CauseId("family-hole"),),
+        reddens=(r"test_bypass_paths\.py::test_odd_path_\w+\[.*-(letters|ends-exempt)",),
     ),
     Cause(
         id=CauseId("path-from-host"),

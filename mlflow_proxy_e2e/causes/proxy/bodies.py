@@ -12,8 +12,8 @@ from mlflow_proxy_e2e.causes.snippets import snippets
 from mlflow_proxy_e2e.facts.comparisons import differs, in_sandbox, repeats, unless
 from mlflow_proxy_e2e.facts.facts import READ, Facts
 from mlflow_proxy_e2e.facts.question import Reply
-from mlflow_proxy_e2e.facts.sandbox import API, BIG, DEFAULT_EXPERIMENT, LARGE, Sandbox, get
-from mlflow_proxy_e2e.facts.sign import Sign, holds, needing, on_routes
+from mlflow_proxy_e2e.facts.sandbox import API, BIG, DEFAULT_EXPERIMENT, LARGE, Sandbox, get, post
+from mlflow_proxy_e2e.facts.sign import Sign, holds, needing, on_routes, shared
 from mlflow_proxy_e2e.facts.slow_calls import download_cut
 from mlflow_proxy_e2e.facts.stopped import Stopped, status, stops
 from mlflow_proxy_e2e.run import PREFIX
@@ -37,6 +37,9 @@ CODED: Headers = (("Content-Encoding", "gzip"),)
 CHUNKED: Headers = (("Transfer-Encoding", "chunked"),)
 
 
+BINARY = bytes(range(256))
+FORM: Headers = (("Content-Type", "application/x-www-form-urlencoded"),)  # of what curl sends, unless it is told otherwise
+TEXT = "a<b & \"c\" 'd' http://e.example/?f=1&g=2"
 THREE_IN_CHUNKS = b"3\r\nabc\r\n0\r\n\r\n"
 
 
@@ -101,6 +104,44 @@ def _lost_download(facts: Facts, route: Route, own: Sandbox) -> Reply | None:
     return reply if reply and reply.status == 200 and not reply.body else None
 
 
+def _changed_download(facts: Facts, route: Route, own: Sandbox) -> Reply | None:
+    """Return a download of binary data that differs from MLflow's own answer, and is not empty."""
+    upload = Request("PUT", f"{own.artifacts}/{route}-binary.bin", body=BINARY)
+    if (put := facts.ask_directly(upload)) is None or put.status != 200:
+        return None
+    reply = facts.difference(Request("GET", upload.path, PLAIN), None, lambda reply: (reply.status, reply.body), route)
+    is_recoded = reply is not None and reply.status == 200 and reply.body != b"" and _is_plain(reply)
+    return reply if is_recoded else None
+
+
+def _short_download(facts: Facts, route: Route, own: Sandbox) -> Reply | None:
+    """Return a download that succeeds although its end is missing."""
+    upload = Request("PUT", f"{own.artifacts}/{route}-some.bin", body=SOME)
+    if (put := facts.ask_directly(upload)) is None or put.status != 200:
+        return None
+    reply = facts.difference(Request("GET", upload.path, PLAIN), None, lambda reply: (reply.status, reply.body), route)
+    is_cut = reply is not None and reply.status == 200 and reply.body != b"" and SOME.startswith(reply.body)
+    return reply if is_cut else None
+
+
+def _sanitised(facts: Facts, route: Route, own: Sandbox) -> Reply | None:
+    """Return the write of a text that MLflow then holds with other characters, or the read of one that MLflow holds."""
+    key = f"text-{facts.token()}"
+    write = facts.ask(route, post("runs/set-tag", {"run_id": own.run_ids[0], "key": key, "value": TEXT}))
+    if write.status != 200:
+        return None
+    read = get(f"runs/get?run_id={own.run_ids[0]}&of={key}")
+    held, came = facts.ask_mlflow(route, read), facts.ask(route, read)
+    return next((reply for reply, text in ((write, _tag(held, key)), (came, _tag(came, key))) if text not in (None, TEXT)), None)
+
+
+def _tag(run: Reply, key: str) -> str | None:
+    """Return the value of a run's tag, or None if there is none."""
+    said = run.json()
+    tags = said["run"]["data"].get("tags", ()) if isinstance(said, dict) and "run" in said else ()
+    return next((str(tag["value"]) for tag in tags if tag["key"] == key), None)
+
+
 def _tag_kept(facts: Facts, route: Route) -> Reply | None:
     """Return a page that was compressed on its way and has the same strong ETag as the plain page."""
     reply, plain, direct = facts.ask(route, PAGE_ZIPPED), facts.ask(route, PAGE_PLAIN), facts.ask_directly(PAGE_ZIPPED)
@@ -142,6 +183,7 @@ def _keeps(upload: Callable[[Sandbox, object], Request], content: bytes) -> Call
     return wrong
 
 
+upload_recoded = shared("binary uploads are changed", _kept(BINARY))
 large_upload_cut = needing("artifacts", "large-bodies") & in_sandbox(_keeps(Sandbox.large_file, LARGE))
 
 
@@ -220,8 +262,8 @@ CAUSES = (
         hop="proxy",
         severity="loss",
         symptom="some uploads and downloads succeed but are empty",
-        what="the proxy speaks HTTP/1.0 to MLflow, so that bodies without a declared length are lost",
-        remedy="use HTTP/1.1 for the upstream",
+        what="bodies without a declared length are lost, as where the proxy speaks HTTP/1.0 to MLflow",
+        remedy="use HTTP/1.1 for the upstream, and forward chunked bodies",
         reports=("mlflow#25009",),
         shows=_kept(THREE_IN_CHUNKS, CHUNKED, b"abc"),
         explains=(CauseId("answer-body-lost"),),
@@ -243,9 +285,10 @@ CAUSES = (
         hop="proxy",
         severity="loss",
         symptom="large downloads succeed, but their end is missing",
-        what="the proxy buffers up to a megabyte of an answer and drops the rest",
+        what="the proxy passes on only the beginning of an answer that is larger than its buffer",
         remedy="stream answers",
-        shows=download_cut & holds(lambda facts: True if facts.direct else None),
+        shows=(download_cut & holds(lambda facts: True if facts.direct else None))
+        | (needing("artifacts") & in_sandbox(_short_download)),
         reddens=(*LARGE_DOWNLOADS,),
         fixes=snippets(
             nginx="""
@@ -328,13 +371,48 @@ CAUSES = (
         fixes=snippets(nginx=CODING_LEFT["nginx"]),
     ),
     Cause(
+        id=CauseId("bodies-as-text"),
+        hop="proxy",
+        severity="loss",
+        symptom="models and images are damaged, while text is not",
+        what="the proxy decodes bodies as text and encodes them again, which changes binary data",
+        remedy="pass bodies through as bytes, whatever their type",
+        shows=upload_recoded | (needing("artifacts") & in_sandbox(_changed_download)),
+        reddens=(
+            r"test_artifacts\.py::test_(up|down)load\[.*-(binary|text)",
+            r"test_artifacts\.py::test_(large_file|upload_folder|list_and_download)",
+            r"test_fidelity_transfer\.py::test_(chunked_upload|odd_upload\[.*gzip|coded)",
+            r"test_(smoke|model_registration|logged_model\w*|multipart_upload|otlp)\.py",
+        ),
+    ),
+    Cause(
+        id=CauseId("form-body-dropped"),
+        hop="proxy",
+        severity="loss",
+        symptom="files that are uploaded with curl, or without a content type of their own, are stored empty",
+        what="the proxy parses bodies that are typed as forms, and forwards nothing, or something else",
+        remedy="pass bodies through as bytes, whatever their type",
+        shows=_kept(b"a=1&b=2", FORM) & ~upload_recoded & ~_kept(b"a=1&b=2"),
+        reddens=(r"test_fidelity_transfer\.py::test_odd_upload\[.*form",),
+    ),
+    Cause(
+        id=CauseId("text-sanitised"),
+        hop="proxy",
+        severity="loss",
+        symptom="notes, tags and parameters come back with &lt; for <, https for http, or without what looks like markup",
+        what="the proxy replaces characters in JSON bodies, such as a protection against scripts, or a rewriting of links",
+        remedy="pass bodies through unchanged: MLflow's pages escape what they show",
+        shows=needing(scope="write") & in_sandbox(_sanitised),
+        reddens=(r"test_fidelity_json\.py", r"test_\w*(tag|text|note|param|name)"),
+    ),
+    Cause(
         id=CauseId("request-decompressed"),
         hop="proxy",
         severity="loss",
         symptom="files that are uploaded compressed are stored uncompressed",
         what="the proxy decompresses request bodies",
         remedy="pass compressed bodies through",
-        shows=_kept(ZIPPED, CODED),
+        shows=_kept(ZIPPED, CODED) & ~upload_recoded,
         reddens=(r"test_fidelity_transfer\.py::test_(odd_upload|coded_request)\[.*gzip",),
         fixes=snippets(
             envoy="""
