@@ -255,6 +255,12 @@ def _carried_out(facts: Facts, route: Route) -> Reply | None:
     return reply if is_logged and reply.status == facts.target.contract.unauthenticated else None
 
 
+def _carried_out_before(facts: Facts) -> Reading:
+    """Tell whether refused calls are carried out. If it shows on one route only, MLflow has logged those on the others too late."""
+    reading = on_each_route(_carried_out)(facts)
+    return replace(reading, hops=("proxy",), routes=frozenset()) if reading.shows is Shows.YES else reading
+
+
 def _asked_about_a_claim(facts: Facts, route: Route) -> Reply | None:
     """A write with a read-only key that claims to be a read, in headers by which proxies tell auth services about a call."""
     reads = (f"{urlsplit(route.url).path}{READ.path}", READ.path)
@@ -696,7 +702,7 @@ CAUSES = (
         symptom="calls are refused, but carried out nevertheless",
         what="the proxy forwards a request to MLflow while it is still waiting for the auth service",
         remedy="wait for the auth service's answer",
-        shows=on_each_route(_carried_out),
+        shows=Sign(_carried_out_before),
         reddens=(
             rf"{ENDPOINTS}",
             r"::test_denied_(write|get_that_acts)",
