@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
+from mlflow_proxy_e2e import timeouts
 from mlflow_proxy_e2e.acceptance import accepted_tests, unmatched
 from mlflow_proxy_e2e.exchanges import REQUESTS
-from mlflow_proxy_e2e.options import diagnosis_time
 from mlflow_proxy_e2e.redaction import without
 from mlflow_proxy_e2e.report.recorder import CAPABILITY, ROUTE, failure, severity_of
 from mlflow_proxy_e2e.target import Target
@@ -36,19 +36,20 @@ class Judged(NamedTuple):
     unmatched: tuple[str, ...]
 
 
-def judge(reporter: pytest.TerminalReporter, target: Target, *, is_full: bool) -> Judged:
+def judge(reporter: pytest.TerminalReporter, target: Target, *, is_full: bool, seconds: float = timeouts.DIAGNOSIS) -> Judged:
     """Diagnose the target if tests have failed, and sort out which failures its profile accepts.
 
     Args:
         reporter: knows the failed tests.
         target: is diagnosed even if no test failed in a full run, if its profile accepts causes: are they still there?
         is_full: whether all tests were run, so that an entry which matches none of the failures is out of date.
+        seconds: for the diagnosis.
     """
     failed = {report.nodeid: report for report in _bad(reporter)}
     known = accepted_tests(target, failed)
     left = [report for name, report in failed.items() if name not in known]
     asks_for_causes = is_full and not all(entry.is_of_tests for entry in target.accepted)
-    verdict = _diagnosed(reporter, target, left) if left or asks_for_causes else None
+    verdict = _diagnosed(reporter, target, left, seconds) if left or asks_for_causes else None
     accepted = {**known, **(verdict.accepted if verdict else {})}
     told: tuple[str, ...] = ()
     # Other problems may hide accepted ones, and so does a diagnosis that could not be made.
@@ -70,13 +71,14 @@ def accept(reporter: pytest.TerminalReporter, accepted: Mapping[str, str]) -> No
             reporter.stats.pop(outcome, None)
 
 
-def _diagnosed(reporter: pytest.TerminalReporter, target: Target, failed: Iterable[pytest.TestReport]) -> Verdict | None:
+def _diagnosed(
+    reporter: pytest.TerminalReporter, target: Target, failed: Iterable[pytest.TestReport], seconds: float
+) -> Verdict | None:
     try:
         from mlflow_proxy_e2e.diagnosis import diagnose  # slow to import, and a run without failures does not need it
 
         routes = [route.name for route in target.routes]
         passed = {report.nodeid for report in reporter.stats.get("passed", ())}
-        seconds = diagnosis_time(reporter.config)
         return diagnose(target, [_failed(report, routes, passed) for report in failed], seconds=seconds)
     except Exception as error:  # a bug in the diagnosis must not suppress the run's report
         said = without(target.secrets, repr(error))

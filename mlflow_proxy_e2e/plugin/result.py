@@ -69,7 +69,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         reporter: Any = config.pluginmanager.get_plugin("terminalreporter")
         is_full = exitstatus != pytest.ExitCode.INTERRUPTED and runs_everything(config)
         with TRAFFIC.uncounted():
-            judged = judge(reporter, config.stash[TARGET], is_full=is_full)
+            judged = judge(reporter, config.stash[TARGET], is_full=is_full, seconds=options.diagnosis_time(config))
         accept(reporter, judged.accepted)
         config.stash[RECORDER].judge(judged.verdict, judged.accepted)
         config.stash[UNMATCHED] = judged.unmatched

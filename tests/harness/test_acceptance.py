@@ -44,7 +44,7 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Judged]:
     """Return a function that judges failed tests, given the verdict of a diagnosis."""
 
     def judged(failed: Sequence[str], verdict: Verdict, *accepted: Acceptance, is_full: bool = True) -> Judged:
-        monkeypatch.setattr(diagnosis, "diagnose", lambda *_: verdict)
+        monkeypatch.setattr(diagnosis, "diagnose", lambda *_, **__: verdict)
         reports = [pytest.TestReport(name, ("", 0, ""), {}, "failed", None, "call") for name in failed]
         return judge(Mock(stats={"failed": reports}), target(*accepted), is_full=is_full)
 
