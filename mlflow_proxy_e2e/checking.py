@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 import sys
 import time
@@ -13,6 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from mlflow_proxy_e2e import timeouts
+from mlflow_proxy_e2e.causes.catalogue import CATALOGUE
+from mlflow_proxy_e2e.causes.cause import Cause, CauseId
 from mlflow_proxy_e2e.diagnosis import conclude, observed
 from mlflow_proxy_e2e.errors import BadOptionError
 from mlflow_proxy_e2e.facts.facts import Facts
@@ -38,8 +41,8 @@ def check(find: FindTarget, console: Console, skipped: Iterable[str], *, may_cre
     """
     with Progress(TextColumn("asking"), BarColumn(), console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("", total=1.0)
-        target = without(find(), skipped)
-        console.print(_introduced(target), soft_wrap=True)
+        target = accepting(find(), skipped)
+        console.print(_introduced(target), markup=False, soft_wrap=True)
         TRAFFIC.limit(target, 1)
         try:
             facts = observed(
@@ -60,7 +63,8 @@ def _introduced(target: Target) -> str:
     """Return in a line what is asked, as whom, and by which carriers."""
     routes = ", ".join(f"{route} {route.url}" for route in target.routes)
     version = f"MLflow {target.mlflow_version}; " if target.mlflow_version else ""
-    return f"{target.name}: {routes}; {version}asked as {target.insider}, with keys as {' and '.join(target.carriers)}"
+    open_paths = f"; open without a key: {', '.join(target.contract.open_paths)}" if target.contract.open_paths else ""
+    return f"{target.name}: {routes}; {version}asked as {target.insider}, with keys as {' and '.join(target.carriers)}{open_paths}"
 
 
 def _clean_up(target: Target) -> None:
@@ -91,13 +95,22 @@ def check_until_well(again: Callable[[], Facts], console: Console, fail_on: Coll
 def recorded(file: Path, skipped: Iterable[str]) -> Facts:
     """Return the facts in a file, without a network. Raises BadFileError."""
     recording = Recording.read(file)
-    recording.target = without(recording.target, skipped)
+    recording.target = accepting(recording.target, skipped)
     return Facts.recorded(recording)
 
 
-def without(target: Target, skipped: Iterable[str]) -> Target:
+def accepting(target: Target, skipped: Iterable[str]) -> Target:
     """Return the target with these causes accepted."""
     return replace(target, accepted=(*target.accepted, *(Acceptance(cause, "skipped with --skip") for cause in skipped)))
+
+
+def known(causes: Iterable[str]) -> tuple[Cause, ...]:
+    """Return the causes with these ids. Raises BadOptionError."""
+    for cause in (causes := tuple(causes)):
+        if cause not in CATALOGUE:
+            similar = difflib.get_close_matches(cause, CATALOGUE, n=3)
+            raise BadOptionError(f"There is no cause {cause!r}." + (f" Similar are: {', '.join(similar)}." if similar else ""))
+    return tuple(CATALOGUE[CauseId(cause)] for cause in causes)
 
 
 def duration(option: str, given: str) -> float:

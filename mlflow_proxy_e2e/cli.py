@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 import sys
@@ -152,6 +151,7 @@ def _observed(
     """Return the facts about the target at a URL or in a profile, or those in a file."""
     from mlflow_proxy_e2e import checking
 
+    checking.known(skipped)
     find = _target_to_check(**where)
     seconds = checking.duration("--wait", wait)
     if find is None:
@@ -271,11 +271,7 @@ def init(url: str, variable: str, ca: str | None, proxy: str | None) -> None:
 @click.argument("cause", metavar="ID")
 def explain(cause: str) -> None:
     """Print what is known about a cause: symptom, fix, and how it is recognised. IDs are those that verdicts have."""
-    from mlflow_proxy_e2e.causes.catalogue import CATALOGUE
-    from mlflow_proxy_e2e.causes.cause import CauseId
-    from mlflow_proxy_e2e.causes.page import page
+    from mlflow_proxy_e2e.causes.pages import page
+    from mlflow_proxy_e2e.checking import known
 
-    if (known := CATALOGUE.get(CauseId(cause))) is None:
-        similar = difflib.get_close_matches(cause, CATALOGUE, n=3)
-        raise BadOptionError(f"There is no cause {cause!r}." + (f" Similar are: {', '.join(similar)}." if similar else ""))
-    click.echo(page(known))
+    click.echo(page(known([cause])[0]))

@@ -82,7 +82,7 @@ class Seen:
     version: str | None
     capabilities: tuple[str, ...]
     contract: Contract
-    may_write: bool
+    may_write: bool | None  # None: it is not known
     remarks: tuple[str, ...]
 
 
@@ -111,14 +111,14 @@ def look(route: Route, key: Secret) -> Seen:
     version = _ask(route, who, VERSION)
     told = version.body.decode(errors="replace").strip() if version and version.status == 200 else ""
     write = _ask(route, who, WRITE)
-    may_write = write is not None and _is_mlflows_own(write)
+    may_write = True if write and _is_mlflows_own(write) else None
     refused = write if write and 400 <= write.status < 500 and not may_write else None
     return Seen(
         carriers=carriers,
         version=told if NUMBER.fullmatch(told) else None,
         capabilities=tuple(name for name in SHOWN_BY if _can(route, who, name, refused)),
         contract=replace(_contract(nobody, refused, _ask(route, None, PREFLIGHT)), open_paths=_open_paths(route)),
-        may_write=may_write,
+        may_write=False if refused else may_write,
         remarks=(*_remarks(nobody, made_up), *(() if may_write or refused else (UNKNOWN,))),
     )
 
@@ -327,9 +327,10 @@ def target_at(url: str, key: Secret, variable: str | None, ca: str | None = None
     try:
         seen = look(route, key)
     except (UnreachableError, KeyRefusedError):
-        seen = Seen(ways_to_send(key)[0], None, (), Contract(), may_write=False, remarks=())
+        seen = Seen(ways_to_send(key)[0], None, (), Contract(), may_write=None, remarks=())
     carrier = seen.carriers[0]
-    scopes: frozenset[Scope] = frozenset({"read", "write"} if seen.may_write else {"read"})
+    # A key counts as read-only only if a write was refused: otherwise, a write that succeeds later would look like a hole.
+    scopes: frozenset[Scope] = frozenset({"read"} if seen.may_write is False else {"read", "write"})
     return Target(
         name=urlsplit(route.url).hostname or "target",
         routes=(route,),

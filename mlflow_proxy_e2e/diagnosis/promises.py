@@ -15,6 +15,7 @@ from mlflow_proxy_e2e.severity import worst
 OUT_OF_TIME = "out of time"
 HIDDEN = "hidden by another finding"
 NOT_TOLD = "cannot be observed from here"
+PLACES = {cause.id: STAGES.index(family.stage) for family in FAMILIES for cause in family.causes}  # in the order of stages
 
 
 def judge(readings: Mapping[CauseId, Reading], findings: Sequence[Finding]) -> tuple[Promise, ...]:
@@ -26,27 +27,29 @@ def _judged(family: Family, readings: Mapping[CauseId, Reading], findings: Seque
     own = {cause.id: readings[cause.id] for cause in family.causes}
     mine = [finding for finding in findings if _main_cause(finding) in own]
     broken = [finding for finding in mine if not finding.accepted]
-    gaps = list(dict.fromkeys(gap for cause, reading in own.items() for gap in _gaps(cause, reading, findings)))
-    ruled_out = sum(not _gaps(cause, reading, findings) for cause, reading in own.items())
-    outcome: PromiseOutcome = "broken" if broken else "accepted" if mine else "kept" if ruled_out else "not judged"
-    if outcome == "kept" and any(reading.shows is Shows.YES or reading.is_suspicion for reading in own.values()):
-        outcome = "not judged"
+    gaps = [_gaps(cause, reading, findings) for cause, reading in own.items()]
+    ruled_out = gaps.count(())
+    is_in_doubt = any(reading.shows is Shows.YES or reading.is_suspicion for reading in own.values())
     return Promise(
         stage=family.stage,
         text=family.promise,
-        outcome=outcome,
+        outcome="broken" if broken else "accepted" if mine else "not judged" if is_in_doubt else _kept(ruled_out, len(own)),
         severity=worst(finding.severity for finding in broken) if broken else None,
         found=tuple(cause for finding in broken or mine for cause in finding.causes),
         ruled_out=ruled_out,
         of=len(own),
-        gaps=tuple(gaps),
+        gaps=tuple(dict.fromkeys(gap for each in gaps for gap in each)),
     )
+
+
+def _kept(ruled_out: int, of: int) -> PromiseOutcome:
+    """Return what is known of a promise if none of its causes shows, and so many of them are ruled out."""
+    return "kept" if ruled_out == of else "kept in part" if ruled_out else "not judged"
 
 
 def _main_cause(finding: Finding) -> str | None:
     """Return the cause whose promise counts as broken. Causes that cannot be told apart may be of several families."""
-    stages = {cause.id: STAGES.index(family.stage) for family in FAMILIES for cause in family.causes}
-    return max(finding.causes, key=lambda cause: stages[CauseId(cause)], default=None)
+    return max(finding.causes, key=lambda cause: PLACES[CauseId(cause)], default=None)
 
 
 def _gaps(cause: CauseId, reading: Reading, findings: Sequence[Finding]) -> tuple[str, ...]:

@@ -23,13 +23,14 @@ class Mark(NamedTuple):
     style: str
 
 
-KEPT, BROKEN, WARNED, OPEN = (
-    Mark("✓", "ok", "green"),
-    Mark("✗", "FAIL", "bold red"),
-    Mark("‼", "warn", "yellow"),
-    Mark("-", "-", "dim"),
-)
-MARKS: dict[PromiseOutcome, Mark] = {"kept": KEPT, "broken": BROKEN, "accepted": WARNED, "not judged": OPEN}
+BROKEN, WARNED = Mark("✗", "FAIL", "bold red"), Mark("‼", "warn", "yellow")
+MARKS: dict[PromiseOutcome, Mark] = {
+    "kept": Mark("✓", "ok", "green"),
+    "kept in part": Mark("~", "part", "green"),
+    "broken": BROKEN,
+    "accepted": WARNED,
+    "not judged": Mark("-", "-", "dim"),
+}
 
 
 def console(*, is_quiet: bool = False) -> Console:
@@ -51,6 +52,9 @@ def write(console: Console, verdict: Verdict, fail_on: Collection[str], *, is_sh
             console.print(f"\n[bold]{stage}[/bold]")
             for promise in promises:
                 _write_promise(console, promise, verdict, fail_on)
+        for finding in verdict.findings:
+            if not finding.causes:
+                _write_unnamed(console, finding, fail_on)
         console.print(f"\n{_counted(verdict)}")
         console.print()
     console.print(Text(str(verdict)), soft_wrap=True)
@@ -60,12 +64,23 @@ def write(console: Console, verdict: Verdict, fail_on: Collection[str], *, is_sh
 
 def _write_promise(console: Console, promise: Promise, verdict: Verdict, fail_on: Collection[str]) -> None:
     mark = WARNED if promise.severity and promise.severity not in fail_on else MARKS[promise.outcome]
-    shown = f"  {mark.sign} " if console.is_terminal else f"  {mark.plain:<5}"
-    console.print(Text(shown, mark.style), Text(promise.text), Text(_gaps(promise), "dim"), sep="", soft_wrap=True)
+    _write_line(console, mark, promise.text, _gaps(promise))
     for finding in verdict.findings:
         if set(finding.causes) & set(promise.found):
             for line in _about(finding):
                 console.print(Text(INDENT + line), soft_wrap=True)
+
+
+def _write_unnamed(console: Console, finding: Finding, fail_on: Collection[str]) -> None:
+    """Write what is wrong without breaking any of the promises: no known cause fits."""
+    console.print("\n[bold]unknown cause[/bold]")
+    mark = BROKEN if finding.severity in fail_on else WARNED
+    _write_line(console, mark, f"{finding.severity}: {finding.what[0]} ({' or '.join(finding.hops)})")
+
+
+def _write_line(console: Console, mark: Mark, text: str, remark: str = "") -> None:
+    shown = f"  {mark.sign} " if console.is_terminal else f"  {mark.plain:<5}"
+    console.print(Text(shown, mark.style), Text(text), Text(remark, "dim"), sep="", soft_wrap=True)
 
 
 def _about(finding: Finding) -> Iterator[str]:
@@ -94,6 +109,5 @@ def _shortened(gaps: Sequence[str]) -> list[str]:
 def _counted(verdict: Verdict) -> str:
     """Return in one line how many promises are kept."""
     outcomes = [promise.outcome for promise in verdict.promises]
-    words = {"kept": "kept", "broken": "broken", "accepted": "broken and accepted", "not judged": "not judged"}
-    counts = ", ".join(f"{outcomes.count(outcome)} {words[outcome]}" for outcome in MARKS if outcome in outcomes)
+    counts = ", ".join(f"{outcomes.count(outcome)} {outcome}" for outcome in MARKS if outcome in outcomes)
     return f"{len(outcomes)} promises: {counts}."

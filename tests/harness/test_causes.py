@@ -14,7 +14,7 @@ import yaml
 
 from mlflow_proxy_e2e.causes.catalogue import CATALOGUE, FAMILIES, by_id
 from mlflow_proxy_e2e.causes.cause import Cause, CauseId, Product
-from mlflow_proxy_e2e.causes.page import pages
+from mlflow_proxy_e2e.causes.pages import pages
 from mlflow_proxy_e2e.facts.sign import UNTOLD
 from tests.harness.conftest import ROOT
 

@@ -13,6 +13,7 @@ from rich.console import Console
 from mlflow_proxy_e2e import checking, cli
 from mlflow_proxy_e2e.causes.catalogue import CATALOGUE
 from mlflow_proxy_e2e.diagnosis import conclude
+from mlflow_proxy_e2e.diagnosis.verdict import Finding, Verdict
 from mlflow_proxy_e2e.errors import BadOptionError
 from mlflow_proxy_e2e.report import checklist
 from mlflow_proxy_e2e.severity import FAIL_ON
@@ -83,6 +84,24 @@ def test_explanation_of_no_cause() -> None:
 
     assert ended.exit_code == BadOptionError.exit_code
     assert ended.stderr.startswith("There is no cause 'key-chek-off'. Similar are: key-check-off")
+
+
+def test_unknown_cause_that_is_skipped(recordings: Mapping[str, Path]) -> None:
+    """A misspelled id to skip is one message."""
+    ended = CliRunner().invoke(cli.main, ["check", f"--facts={recordings['key-check-off']}", "--skip=key-chek-off"])
+
+    assert ended.exit_code == BadOptionError.exit_code
+    assert ended.stderr.startswith("There is no cause 'key-chek-off'. Similar are: key-check-off")
+
+
+def test_problem_without_a_name() -> None:
+    """What no known cause explains has a line of its own, so that not everything looks well."""
+    out = io.StringIO()
+    finding = Finding(("proxy", "mlflow"), (), "down", ("the same call fails now and then",), (), ("502", "200"))
+
+    checklist.write(Console(file=out, width=200), Verdict((finding,)), FAIL_ON)
+
+    assert "\nunknown cause\n  FAIL down: the same call fails now and then (proxy or mlflow)\n" in out.getvalue()
 
 
 @pytest.mark.parametrize("arguments", [[], ["https://example.com", "--target", "x.toml"]], ids=["nothing", "both"])

@@ -143,7 +143,7 @@ def test_write_that_fails(serve: Serve) -> None:
     seen = init.look(serve(but("POST", init.WRITE.path, Said(502))), Secret(KEY))
 
     assert seen.remarks == (init.UNKNOWN,)
-    assert (seen.may_write, seen.contract) == (False, Contract())
+    assert (seen.may_write, seen.contract) == (None, Contract())
 
 
 @pytest.mark.parametrize(("status", "preflight"), [(200, "open"), (400, "open"), (401, "refused")])

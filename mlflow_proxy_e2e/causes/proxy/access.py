@@ -615,7 +615,7 @@ CAUSES = (
         remedy="check the key of every call: load balancers send the calls of many clients on the same connection",
         shows=Sign(_trusted_connection),
         explains=WRONGLY_LET_IN,
-        reddens=(ALL,),
+        reddens=(r"test_fidelity_connections\.py", *WITHOUT_KEY),
     ),
     Cause(
         id=CauseId("file-ending-exempt"),

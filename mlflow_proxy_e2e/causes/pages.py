@@ -1,6 +1,6 @@
 """The pages about causes, ``docs/causes/``: what users see, what is wrong, how to fix it, and how it is recognised.
 
-``python -m mlflow_proxy_e2e.causes.page docs/causes`` writes them.
+``python -m mlflow_proxy_e2e.causes.pages docs/causes`` writes them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ HEAD = """\
 Everything that a verdict can name, by the promise that it breaks. `mlflow-proxy-e2e check` prints a line for each promise, and
 `mlflow-proxy-e2e explain ID` prints the page about a cause.
 
-`python -m mlflow_proxy_e2e.causes.page docs/causes` writes these pages.
+`python -m mlflow_proxy_e2e.causes.pages docs/causes` writes these pages.
 """
 TRACKERS: Mapping[str, str] = {"mlflow": "mlflow/mlflow", "oidc": "mlflow-oidc/mlflow-oidc-auth"}  # on GitHub
 
